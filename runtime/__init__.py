@@ -1,0 +1,52 @@
+"""Load an artifact; image in, mask out. Needs neither torch nor onnx.
+
+::
+
+    import u2net.runtime as u2
+
+    with u2.load("u2netp.onnx") as session:
+        mask = session(image)
+"""
+
+from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.errors import (
+    ArtifactError,
+    CheckpointError,
+    DatasetError,
+    DependencyError,
+    DeviceError,
+    ExportError,
+    InputError,
+    SessionClosedError,
+    TrainingError,
+    U2NetError,
+)
+from u2net.runtime.images import read_image, write_image
+from u2net.runtime.loading import load
+from u2net.runtime.postprocess import cut_out, to_grey
+from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.session import Session, SessionInfo
+
+__all__ = [
+    "PRESETS",
+    "Artifact",
+    "ArtifactError",
+    "CheckpointError",
+    "DatasetError",
+    "DependencyError",
+    "DeviceError",
+    "ExportError",
+    "InputError",
+    "InputShape",
+    "Preset",
+    "Session",
+    "SessionClosedError",
+    "SessionInfo",
+    "TrainingError",
+    "U2NetError",
+    "cut_out",
+    "load",
+    "read_image",
+    "to_grey",
+    "write_image",
+]

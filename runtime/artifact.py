@@ -1,0 +1,111 @@
+"""What an artifact says of itself: the metadata that export writes into a model file and the runtime reads back."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from u2net.runtime.errors import ArtifactError, InputError
+from u2net.runtime.presets import Preset
+
+METADATA_KEY = "u2net_artifact"
+"""Key in the model file's metadata; its value is JSON."""
+
+SCHEMA = 1
+
+INPUT_NAME = "input"
+STEP = 32
+"""A dynamic height or width is a multiple of this: five exact halvings."""
+LARGEST = 2048
+"""Largest dynamic height or width in pixels."""
+
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """Shape of the input tensor, N×3×H×W; None where it is dynamic."""
+
+    batch: int | None
+    height: int | None
+    width: int | None
+
+    @property
+    def dynamic_size(self) -> bool:
+        """Whether height and width are free."""
+        return self.height is None or self.width is None
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError where the network does not take this size; it names the nearest valid ones."""
+        for what, value, fixed in (("height", height, self.height), ("width", width, self.width)):
+            if fixed is not None:
+                if value != fixed:
+                    raise InputError(f"the artifact takes {what} {fixed}; got {value}")
+            elif value % STEP or not STEP <= value <= LARGEST:
+                below = min(max(value // STEP * STEP, STEP), LARGEST - STEP)
+                raise InputError(
+                    f"{what} {value} is not a multiple of {STEP} from {STEP} to {LARGEST}; "
+                    f"the nearest are {below} and {below + STEP}"
+                )
+
+    def __str__(self) -> str:
+        sides = ("dynamic" if side is None else str(side) for side in (self.batch, 3, self.height, self.width))
+        return "×".join(sides)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Metadata of a model file."""
+
+    variant: str
+    checkpoint_sha256: str
+    preset: Preset
+    precision: Precision
+    shape: InputShape
+    outputs: tuple[str, ...]
+    """Names of the outputs in order, of ``d0``…``d6``."""
+    classes: int
+    """Channels of each output: 1 is a saliency map, more are classes with background first."""
+    opset: int
+    fp32_nodes: tuple[str, ...] = ()
+    """Nodes of an FP16 graph that stayed in FP32 because their range needs it."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Packages that wrote the file."""
+
+    def to_json(self) -> str:
+        """Metadata as JSON, with the meaning of input and outputs spelt out for readers."""
+        return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": self._meaning()})
+
+    def _meaning(self) -> dict[str, str]:
+        activation = "sigmoid" if self.classes == 1 else "softmax"
+        return {
+            INPUT_NAME: "float32 N×3×H×W, RGB, resized, divided and normalised as the preset says",
+            "outputs": f"float32 N×{self.classes}×H×W probabilities ({activation}); d0 is the fused map",
+            "size": f"multiples of {STEP} from {STEP} to {LARGEST}" if self.shape.dynamic_size else "fixed",
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> "Artifact":
+        """Read :meth:`to_json` back.
+
+        Raises:
+            ArtifactError: it is not our metadata, damaged, or of a newer schema.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            schema = values.pop("schema")
+            if schema != SCHEMA:
+                raise ArtifactError(f"the artifact has metadata schema {schema}; this version reads {SCHEMA}")
+            values.pop("meaning")
+            return cls(
+                **{
+                    **values,
+                    "preset": Preset.from_dict(values["preset"]),
+                    "shape": InputShape(**values["shape"]),
+                    "outputs": tuple(values["outputs"]),
+                    "fp32_nodes": tuple(values["fp32_nodes"]),
+                }
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise ArtifactError(f"the artifact's preset cannot be used: {error}") from error
+            raise ArtifactError(f"the artifact's metadata is damaged: {error!r}; export it again") from error

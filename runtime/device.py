@@ -1,0 +1,32 @@
+"""Names of devices: ``cpu``, ``cuda``, ``cuda:N``."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from u2net.runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to run: kind and, for CUDA, its number."""
+
+    kind: Literal["cpu", "cuda"]
+    index: int = 0
+
+    @classmethod
+    def parse(cls, name: str) -> "Device":
+        """Read a device's name.
+
+        Raises:
+            InputError: it is none.
+        """
+        if name == "cpu":
+            return cls("cpu")
+        match = re.fullmatch(r"cuda(?::(\d+))?", name)
+        if match is None:
+            raise InputError(f"there is no device {name!r}; a device is cpu, cuda or cuda:N")
+        return cls("cuda", int(match[1] or 0))
+
+    def __str__(self) -> str:
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"

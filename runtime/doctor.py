@@ -1,0 +1,112 @@
+"""What works on this machine, what does not, why, and the command that mends it. Imports nothing heavy."""
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+TOOLS = {
+    "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
+    "train": ("torch", "lightning", "pysodmetrics"),
+}
+"""Packages of the extras that make artifacts."""
+
+CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    works: bool
+    detail: str
+    remedy: str = ""
+    """Command that mends it; empty where nothing is broken."""
+
+
+def examine() -> list[Finding]:
+    """Look at every backend, then at the tools that make artifacts."""
+    tools = {
+        "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
+        "train": ("lightning", "pysodmetrics"),
+    }
+    findings = [_onnxruntime_cpu(), _onnxruntime_cuda(), _shadowing()]
+    return findings + [_tools(extra, packages) for extra, packages in tools.items()]
+
+
+def installed_version(package: str) -> str | None:
+    """Version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def count_cuda_devices() -> tuple[int, str]:
+    """How many CUDA devices the driver sees, and why none where it is none."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0, "there is no NVIDIA driver (libcuda.so.1)"
+    status = driver.cuInit(0)
+    if status:
+        return 0, f"the NVIDIA driver does not start (cuInit answers {status})"
+    count = ctypes.c_int()
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    return count.value, "" if count.value else "the NVIDIA driver sees no device"
+
+
+def _onnxruntime_cpu() -> Finding:
+    subject = "ONNX Runtime, CPU"
+    providers, why = _providers()
+    if providers is None:
+        return Finding(subject, False, why, f"pip install '{_extra('cpu')}'")
+    return Finding(subject, "CPUExecutionProvider" in providers, why)
+
+
+def _onnxruntime_cuda() -> Finding:
+    subject = "ONNX Runtime, CUDA"
+    providers, why = _providers()
+    devices, reason = count_cuda_devices()
+    if not devices:
+        return Finding(subject, False, reason, "none on this machine: use --device cpu, or install the NVIDIA driver")
+    if providers is None or "CUDAExecutionProvider" not in providers:
+        detail = why if providers is None else f"{why} has no CUDA provider"
+        return Finding(subject, False, detail, f"pip uninstall -y {CPU_PACKAGE} && pip install '{_extra('gpu')}'")
+    return Finding(subject, True, f"{why}, {devices} device(s)")
+
+
+def _providers() -> tuple[list[str] | None, str]:
+    """Providers of the onnxruntime that is imported, and its version, or why there is none."""
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        return None, f"onnxruntime cannot be imported: {error}"
+    get: Callable[[], list[str]] | None = getattr(runtime, "get_available_providers", None)
+    if get is None:
+        return None, "onnxruntime is damaged: an uninstalled twin took its files along"
+    return get(), f"onnxruntime {runtime.__version__}"
+
+
+def _shadowing() -> Finding:
+    subject = "one ONNX Runtime"
+    if installed_version(CPU_PACKAGE) and installed_version(GPU_PACKAGE):
+        both = f"{CPU_PACKAGE} and {GPU_PACKAGE} are both installed and overwrite each other's files"
+        remedy = f"pip uninstall -y {CPU_PACKAGE} {GPU_PACKAGE} && pip install '{_extra('gpu')}'"
+        return Finding(subject, False, both, remedy)
+    return Finding(subject, True, "no two packages overwrite each other")
+
+
+def _tools(extra: str, packages: tuple[str, ...]) -> Finding:
+    subject = f"extra [{extra}]"
+    found = {package: installed_version(package) for package in packages}
+    missing = [package for package, number in found.items() if number is None]
+    if missing:
+        return Finding(subject, False, f"missing: {', '.join(missing)}", f"pip install '{_extra(extra)}'")
+    return Finding(subject, True, ", ".join(f"{package} {number}" for package, number in found.items()))
+
+
+def _extra(name: str) -> str:
+    return f"u2net-deploy[{name}]"

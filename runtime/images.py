@@ -1,0 +1,49 @@
+"""Picture files in and out."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from u2net.runtime.errors import InputError
+from u2net.runtime.preprocess import ByteArray
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def read_image(path: Path) -> ByteArray:
+    """Read a picture as uint8 H×W×3 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        InputError: the file is missing, no picture, or damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def write_image(path: Path, pixels: ByteArray) -> None:
+    """Write uint8 H×W, H×W×3 or H×W×4 as PNG; whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        Image.fromarray(pixels).save(partial, format="PNG")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error}") from error
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Pictures of a folder, sorted by name.
+
+    Raises:
+        InputError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
+    return found

@@ -1,0 +1,46 @@
+"""Mask out: from the network's map to a mask at the image's own size."""
+
+import numpy as np
+
+from u2net.runtime.errors import ArtifactError
+from u2net.runtime.preprocess import ByteArray, FloatArray, resize_float
+from u2net.runtime.presets import Preset
+
+
+def stretch_range(plane: FloatArray, floor: float) -> FloatArray:
+    """Stretch a map to [0, 1] by its own minimum and maximum; leave one alone whose range is at most ``floor``."""
+    low, high = float(plane.min()), float(plane.max())
+    if high - low <= floor:
+        return plane
+    return (plane - np.float32(low)) / np.float32(high - low)
+
+
+def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> FloatArray:
+    """One image's probabilities, float32 C×h×w, to its mask, float32 height×width in [0, 1].
+
+    With several classes the mask is the probability of anything but class 0, the background.
+
+    Raises:
+        ArtifactError: the network gave NaN or Inf.
+    """
+    plane = maps[0] if len(maps) == 1 else 1 - maps[0]
+    if not np.isfinite(plane).all():
+        raise ArtifactError(
+            "the network gave NaN or Inf: in an FP16 artifact an activation overflowed; "
+            "export it again with calibration images like yours, or use the FP32 artifact"
+        )
+    if preset.invert:
+        plane = 1 - plane
+    if preset.stretch:
+        plane = stretch_range(plane, preset.stretch_floor)
+    return np.clip(resize_float(plane, height, width, preset.mask_kernel), 0.0, 1.0)
+
+
+def to_grey(mask: FloatArray) -> ByteArray:
+    """A mask in [0, 1] as uint8 grey levels, rounded."""
+    return (mask * 255).round().astype(np.uint8)
+
+
+def cut_out(image: ByteArray, mask: FloatArray) -> ByteArray:
+    """The image with the mask as its alpha channel: uint8 H×W×3 and float32 H×W to uint8 H×W×4."""
+    return np.dstack([image, to_grey(mask)])
