@@ -1,0 +1,46 @@
+"""Seven-way binary cross-entropy: the deep supervision that U²-Net is trained with."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from u2net.model.network import OUTPUT_NAMES
+from u2net.runtime.errors import InputError
+
+
+class FusionLoss(NamedTuple):
+    """What :func:`bce_fusion` returns; each is a mean over all pixels, in nats."""
+
+    fused: Tensor
+    """Loss of ``d0`` alone, scalar."""
+    terms: Tensor
+    """Losses of ``d0``…``d6``, float32 of shape (7,)."""
+    total: Tensor
+    """Sum of the seven, scalar: what training minimises."""
+
+
+def bce_fusion(outputs: Sequence[Tensor], target: Tensor) -> FusionLoss:
+    """Binary cross-entropy of all seven maps against the same target.
+
+    Computed from logits in FP32, so that it neither overflows nor loses its gradient at saturated
+    pixels, and gives the same under autocast.
+
+    Args:
+        outputs: seven maps of logits, N×C×H×W, as ``network.logits`` returns them.
+        target: N×C×H×W in [0, 1], 1 where the object is.
+
+    Raises:
+        InputError: not seven maps, or shapes that differ from the target's.
+    """
+    if len(outputs) != len(OUTPUT_NAMES):
+        raise InputError(f"bce_fusion takes the {len(OUTPUT_NAMES)} maps d0…d6; got {len(outputs)}")
+    for name, output in zip(OUTPUT_NAMES, outputs, strict=True):
+        if output.shape != target.shape:
+            raise InputError(f"{name} has shape {tuple(output.shape)}, the target {tuple(target.shape)}")
+    with torch.autocast(target.device.type, enabled=False):
+        truth = target.float()
+        terms = torch.stack([F.binary_cross_entropy_with_logits(output.float(), truth) for output in outputs])
+    return FusionLoss(fused=terms[0], terms=terms, total=terms.sum())
