@@ -1,0 +1,25 @@
+"""From a checkpoint to verified model files: each stage one function, usable alone."""
+
+from u2net.export.build import BuildOptions, BuildResult, build_artifacts, export_model
+from u2net.export.fp16 import Fp16Options, Fp16Stage, convert_fp16
+from u2net.export.graph import GraphStage
+from u2net.export.onnx_export import ExportOptions, export_onnx
+from u2net.export.parity import StageParity, VerifyOptions, verify
+from u2net.export.simplification import simplify_onnx
+
+__all__ = [
+    "BuildOptions",
+    "BuildResult",
+    "ExportOptions",
+    "Fp16Options",
+    "Fp16Stage",
+    "GraphStage",
+    "StageParity",
+    "VerifyOptions",
+    "build_artifacts",
+    "convert_fp16",
+    "export_model",
+    "export_onnx",
+    "simplify_onnx",
+    "verify",
+]

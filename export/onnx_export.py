@@ -1,0 +1,149 @@
+"""Checkpoint to ONNX, with every bilinear upsampling explicit."""
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from u2net.export.graph import GraphStage, write_graph
+from u2net.export.graph_passes import tidy_graph
+from u2net.export.wrapping import ChosenOutputs, wrap_network
+from u2net.model.checkpoint import Checkpoint
+from u2net.model.network import MIN_SIZE, OUTPUT_NAMES
+from u2net.runtime.artifact import INPUT_NAME, LARGEST, STEP, Artifact, InputShape
+from u2net.runtime.errors import InputError
+from u2net.runtime.presets import PRESETS, Preset
+
+OPSETS = range(17, 22)
+TORCH_OPSET = 18
+"""What torch's exporter writes; :func:`tidy_graph` declares the opset that was asked for."""
+
+PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxscript")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the exported graph takes and gives.
+
+    Attributes:
+        size: input height and width in pixels, each ≥ 32; None leaves both dynamic
+            (multiples of 32 from 32 to 2048).
+        batch: images at once; None leaves it dynamic.
+        outputs: names out of ``d0``…``d6``.
+        opset: 17 to 21.
+        preset: preprocessing contract that is written into the metadata; its size is replaced by ``size``.
+    """
+
+    size: tuple[int, int] | None = (320, 320)
+    batch: int | None = None
+    outputs: tuple[str, ...] = ("d0",)
+    opset: int = 18
+    preset: Preset = PRESETS["reference"]
+
+    def check(self) -> None:
+        """Raise InputError where a value could not be used."""
+        if self.size is not None and min(self.size) < MIN_SIZE:
+            raise InputError(f"size is at least {MIN_SIZE}×{MIN_SIZE}; got {self.size[0]}×{self.size[1]}")
+        if self.batch is not None and self.batch < 1:
+            raise InputError(f"batch is at least 1, or dynamic; got {self.batch}")
+        if self.opset not in OPSETS:
+            raise InputError(f"opset is {OPSETS.start} to {OPSETS.stop - 1}; got {self.opset}")
+        unknown = [name for name in self.outputs if name not in OUTPUT_NAMES]
+        if unknown or not self.outputs or len(set(self.outputs)) < len(self.outputs):
+            raise InputError(f"outputs are distinct names of {', '.join(OUTPUT_NAMES)}; got {', '.join(self.outputs)}")
+
+    @property
+    def whole_factors(self) -> bool:
+        """Whether every upsampling is by a power of two."""
+        return self.size is None or all(side % STEP == 0 for side in self.size)
+
+
+def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | None = None) -> GraphStage:
+    """Export a checkpoint as an FP32 ONNX graph with metadata.
+
+    Raises:
+        InputError: an option is out of range.
+        ExportError: the file cannot be written.
+    """
+    options = options or ExportOptions()
+    options.check()
+    started = time.perf_counter()
+    wrapped = wrap_network(checkpoint.network, options.outputs, whole_factors=options.whole_factors)
+    model = tidy_graph(_trace(wrapped, options), options.opset)
+    artifact = describe(checkpoint, options)
+    write_graph(model, path, artifact)
+    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
+
+
+def describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
+    """Metadata of the graph that these options give."""
+    preset = options.preset.with_size(*options.size) if options.size else options.preset
+    height, width = options.size or (None, None)
+    return Artifact(
+        variant=checkpoint.variant,
+        checkpoint_sha256=checkpoint.sha256,
+        preset=preset,
+        precision="fp32",
+        shape=InputShape(options.batch, height, width),
+        outputs=options.outputs,
+        classes=checkpoint.network.out_channels,
+        opset=options.opset,
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
+    height, width = options.size or (2 * STEP, 3 * STEP)
+    example = torch.zeros(options.batch or 2, 3, height, width)
+    with _quiet():
+        program = torch.onnx.export(
+            wrapped,
+            (example,),
+            dynamo=True,
+            opset_version=TORCH_OPSET,
+            input_names=[INPUT_NAME],
+            output_names=list(options.outputs),
+            dynamic_shapes=({**_dynamic_axes(options)},),
+            verbose=False,
+        )
+    if program is None:
+        raise InputError("torch.onnx.export returned nothing")
+    return program.model
+
+
+def _dynamic_axes(options: ExportOptions) -> dict[int, object]:
+    axes: dict[int, object] = {}
+    if options.batch is None:
+        axes[0] = torch.export.Dim("batch", min=1)
+    if options.size is None:
+        axes[2] = STEP * torch.export.Dim("height_32", min=1, max=LARGEST // STEP)
+        axes[3] = STEP * torch.export.Dim("width_32", min=1, max=LARGEST // STEP)
+    return axes
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on torchvision and its own deprecations off the user's screen."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

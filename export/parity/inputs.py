@@ -1,0 +1,61 @@
+"""What the gate runs through both stages: photographs, and inputs that are hard on arithmetic."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from u2net.export.calibration import gather_images
+from u2net.runtime.artifact import InputShape
+from u2net.runtime.preprocess import ByteArray
+from u2net.runtime.presets import Preset
+
+HARD_SIDE = 320
+OTHER_SIZE = (224, 416)
+"""A second height and width at which a network of dynamic size is tried."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One image at one input size."""
+
+    name: str
+    image: ByteArray
+    height: int
+    width: int
+    hard: bool
+    """Judged by differences alone: there is no object on it to overlap."""
+
+
+def hard_images() -> dict[str, ByteArray]:
+    """Images at the edges of what a preset and a network must take, uint8 H×W×3."""
+    shape = (HARD_SIDE, HARD_SIDE, 3)
+    pixel = np.zeros(shape, np.uint8)
+    pixel[HARD_SIDE // 2, HARD_SIDE // 2] = 255
+    rng = np.random.default_rng(0)
+    return {
+        "black": np.zeros(shape, np.uint8),
+        "white": np.full(shape, 255, np.uint8),
+        "noise": rng.integers(0, 256, shape, dtype=np.uint8),
+        "tiny contrast": rng.integers(127, 129, shape, dtype=np.uint8),
+        "one lit pixel": pixel,
+        "single-pixel image": np.full((1, 1, 3), 200, np.uint8),
+    }
+
+
+def gather_probes(folder: Path | None, preset: Preset, shape: InputShape) -> list[Probe]:
+    """Photographs (or synthetic scenes where there is no folder) and hard images, at every size to be tried.
+
+    Raises:
+        InputError: the folder holds no readable picture.
+    """
+    photographs = gather_images(folder)
+    sizes = [(shape.height or preset.height, shape.width or preset.width)]
+    if shape.dynamic_size:
+        sizes.append(OTHER_SIZE)
+    probes = []
+    for height, width in sizes:
+        suffix = f" at {height}×{width}" if len(sizes) > 1 else ""
+        probes += [Probe(name + suffix, image, height, width, False) for name, image in photographs.items()]
+        probes += [Probe(name + suffix, image, height, width, True) for name, image in hard_images().items()]
+    return probes
