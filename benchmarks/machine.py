@@ -1,0 +1,66 @@
+"""What a benchmark ran on: processor, threads, versions."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where figures come from."""
+
+    processor: str
+    cores: int
+    """Processor cores that this process may use."""
+    system: str
+    python: str
+    gpu: str | None
+    versions: dict[str, str]
+
+
+def describe_machine() -> Machine:
+    """Facts about this machine."""
+    return Machine(
+        processor=_processor(),
+        cores=usable_cores(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        gpu=_gpu(),
+        versions=installed_versions(PACKAGES),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which a container may have limited."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def installed_versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

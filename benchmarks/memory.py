@@ -1,0 +1,62 @@
+"""Peak memory of a model, measured in a process of its own: ``python -m u2net.benchmarks.memory MODEL H W N``."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from u2net.runtime.errors import U2NetError
+
+RUNS = 2
+
+
+def peak_memory_mb(path: Path, height: int, width: int, batch: int) -> float:
+    """Peak resident memory in MB of a fresh process that loads the model on the CPU and runs it twice.
+
+    Raises:
+        U2NetError: the process failed.
+    """
+    arguments = [str(value) for value in (path, height, width, batch)]
+    command = [sys.executable, "-m", "u2net.benchmarks.memory", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise U2NetError(f"measuring the memory of {path} failed: {done.stderr.strip().splitlines()[-1]}")
+    return float(json.loads(done.stdout))
+
+
+def _run(path: Path, height: int, width: int, batch: int) -> None:
+    tensor = np.zeros((batch, 3, height, width), np.float32)
+    if path.suffix.lower() == ".onnx":
+        from u2net.runtime.loading import load
+
+        session = load(path, preset="raw", size=(height, width))
+        for _ in range(RUNS):
+            session.infer(tensor)
+        return
+    import torch
+
+    from u2net.model.checkpoint import load_checkpoint
+
+    network = load_checkpoint(path).network
+    with torch.inference_mode():
+        for _ in range(RUNS):
+            network(torch.from_numpy(tensor))
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process; where the kernel tells, without what its parent held before exec."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+if __name__ == "__main__":
+    _run(Path(sys.argv[1]), *(int(value) for value in sys.argv[2:5]))
+    print(json.dumps(_peak_mb()))

@@ -1,0 +1,205 @@
+"""The report of a build: report.json for programs, report.md for people."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow
+from u2net.export.build import BuildResult, BuiltStage
+from u2net.export.parity.figures import Comparison
+from u2net.export.parity.gate import MASK
+from u2net.runtime.errors import ExportError
+
+NONE = "–"
+
+HEADER = ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate")
+
+
+def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]:
+    """Eager PyTorch, then each stage, as text in the order of :data:`HEADER`; latency beside the files that last."""
+    single = {row.model: row for row in bench.rows if row.batch == bench.rows[0].batch}
+    size = _size(build.checkpoint.stat().st_size)
+    rows = [_cells("eager", size, NONE, NONE, NONE, NONE, single[EAGER], "")]
+    last = {stage.graph.path: stage.name for stage in build.stages}
+    for stage in build.stages:
+        row = single.get(str(stage.graph.path)) if last[stage.graph.path] == stage.name else None
+        rows.append(_stage_cells(stage, row))
+    return rows
+
+
+def _stage_cells(stage: BuiltStage, row: BenchRow | None) -> tuple[str, ...]:
+    first, *_, mask = stage.parity.comparisons
+    if mask.output != MASK:
+        raise ExportError(f"the parity report of {stage.name} has no mask")
+    return _cells(
+        stage.name,
+        _size(stage.graph.size_bytes),
+        f"{stage.graph.seconds:.1f} s",
+        f"{first.probability.largest.value:.1e}",
+        f"{first.probability.mean:.1e}",
+        f"{mask.iou:.5f}",
+        row,
+        "passed" if stage.parity.passed else "FAILED",
+    )
+
+
+def _cells(*cells: "str | BenchRow | None") -> tuple[str, ...]:
+    """Cells as text; a benchmark row becomes latency and ratio."""
+    texts: list[str] = []
+    for cell in cells:
+        if isinstance(cell, str):
+            texts.append(cell)
+        elif cell is None:
+            texts += [NONE, NONE]
+        else:
+            texts += [f"{cell.compute.median_ms:.0f} ms", f"{cell.ratio.value:.2f}×"]
+    return tuple(texts)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def as_json(value: Any) -> Any:
+    """Dataclasses, paths and what they hold as JSON-ready values; Inf and NaN as text, which JSON cannot say."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_json(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value
+
+
+def write_report(folder: Path, build: BuildResult, bench: BenchReport) -> tuple[Path, Path]:
+    """Write ``report.json`` and ``report.md``; give their paths."""
+    files = (folder / "report.json", folder / "report.md")
+    write_json(files[0], {"passed": build.passed, "build": build, "bench": bench})
+    write_text(files[1], to_markdown(build, bench))
+    return files
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value, dataclasses and all, as JSON; see :func:`write_text`."""
+    write_text(path, json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        ExportError: the folder is missing or not writable.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def to_markdown(build: BuildResult, bench: BenchReport) -> str:
+    """The report as a page."""
+    artifact = build.stages[0].graph.artifact
+    verdict = "every stage is within its tolerances" if build.passed else "**a stage left its tolerances**"
+    parts = [
+        f"# {artifact.variant} from {build.checkpoint.name}\n",
+        f"Checkpoint SHA-256 `{artifact.checkpoint_sha256}`, input {artifact.shape}, preset "
+        f"`{artifact.preset.name}`, opset {artifact.opset}. Parity gate: {verdict}.\n",
+        table(HEADER, stage_cells(build, bench)),
+        "Δ is the absolute difference of `d0`'s probabilities from eager PyTorch; IoU is of the final masks.\n",
+        "## Parity\n",
+        _parity(build),
+        "## Speed\n",
+        bench_markdown(bench),
+    ]
+    return "\n".join(parts)
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "logits: mean", "IoU", "NaN, Inf")
+
+
+def parity_cells(comparison: Comparison) -> tuple[str, ...]:
+    """One output's figures as text, in the order of :data:`PARITY_HEADER`."""
+    spread = comparison.probability
+    return (
+        comparison.output,
+        f"{spread.largest.value:.2e}",
+        spread.largest.image,
+        f"{spread.p999.value:.2e}",
+        f"{spread.mean:.2e}",
+        f"{comparison.logit.mean:.2e}" if comparison.logit else NONE,
+        f"{comparison.iou:.6f}",
+        f"{comparison.nonfinite.value:.0f}",
+    )
+
+
+def _parity(build: BuildResult) -> str:
+    rows = [(stage.name, *parity_cells(each)) for stage in build.stages for each in stage.parity.comparisons]
+    failures = [f"- {stage.name}: {failure}\n" for stage in build.stages for failure in stage.parity.failures]
+    nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
+    islands = build.stages[-1].graph.artifact.fp32_nodes
+    kept = f"Nodes that stay in FP32 in the FP16 graph: {', '.join(islands) or 'none'}. Nodes: {nodes}.\n"
+    return table(("stage", *PARITY_HEADER), rows) + "\n" + "".join(failures) + kept
+
+
+BENCH_HEADER = ("model", "batch", "median", "p90", "p99", "images/s", "vs eager", "95 % interval", "peak memory")
+
+
+def bench_cells(row: BenchRow) -> tuple[str, ...]:
+    """A benchmark row as text, in the order of :data:`BENCH_HEADER`."""
+    latency: Callable[[float], str] = "{:.1f} ms".format
+    return (
+        Path(row.model).name,
+        str(row.batch),
+        latency(row.compute.median_ms),
+        latency(row.compute.p90_ms),
+        latency(row.compute.p99_ms),
+        f"{row.images_per_second:.2f}",
+        f"{row.ratio.value:.2f}×",
+        f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
+        NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f} MB",
+    )
+
+
+PICTURE_HEADER = ("model", "picture", "preprocess", "compute", "postprocess")
+
+
+def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
+    """Where each model's time for one picture goes, as text in the order of :data:`PICTURE_HEADER`."""
+    return [
+        (
+            Path(each.model).name,
+            f"{each.picture[0]}×{each.picture[1]}",
+            *(f"{value:.1f} ms" for value in (each.preprocess_ms, each.compute_ms, each.postprocess_ms)),
+        )
+        for each in bench.pictures
+    ]
+
+
+def bench_markdown(bench: BenchReport) -> str:
+    """Tables of a benchmark, and what it ran on."""
+    machine = bench.machine
+    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    return "\n".join(
+        (
+            table(BENCH_HEADER, [bench_cells(row) for row in bench.rows]),
+            table(PICTURE_HEADER, picture_cells(bench)),
+            f"{bench.rounds} rounds in turns after {bench.warmup} of warm-up, {bench.threads} threads, device "
+            f"{bench.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
+            f"{machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.system}, "
+            f"Python {machine.python}, {versions}.\n",
+        )
+    )

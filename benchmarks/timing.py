@@ -1,0 +1,23 @@
+"""Time several callables in turns, so that a machine whose speed drifts treats them alike."""
+
+import time
+from collections.abc import Callable, Mapping
+
+Run = Callable[[], object]
+"""Does one whole piece of work and returns when it is finished."""
+
+
+def time_in_turns(
+    runs: Mapping[str, Run], rounds: int, warmup: int, progress: Callable[[int], None] | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each run, one a round: A B A B …, after ``warmup`` rounds that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for index in range(-warmup, rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if index >= 0:
+                seconds[name].append(time.perf_counter() - started)
+        if progress is not None:
+            progress(index + warmup + 1)
+    return seconds

@@ -1,0 +1,35 @@
+"""``u2net bench``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2net.cli.options import Device, checkpoint_or_bundled, parse_numbers
+from u2net.cli.printing import console, print_table
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Model files.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="Checkpoint run in eager PyTorch; the bundled U2NETP without it.")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Batch sizes with commas.")] = "1",
+    rounds: Annotated[int, typer.Option(help="Counted rounds.")] = 10,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; all usable cores without it.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Time model files against eager PyTorch, in turns within one run."""
+    from u2net.benchmarks import BenchOptions, measure
+    from u2net.benchmarks.report import BENCH_HEADER, PICTURE_HEADER, bench_cells, picture_cells, write_json
+
+    options = BenchOptions(batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads)
+    with console.status("loading") as status:
+        report = measure(models, checkpoint_or_bundled(reference), options, status.update)
+    print_table(BENCH_HEADER, [bench_cells(row) for row in report.rows])
+    print_table(PICTURE_HEADER, picture_cells(report))
+    machine = report.machine
+    console.print(f"{report.threads} threads, {report.rounds} rounds in turns, {machine.processor}", soft_wrap=True)
+    if json_file is not None:
+        write_json(json_file, report)

@@ -1,0 +1,66 @@
+"""``u2net build``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2net.cli.options import (
+    Batch,
+    Checkpoint,
+    Device,
+    Images,
+    Opset,
+    Outputs,
+    PresetName,
+    Size,
+    checkpoint_or_bundled,
+    export_options,
+)
+from u2net.cli.printing import console, print_table
+
+
+def build(
+    checkpoint: Checkpoint = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("u2net-build"),
+    size: Size = "320",
+    batch: Batch = "dynamic",
+    outputs: Outputs = "d0",
+    opset: Opset = 18,
+    preset: PresetName = "reference",
+    images: Images = None,
+    device: Device = "cpu",
+    rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
+) -> None:
+    """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, report, masks of the images."""
+    from u2net.benchmarks import BenchOptions, measure, write_report
+    from u2net.benchmarks.report import HEADER, stage_cells
+    from u2net.export import BuildOptions, build_artifacts
+
+    source = checkpoint_or_bundled(checkpoint)
+    options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device)
+    with console.status("starting") as status:
+        built = build_artifacts(source, output, options, status.update)
+        timed = measure(built.artifacts, source, BenchOptions(rounds=rounds, device=device), status.update)
+        reports = write_report(output, built, timed)
+        pictures = _write_pictures(built.artifacts[0], images, output, device)
+    print_table(HEADER, stage_cells(built, timed))
+    written = [*built.artifacts, *reports, *pictures]
+    console.print(f"Wrote to {output}: {', '.join(path.name for path in written)}", soft_wrap=True)
+    for stage in built.stages:
+        for failure in stage.parity.failures:
+            console.print(f"{stage.name}: {failure}", style="red", soft_wrap=True)
+    raise typer.Exit(0 if built.passed else 1)
+
+
+def _write_pictures(artifact: Path, images: Path | None, output: Path, device: str) -> list[Path]:
+    """Masks and cut-outs of the photographs, where there are any."""
+    from u2net.runtime import load
+    from u2net.runtime.images import find_images
+    from u2net.runtime.pictures import write_pictures
+
+    if images is None:
+        return []
+    with load(artifact, device) as session:
+        files = list(write_pictures(session, find_images(images), output / "pictures"))
+    return [path for each in files for path in (each.mask, each.cutout)]

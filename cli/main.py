@@ -1,0 +1,49 @@
+"""The ``u2net`` entry point: a mistake of the user's is one line on stderr and exit status 2, never a traceback."""
+
+import sys
+
+from u2net.runtime.errors import DependencyError, U2NetError
+
+STATUS_USAGE = 2
+"""Exit status of wrong input, a missing package, a device that is not there."""
+
+STATUS_INTERRUPTED = 130
+
+EXTRAS = {
+    "typer": "cli",
+    "rich": "cli",
+    "click": "cli",
+    "torch": "export",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "onnxsim": "export",
+    "safetensors": "export",
+    "onnxruntime": "cpu",
+    "lightning": "train",
+    "py_sod_metrics": "train",
+}
+"""Which extra brings a module that may be missing."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from u2net.cli.app import app
+
+        app()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        sys.exit(_complain(DependencyError(package, EXTRAS[package])))
+    except U2NetError as error:
+        sys.exit(_complain(error))
+    except KeyboardInterrupt:
+        sys.exit(STATUS_INTERRUPTED)
+
+
+def _complain(error: U2NetError) -> int:
+    message = " ".join(str(error).split())
+    print(f"u2net: {message}", file=sys.stderr)
+    return STATUS_USAGE

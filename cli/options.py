@@ -1,0 +1,79 @@
+"""Options that several commands share: how they are declared, and how their text is read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from u2net.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from u2net.export.onnx_export import ExportOptions
+
+DYNAMIC = "dynamic"
+
+Checkpoint = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP where it is left out.")]
+Size = Annotated[str, typer.Option(help="Input size: 320, HxW or dynamic.")]
+Batch = Annotated[str, typer.Option(help="Images at once: a number or dynamic.")]
+Outputs = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
+Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
+PresetName = Annotated[str, typer.Option(help="Preprocessing: reference, rembg, cloth, portrait or raw.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of photographs; seeded synthetic scenes without it.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+
+
+def checkpoint_or_bundled(checkpoint: Path | None) -> Path:
+    """The checkpoint that was named, else the weights that the package carries."""
+    if checkpoint is not None:
+        return checkpoint
+    from u2net.model.weights import BUNDLED_WEIGHTS
+
+    return BUNDLED_WEIGHTS
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """``320``, ``240x320`` (height first) or ``dynamic`` to height and width, None for dynamic."""
+    if text == DYNAMIC:
+        return None
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise InputError(f"--size is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
+    return int(sides[0]), int(sides[-1])
+
+
+def parse_batch(text: str) -> int | None:
+    """A number or ``dynamic``, None for dynamic."""
+    if text == DYNAMIC:
+        return None
+    if not text.isdecimal():
+        raise InputError(f"--batch is a number or {DYNAMIC}; got {text!r}")
+    return int(text)
+
+
+def parse_outputs(text: str) -> tuple[str, ...]:
+    """``all`` or names with commas to names."""
+    from u2net.model.network import OUTPUT_NAMES
+
+    return OUTPUT_NAMES if text == "all" else tuple(name.strip() for name in text.split(","))
+
+
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers with commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"{option} takes whole numbers with commas; got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def export_options(size: str, batch: str, outputs: str, opset: int, preset: str) -> "ExportOptions":
+    """The text of the five export options, read."""
+    from u2net.export.onnx_export import ExportOptions
+    from u2net.runtime.presets import find_preset
+
+    return ExportOptions(
+        size=parse_size(size),
+        batch=parse_batch(batch),
+        outputs=parse_outputs(outputs),
+        opset=opset,
+        preset=find_preset(preset),
+    )

@@ -1,0 +1,35 @@
+"""``u2net verify``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2net.cli.options import Device, Images
+from u2net.cli.printing import console, print_table
+
+
+def verify(
+    reference: Annotated[Path, typer.Argument(help="Checkpoint or model file that is right.")],
+    candidates: Annotated[list[Path], typer.Argument(help="Checkpoints or model files to judge by it.")],
+    images: Images = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preprocessing of the reference; the candidate's, as published, without it.")
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Compare stages on photographs and hard inputs; exit status 1 where one is off by more than its tolerance."""
+    from u2net.benchmarks.report import PARITY_HEADER, parity_cells
+    from u2net.export.parity import VerifyOptions
+    from u2net.export.parity import verify as run_gate
+
+    with console.status("comparing"):
+        results = run_gate(reference, candidates, VerifyOptions(images, preset, device))
+    for result in results:
+        title = f"{result.candidate} ({result.precision}) against {result.reference}"
+        print_table(PARITY_HEADER, [parity_cells(each) for each in result.comparisons], title)
+        for failure in result.failures:
+            console.print(f"FAILED {result.candidate}: {failure}", style="red", soft_wrap=True)
+    passed = all(result.passed for result in results)
+    console.print("passed" if passed else "FAILED", style="green" if passed else "red")
+    raise typer.Exit(0 if passed else 1)
