@@ -1,0 +1,53 @@
+# make demo   the main job on the bundled weights and real photographs, into demo/
+# make test   everything that needs no GPU
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types tests bare rembg clean
+
+demo: .venv/ready
+	$(BIN)/python examples/photographs.py demo/photographs
+	$(BIN)/u2net build -o demo --images demo/photographs
+
+test: lint types tests
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy must see an installed copy: in the tree itself every module would have two names.
+types: .venv/ready
+	rm -rf build .typing
+	$(BIN)/pip install --quiet --no-deps --target .typing .
+	$(BIN)/mypy
+
+tests: .venv/ready
+	$(BIN)/python -m pytest
+
+# The wheel in an environment without torch and onnx.
+bare: .venv/ready dist/model.onnx
+	rm -rf .venv-bare
+	$(PYTHON) -m venv .venv-bare
+	.venv-bare/bin/pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[cpu]"
+	cd dist && ../.venv-bare/bin/python ../tests/environments/bare_mask.py model.onnx
+
+# An exported file in rembg, whose pins clash with those of the other extras.
+rembg: .venv/ready dist/model.onnx
+	rm -rf .venv-rembg
+	$(PYTHON) -m venv .venv-rembg
+	.venv-rembg/bin/pip install --quiet -r tests/environments/rembg.txt "$$(ls dist/*.whl)"
+	cd dist && ../.venv-rembg/bin/python ../tests/environments/rembg_custom.py model.onnx
+
+dist/model.onnx: .venv/ready
+	rm -rf build dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/u2net export -o dist/model.onnx
+
+.venv/ready: pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-bare .venv-rembg .typing build dist demo *.egg-info

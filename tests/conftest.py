@@ -1,0 +1,50 @@
+"""Fixtures that several folders of tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from skimage import data
+
+from u2net.export.onnx_export import ExportOptions, export_onnx
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.weights import BUNDLED_WEIGHTS
+
+Image = npt.NDArray[np.uint8]
+
+SMALL = (160, 160)
+"""Height and width at which tests run the network where the size does not matter."""
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    """The bundled weights: trained, so that their outputs span [0, 1]."""
+    return load_checkpoint(BUNDLED_WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, Image]:
+    """Real photographs that scikit-image carries, uint8 H×W×3 RGB."""
+    return {"astronaut": data.astronaut(), "cat": data.chelsea(), "coffee": data.coffee(), "rocket": data.rocket()}
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
+    """Export the bundled weights; the same options give the same file, written once."""
+    folder = tmp_path_factory.mktemp("exported")
+    files: dict[ExportOptions, Path] = {}
+
+    def export(options: ExportOptions) -> Path:
+        if options not in files:
+            files[options] = export_onnx(checkpoint, folder / f"{len(files)}.onnx", options).path
+        return files[options]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def small_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
+    """The bundled weights as FP32 ONNX of dynamic batch at 160×160."""
+    return exported(ExportOptions(size=SMALL))
