@@ -8,7 +8,7 @@ from typing import Any
 
 from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow
 from u2net.export.build import BuildResult, BuiltStage
-from u2net.export.parity.figures import Comparison
+from u2net.export.parity.figures import Comparison, Spread
 from u2net.export.parity.gate import MASK
 from u2net.runtime.errors import ExportError
 
@@ -128,26 +128,31 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "logits: mean", "IoU", "NaN, Inf")
+PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "IoU", "NaN, Inf")
 
 
-def parity_cells(comparison: Comparison) -> tuple[str, ...]:
-    """One output's figures as text, in the order of :data:`PARITY_HEADER`."""
-    spread = comparison.probability
+def parity_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """One output's figures as text, in the order of :data:`PARITY_HEADER`: probabilities, then logits."""
+    ends = (f"{comparison.iou:.6f}", f"{comparison.nonfinite.value:.0f}")
+    rows = [(comparison.output, *_spread_cells(comparison.probability), *ends)]
+    if comparison.logit is not None:
+        rows.append((f"{comparison.output} logits", *_spread_cells(comparison.logit), NONE, NONE))
+    return rows
+
+
+def _spread_cells(spread: Spread) -> tuple[str, ...]:
     return (
-        comparison.output,
-        f"{spread.largest.value:.2e}",
+        f"{spread.largest.value:.1e}",
         spread.largest.image,
-        f"{spread.p999.value:.2e}",
-        f"{spread.mean:.2e}",
-        f"{comparison.logit.mean:.2e}" if comparison.logit else NONE,
-        f"{comparison.iou:.6f}",
-        f"{comparison.nonfinite.value:.0f}",
+        f"{spread.p999.value:.1e}",
+        f"{spread.mean:.1e}",
     )
 
 
 def _parity(build: BuildResult) -> str:
-    rows = [(stage.name, *parity_cells(each)) for stage in build.stages for each in stage.parity.comparisons]
+    rows = [
+        (stage.name, *row) for stage in build.stages for each in stage.parity.comparisons for row in parity_rows(each)
+    ]
     failures = [f"- {stage.name}: {failure}\n" for stage in build.stages for failure in stage.parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
     islands = build.stages[-1].graph.artifact.fp32_nodes

@@ -19,7 +19,7 @@ def verify(
     device: Device = "cpu",
 ) -> None:
     """Compare stages on photographs and hard inputs; exit status 1 where one is off by more than its tolerance."""
-    from u2net.benchmarks.report import PARITY_HEADER, parity_cells
+    from u2net.benchmarks.report import PARITY_HEADER, parity_rows
     from u2net.export.parity import VerifyOptions
     from u2net.export.parity import verify as run_gate
 
@@ -27,7 +27,7 @@ def verify(
         results = run_gate(reference, candidates, VerifyOptions(images, preset, device))
     for result in results:
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
-        print_table(PARITY_HEADER, [parity_cells(each) for each in result.comparisons], title)
+        print_table(PARITY_HEADER, [row for each in result.comparisons for row in parity_rows(each)], title)
         for failure in result.failures:
             console.print(f"FAILED {result.candidate}: {failure}", style="red", soft_wrap=True)
     passed = all(result.passed for result in results)

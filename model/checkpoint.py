@@ -88,7 +88,7 @@ def _read(path: Path) -> object:
             f"{path} is refused: it is no plain dictionary of tensors ({reason}). Unpickling anything else can run "
             "code. If you trust it, load it where it was made and save network.state_dict() alone"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, TypeError, IndexError) as error:
+    except Exception as error:  # a damaged pickle makes torch's reader raise almost anything
         raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {_first_line(error)}") from error
 
 
@@ -149,6 +149,12 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
             f"{path} is no known U²-Net: {PROBE_KEY} has {probe.shape[0]} output channels; "
             "u2net has 128 and u2netp has 64"
         )
+    fused = state.get("outconv.weight")
+    if fused is not None and fused.shape[:2] != (head.shape[0], 6 * head.shape[0]):
+        raise CheckpointError(
+            f"{path}: outconv.weight has shape {tuple(fused.shape)}, "
+            f"which does not go with side1.weight's {tuple(head.shape)}"
+        )
     network = VARIANTS[variant](in_channels=3, out_channels=head.shape[0])
     _check_layout(state, network.state_dict(), path, variant)
     network.load_state_dict(state, strict=False)
@@ -171,7 +177,7 @@ def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path
             continue
         if not value.is_floating_point():
             raise CheckpointError(f"{path}: {key} holds {value.dtype}; weights are floating-point numbers")
-        if not torch.isfinite(value).all():
+        if not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path}: {key} holds NaN or Inf; the training that wrote it has diverged")
 
 

@@ -69,7 +69,7 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
         try:
             with Image.open(path) as picture:
                 opened.append(picture.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{path} cannot be read as a picture: {error}") from error
     return opened[0], opened[1]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import lightning as L
 import torch
@@ -19,7 +19,7 @@ from u2net.model.dataset import Pair, RandomCropFlip, SaliencyFolder, find_pairs
 from u2net.model.loss import bce_fusion
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import MIN_SIZE, VARIANTS, U2Net
-from u2net.runtime.errors import InputError, TrainingError
+from u2net.runtime.errors import DeviceError, InputError, TrainingError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Batch = tuple[Tensor, Tensor]
@@ -86,6 +86,16 @@ class TrainOptions:
             raise InputError(f"batch norm needs a batch of at least 2 while training; got {recipe.batch}")
         if not recipe.learning_rate > 0 or self.epochs < 1 or not 0 < self.val_fraction < 1:
             raise InputError("learning rate and epochs must be above 0, the validation fraction between 0 and 1")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"minutes must be above 0; got {self.minutes}")
+        if self.workers < 0 or self.devices < 1:
+            raise InputError(f"workers must be at least 0, devices at least 1; got {self.workers} and {self.devices}")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"there is no precision {self.precision!r}; there are {', '.join(get_args(Precision))}")
+        if self.device not in ("cpu", "cuda"):
+            raise InputError(f"there is no device {self.device!r}; a device is cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError(f"cuda was asked for, but torch {torch.__version__} finds no CUDA device")
 
 
 @dataclass(frozen=True)
@@ -115,8 +125,8 @@ class SaliencyModule(L.LightningModule):
         loss = bce_fusion(self.network.logits(image.to(memory_format=torch.channels_last)), mask)
         if not torch.isfinite(loss.total):
             raise TrainingError(
-                f"the loss became {loss.total.item()} at step {self.global_step}; the last checkpoint is good: "
-                "resume from it with a lower learning rate"
+                f"the loss became {loss.total.item()} at step {self.global_step}; {LAST}, where one was written, is "
+                "from before: start from it with --init and a lower learning rate"
             )
         values = dict(zip(LOSS_NAMES, loss.terms.detach(), strict=True))
         self.log_dict(values, on_step=True, on_epoch=False, batch_size=len(image))
@@ -159,8 +169,8 @@ def train(folder: Path, output: Path, options: TrainOptions | None = None) -> Tr
     L.seed_everything(options.seed, workers=True, verbose=False)
     training, validation = split_pairs(find_pairs(folder), options)
     module = SaliencyModule(_start_network(options), options.recipe.learning_rate)
-    trainer = _trainer(output, options)
     train_loader, val_loader = _loaders(training, validation, options)
+    trainer = _trainer(output, options, len(train_loader))
     trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
     trainer.save_checkpoint(output / LAST)
     trainer.validate(module, val_loader, verbose=False)
@@ -191,6 +201,7 @@ def _find_resume(output: Path) -> Path:
     path = output / LAST
     if not path.is_file():
         raise InputError(f"nothing to resume: {path} is not there")
+    load_checkpoint(path)
     return path
 
 
@@ -219,7 +230,7 @@ def _loaders(
     )
 
 
-def _trainer(output: Path, options: TrainOptions) -> L.Trainer:
+def _trainer(output: Path, options: TrainOptions, steps: int) -> L.Trainer:
     best = ModelCheckpoint(output, filename="best", monitor="val_max_f", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(
         output, filename=Path(LAST).stem, train_time_interval=SAVE_INTERVAL, enable_version_counter=False
@@ -231,8 +242,8 @@ def _trainer(output: Path, options: TrainOptions) -> L.Trainer:
         max_epochs=options.epochs,
         max_time=None if options.minutes is None else timedelta(minutes=options.minutes),
         callbacks=[best, last, RichProgressBar()],
-        logger=CSVLogger(output, name="", version="log", flush_logs_every_n_steps=10),
-        log_every_n_steps=10,
+        logger=CSVLogger(output, name="log", flush_logs_every_n_steps=10),
+        log_every_n_steps=min(10, steps),
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )

@@ -7,7 +7,7 @@ from u2net.runtime.preprocess import FloatArray
 
 
 class Backend(Protocol):
-    """A loaded network. ``infer`` may be called from many threads at once."""
+    """A loaded network. ``infer`` may be called from many threads at once; what it holds is freed with it."""
 
     @property
     def name(self) -> str:
@@ -27,6 +27,3 @@ class Backend(Protocol):
 
     def infer(self, tensor: FloatArray) -> dict[str, FloatArray]:
         """Float32 N×3×H×W to each output by name, float32 N×C×H×W."""
-
-    def close(self) -> None:
-        """Free what the backend holds."""

@@ -1,12 +1,13 @@
 """Picture files in and out."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from u2net.runtime.errors import InputError
-from u2net.runtime.preprocess import ByteArray
+from u2net.runtime.preprocess import ByteArray, as_rgb
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -19,7 +20,10 @@ def read_image(path: Path) -> ByteArray:
     """
     try:
         with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+            turned = ImageOps.exif_transpose(picture)
+            if turned.mode.startswith("I;16"):  # Pillow's convert would clip it to white
+                return as_rgb((np.asarray(turned, np.float32) / 257).round().astype(np.uint8))
+            return np.array(turned.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}") from error
 
@@ -31,7 +35,8 @@ def write_image(path: Path, pixels: ByteArray) -> None:
         Image.fromarray(pixels).save(partial, format="PNG")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise InputError(f"{path} cannot be written: {error}") from error
 
 

@@ -59,10 +59,6 @@ class OnnxRuntimeBackend:
             raise InputError(f"ONNX Runtime cannot run the network on {tensor.shape}: {error}") from error
         return dict(zip(names, values, strict=True))
 
-    def close(self) -> None:
-        """Let go of the session; calls under way finish first, as they hold it too."""
-        del self._session
-
 
 def _import_onnxruntime(device: Device) -> Any:
     try:
@@ -99,6 +95,11 @@ def _declared_shape(session: Any, path: Path) -> InputShape:
     if len(inputs) != 1 or len(sides) != 4 or sides[1] != 3 or inputs[0].type != "tensor(float)":
         found = ", ".join(f"{value.name}: {value.type} {value.shape}" for value in inputs)
         raise ArtifactError(f"{path} is no U²-Net: it takes {found or 'nothing'}, not one float32 N×3×H×W")
+    for output in session.get_outputs():
+        if len(output.shape) != 4 or output.type != "tensor(float)":
+            raise ArtifactError(
+                f"{path} is no U²-Net: it gives {output.name}: {output.type} {output.shape}, not float32 N×C×H×W"
+            )
     batch, _, height, width = (side if isinstance(side, int) else None for side in sides)
     return InputShape(batch, height, width)
 

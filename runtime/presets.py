@@ -4,6 +4,7 @@ Preprocessing differs between the projects that use U²-Net, and a wrong one loo
 So it is data: a named preset, with all its numbers, that travels in the artifact's metadata.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -66,8 +67,11 @@ class Preset:
         if set(values) != known:
             odd = sorted(set(values) ^ known)
             raise InputError(f"a preset has exactly the fields {sorted(known)}; these differ: {odd}")
-        preset = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        preset.check()
+        try:
+            preset = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+            preset.check()
+        except TypeError as error:
+            raise InputError(f"a preset's values are of the wrong kind: {error}") from error
         return preset
 
     def check(self) -> None:
@@ -75,8 +79,18 @@ class Preset:
         for field, allowed in (("kernel", Kernel), ("mask_kernel", Kernel), ("depth", Depth), ("divisor", Divisor)):
             if getattr(self, field) not in get_args(allowed):
                 raise InputError(f"preset {field} is {getattr(self, field)!r}; it is one of {get_args(allowed)}")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(std > 0 for std in self.std):
+        if (
+            len(self.mean) != 3
+            or len(self.std) != 3
+            or not all(0 < std < math.inf for std in self.std)
+            or not all(map(math.isfinite, self.mean))
+        ):
             raise InputError(f"preset mean and std are three numbers each, std above 0; got {self.mean}, {self.std}")
+        if not self.stretch_floor >= 0 or not self.divisor_floor > 0:
+            raise InputError(
+                "preset stretch_floor is at least 0 and divisor_floor above 0; "
+                f"got {self.stretch_floor}, {self.divisor_floor}"
+            )
         if self.height < 1 or self.width < 1:
             raise InputError(f"preset size is at least 1×1; got {self.height}×{self.width}")
 

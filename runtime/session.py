@@ -74,6 +74,7 @@ class Session:
 
     def batch(self, images: Sequence[object], *, stretch: bool | None = None) -> list[FloatArray]:
         """Masks of several images, each of its own size; each is what the image alone would give."""
+        self._require_open()
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
         sizes = [as_rgb(image).shape[:2] for image in images]
         step = self.info.shape.batch or BATCH_LIMIT
@@ -97,9 +98,7 @@ class Session:
             InputError: dtype, dimensions or size do not fit.
             SessionClosedError: after :meth:`close`.
         """
-        backend = self._backend
-        if backend is None:
-            raise SessionClosedError(f"the session of {self.info.path} is closed; load it again")
+        backend = self._require_open()
         checked = self._check_tensor(tensor)
         fixed, count = backend.shape.batch, len(checked)
         if fixed is None or fixed == count:
@@ -118,8 +117,13 @@ class Session:
         self.info.shape.check_size(*tensor.shape[2:])
         return np.ascontiguousarray(tensor)
 
+    def _require_open(self) -> Backend:
+        if self._backend is None:
+            raise SessionClosedError(f"the session of {self.info.path} is closed; load it again")
+        return self._backend
+
     def close(self) -> None:
-        """Free the network; calls under way finish, later ones raise SessionClosedError."""
+        """Let go of the network: calls under way finish, with the last of them it is freed; later ones are refused."""
         self._backend = None
 
     def __enter__(self) -> Self:

@@ -1,0 +1,37 @@
+"""Masks and cut-outs over HTTP. Beside a model.onnx: ``uvicorn --app-dir examples service:app``, then
+``curl -F picture=@photo.jpg localhost:8000/cutout -o cutout.png``, or ``/mask`` for the mask."""
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Response, UploadFile
+from PIL import Image, ImageOps
+
+import u2net.runtime as u2
+
+MODEL, DEVICE = "model.onnx", "cpu"
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load the model once, before the first request; its session may be called from many threads."""
+    with u2.load(MODEL, DEVICE) as app.state.session:
+        yield
+
+
+app = FastAPI(title="u2net", lifespan=lifespan)
+
+
+@app.post("/{kind}")
+def answer(kind: Literal["mask", "cutout"], picture: UploadFile) -> Response:
+    """The picture's mask, or the picture with the mask as its alpha channel, as PNG."""
+    try:
+        image = np.array(ImageOps.exif_transpose(Image.open(picture.file)).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise HTTPException(422, f"{picture.filename} cannot be read as a picture") from error
+    mask, png = app.state.session(image), io.BytesIO()
+    Image.fromarray(u2.to_grey(mask) if kind == "mask" else u2.cut_out(image, mask)).save(png, "PNG")
+    return Response(png.getvalue(), media_type="image/png")

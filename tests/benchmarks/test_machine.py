@@ -1,0 +1,61 @@
+import json
+import os
+import platform
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from u2net.benchmarks.machine import PACKAGES, describe_machine, installed_versions, usable_cores
+
+
+def test_the_processor_has_a_name() -> None:
+    processor = describe_machine().processor
+
+    assert processor == processor.strip() != ""
+
+
+def test_the_python_that_runs_is_named() -> None:
+    assert describe_machine().python == platform.python_version()
+
+
+def test_the_versions_are_those_that_run() -> None:
+    versions = describe_machine().versions
+
+    assert versions["torch"] == torch.__version__
+    assert set(versions) <= set(PACKAGES)
+    assert {"u2net-deploy", "onnx", "numpy"} <= set(versions)
+
+
+def test_a_package_that_is_not_installed_is_left_out() -> None:
+    assert list(installed_versions(("numpy", "no-such-package-at-all"))) == ["numpy"]
+
+
+def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 3, 5}, raising=False)
+
+    assert usable_cores() == 3
+
+
+@pytest.mark.parametrize(("count", "cores"), [(6, 6), (None, 1)])
+def test_cores_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, count: int | None, cores: int) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(("available", "name"), [(True, "NVIDIA Test"), (False, None)])
+def test_the_gpu_is_named_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, available: bool, name: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
+
+    assert describe_machine().gpu == name
+
+
+def test_the_facts_fit_into_json() -> None:
+    facts = asdict(describe_machine())
+
+    assert json.loads(json.dumps(facts)) == facts

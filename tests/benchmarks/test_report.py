@@ -1,0 +1,306 @@
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from u2net.benchmarks.machine import Machine
+from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow, PictureTime
+from u2net.benchmarks.report import (
+    BENCH_HEADER,
+    HEADER,
+    NONE,
+    PARITY_HEADER,
+    PICTURE_HEADER,
+    as_json,
+    bench_cells,
+    bench_markdown,
+    parity_cells,
+    picture_cells,
+    stage_cells,
+    table,
+    to_markdown,
+    write_json,
+    write_report,
+)
+from u2net.benchmarks.statistics import Latency, Ratio
+from u2net.export.build import BuildResult, BuiltStage
+from u2net.export.graph import GraphStage
+from u2net.export.parity.figures import Comparison, Spread, Worst
+from u2net.export.parity.gate import Failure, StageParity
+from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.errors import ExportError
+from u2net.runtime.presets import PRESETS
+
+FOLDER = Path("out")
+FP32, FP16 = FOLDER / "model.onnx", FOLDER / "model.fp16.onnx"
+ARTIFACT = Artifact("u2netp", "ab" * 32, PRESETS["reference"], "fp32", InputShape(None, 320, 320), ("d0",), 1, 18)
+OUTPUT = Comparison(
+    "d0",
+    Spread(Worst(2.5e-7, "cat"), 3e-8, Worst(2e-7, "cat")),
+    Spread(Worst(1e-5, "cat"), 4e-7, Worst(1e-6, "cat")),
+    1.0,
+    Worst(0.0, "cat"),
+)
+MASK = Comparison("mask", Spread(Worst(1e-6, "cat"), 1e-7, Worst(1e-6, "cat")), None, 0.99987, Worst(0.0, "cat"))
+FAILURE = Failure("d0", "largest difference", 0.5, 1e-4, "cat")
+
+
+def stage(name: str, path: Path, *, failures: tuple[Failure, ...] = (), islands: tuple[str, ...] = ()) -> BuiltStage:
+    graph = GraphStage(path, 365, 4_660_000, 7.25, replace(ARTIFACT, fp32_nodes=islands))
+    return BuiltStage(name, graph, StageParity("reference", str(path), "fp32", (OUTPUT, MASK), failures))
+
+
+def row(model: str, batch: int, median: float, ratio: float, memory: float | None = 96.4) -> BenchRow:
+    latency = Latency(median, median + 1.25, median + 2.5)
+    return BenchRow(
+        model, "fp32", "CPU", batch, latency, batch / median * 1e3, Ratio(ratio, ratio - 0.1, ratio + 0.1), memory
+    )
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> BuildResult:
+    """Three stages that passed, the first two in the same file."""
+    checkpoint = tmp_path / "net.pth"
+    checkpoint.write_bytes(bytes(2_400_000))
+    return BuildResult(checkpoint, (stage("export", FP32), stage("simplify", FP32), stage("fp16", FP16)))
+
+
+@pytest.fixture
+def bench() -> BenchReport:
+    """Two batch sizes, of which the table of stages shows the first."""
+    rows = (
+        *(row(EAGER, 1, 400, 1.0), row(str(FP32), 1, 200, 2.0), row(str(FP16), 1, 250, 1.6)),
+        *(row(EAGER, 4, 1600, 1.0), row(str(FP32), 4, 640, 2.5), row(str(FP16), 4, 800, 2.0)),
+    )
+    machine = Machine("Some Processor", 2, "Linux x86_64", "3.12.1", None, {"torch": "2.8"})
+    pictures = (PictureTime(str(FP32), (720, 1280), 20.04, 200.0, 7.0),)
+    return BenchReport(machine, "cpu", 2, 10, 2, (320, 320), rows, pictures)
+
+
+def failed(build: BuildResult) -> BuildResult:
+    """The same build, whose last stage left its tolerances and kept two nodes in FP32."""
+    last = stage("fp16", FP16, failures=(FAILURE,), islands=("conv_7", "relu_9"))
+    return replace(build, stages=(*build.stages[:2], last))
+
+
+def strict_json(text: str) -> Any:
+    """Read JSON as the standard has it, where NaN and Infinity are no values."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def tables(page: str) -> list[list[list[str]]]:
+    """Tables of a Markdown page: lines of cells."""
+    blocks = re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE)
+    return [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks]
+
+
+@dataclass(frozen=True)
+class Sample:
+    path: Path
+    value: float
+
+
+def test_dataclasses_paths_and_tuples_become_json() -> None:
+    value = {1: (Sample(Path("a/b.onnx"), 0.5), None, True, "text")}
+
+    assert as_json(value) == {"1": [{"path": "b.onnx", "value": 0.5}, None, True, "text"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(float("inf"), "inf"), (float("-inf"), "-inf"), (float("nan"), "nan")],
+)
+def test_what_json_cannot_say_is_text(tmp_path: Path, value: float, text: str) -> None:
+    write_json(tmp_path / "x.json", {"deep": [Sample(Path("x"), value)]})
+
+    assert strict_json((tmp_path / "x.json").read_text())["deep"][0]["value"] == text
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5, 1e300])
+def test_ordinary_numbers_stay_numbers(value: float) -> None:
+    assert as_json([value]) == [value]
+
+
+def test_the_table_of_stages_has_a_row_each(build: BuildResult, bench: BenchReport) -> None:
+    rows = stage_cells(build, bench)
+
+    assert [cells[0] for cells in rows] == ["eager", "export", "simplify", "fp16"]
+    assert {len(cells) for cells in rows} == {len(HEADER)}
+
+
+def test_the_row_of_a_stage_says_what_was_measured(build: BuildResult, bench: BenchReport) -> None:
+    cells = stage_cells(build, bench)[2]
+
+    assert cells == (
+        *("simplify", "4.7 MB", "7.2 s", "2.5e-07", "3.0e-08", "0.99987"),
+        *("200 ms", "2.00×", "passed"),
+    )
+
+
+def test_eager_is_the_first_row(build: BuildResult, bench: BenchReport) -> None:
+    assert stage_cells(build, bench)[0] == ("eager", "2.4 MB", NONE, NONE, NONE, NONE, "400 ms", "1.00×", "")
+
+
+def test_a_file_that_a_later_stage_replaced_has_no_latency(build: BuildResult, bench: BenchReport) -> None:
+    assert [cells[6:8] for cells in stage_cells(build, bench)[1:]] == [
+        (NONE, NONE),
+        ("200 ms", "2.00×"),
+        ("250 ms", "1.60×"),
+    ]
+
+
+def test_a_stage_that_left_its_tolerances_is_marked(build: BuildResult, bench: BenchReport) -> None:
+    assert [cells[-1] for cells in stage_cells(failed(build), bench)] == ["", "passed", "passed", "FAILED"]
+
+
+def test_a_stage_without_mask_figures_is_refused(build: BuildResult, bench: BenchReport) -> None:
+    first = build.stages[0]
+    bare = replace(first, parity=replace(first.parity, comparisons=(OUTPUT, OUTPUT)))
+
+    with pytest.raises(ExportError, match="export has no mask"):
+        stage_cells(replace(build, stages=(bare,)), bench)
+
+
+def test_the_row_of_an_output_says_how_far_it_is_off() -> None:
+    expected = ("d0", "2.50e-07", "cat", "2.00e-07", "3.00e-08", "4.00e-07", "1.000000", "0")
+
+    assert parity_cells(OUTPUT) == expected
+    assert len(PARITY_HEADER) == len(expected)
+
+
+def test_a_mask_has_no_logits() -> None:
+    assert parity_cells(MASK)[PARITY_HEADER.index("logits: mean")] == NONE
+
+
+def test_an_infinite_difference_can_be_written() -> None:
+    broken = replace(OUTPUT, probability=replace(OUTPUT.probability, largest=Worst(float("inf"), "cat")))
+
+    assert parity_cells(broken)[1] == "inf"
+
+
+def test_the_row_of_a_benchmark(bench: BenchReport) -> None:
+    expected = ("model.onnx", "4", "640.0 ms", "641.2 ms", "642.5 ms", "6.25", "2.50×", "2.40–2.60", "96 MB")
+
+    assert bench_cells(bench.rows[4]) == expected
+    assert len(BENCH_HEADER) == len(expected)
+
+
+def test_memory_that_was_not_measured_is_a_dash() -> None:
+    assert bench_cells(row(EAGER, 1, 400, 1.0, memory=None))[-1] == NONE
+
+
+def test_the_row_of_a_picture(bench: BenchReport) -> None:
+    assert picture_cells(bench) == [("model.onnx", "720×1280", "20.0 ms", "200.0 ms", "7.0 ms")]
+    assert len(PICTURE_HEADER) == 5
+
+
+def test_every_line_of_a_table_has_the_same_cells(build: BuildResult, bench: BenchReport) -> None:
+    found = tables(to_markdown(build, bench))
+
+    assert [tuple(cell.strip() for cell in block[0]) for block in found] == [
+        HEADER,
+        ("stage", *PARITY_HEADER),
+        BENCH_HEADER,
+        PICTURE_HEADER,
+    ]
+    for block in found:
+        assert len({len(cells) for cells in block}) == 1
+        assert {cell.strip() for cell in block[1]} == {"---"}
+
+
+def test_a_bar_in_a_name_does_not_split_a_cell() -> None:
+    (block,) = tables(table(("picture", "value"), [("left|right.png", "1")]))
+
+    assert [len(cells) for cells in block] == [2, 2, 2]
+
+
+def test_the_page_says_that_all_is_well(build: BuildResult, bench: BenchReport) -> None:
+    page = to_markdown(build, bench)
+
+    assert "every stage is within its tolerances" in page
+    assert "stay in FP32 in the FP16 graph: none. Nodes: export 365, simplify 365, fp16 365" in page
+
+
+def test_the_page_says_what_is_wrong(build: BuildResult, bench: BenchReport) -> None:
+    page = to_markdown(failed(build), bench)
+
+    assert "**a stage left its tolerances**" in page
+    assert "- fp16: d0: largest difference is 0.5 on cat, the limit 0.0001\n" in page
+    assert "stay in FP32 in the FP16 graph: conv_7, relu_9." in page
+
+
+def test_the_page_says_what_was_built(build: BuildResult, bench: BenchReport) -> None:
+    page = to_markdown(build, bench)
+
+    assert page.startswith("# u2netp from net.pth\n")
+    for fact in ("ab" * 32, "dynamic×3×320×320", "`reference`", "opset 18"):
+        assert fact in page
+
+
+@pytest.mark.parametrize(("gpu", "found"), [(None, "2 cores, Linux"), ("H200", "2 cores, H200, Linux")])
+def test_the_page_says_what_it_was_measured_on(bench: BenchReport, gpu: str | None, found: str) -> None:
+    page = bench_markdown(replace(bench, machine=replace(bench.machine, gpu=gpu)))
+
+    for fact in (found, "10 rounds in turns after 2 of warm-up", "2 threads", "Some Processor", "torch 2.8"):
+        assert fact in page
+
+
+def test_the_report_is_two_files(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
+    files = write_report(tmp_path, build, bench)
+
+    assert files == (tmp_path / "report.json", tmp_path / "report.md")
+    assert files[1].read_text(encoding="utf-8") == to_markdown(build, bench)
+
+
+def test_the_json_says_whether_it_passed(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
+    verdicts = []
+    for each in (build, failed(build)):
+        path, _ = write_report(tmp_path, each, bench)
+        verdicts.append(strict_json(path.read_text(encoding="utf-8"))["passed"])
+
+    assert verdicts == [True, False]
+
+
+def test_the_json_holds_figures_of_stages_and_rows(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
+    path, _ = write_report(tmp_path, failed(build), bench)
+    content = strict_json(path.read_text(encoding="utf-8"))
+
+    last = content["build"]["stages"][-1]
+    assert last["parity"]["failures"][0]["figure"] == "largest difference"
+    assert last["graph"]["artifact"]["fp32_nodes"] == ["conv_7", "relu_9"]
+    assert [each["batch"] for each in content["bench"]["rows"]] == [1, 1, 1, 4, 4, 4]
+    assert content["bench"]["machine"]["processor"] == "Some Processor"
+
+
+def test_a_folder_that_is_not_there_is_an_export_error(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"nowhere/report\.json cannot be written: No such file"):
+        write_report(tmp_path / "nowhere", build, bench)
+
+
+def test_a_file_where_the_folder_should_be_is_an_export_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(ExportError, match=r"x\.json cannot be written"):
+        write_json(tmp_path / "file" / "x.json", 1)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+
+    with pytest.raises(ExportError, match=r"x\.json cannot be written"):
+        write_json(tmp_path / "x.json", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_report_replaces_an_older_one(tmp_path: Path) -> None:
+    for value in ("a much longer first report", "b"):
+        write_json(tmp_path / "x.json", value)
+
+    assert (tmp_path / "x.json").read_text() == '"b"\n'

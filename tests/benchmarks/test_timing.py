@@ -1,0 +1,84 @@
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from u2net.benchmarks import timing
+from u2net.benchmarks.timing import Run, time_in_turns
+
+
+class Clock:
+    """Stands still but for what is spent on it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def spend(self, *seconds: float) -> Run:
+        """A run that takes these times, one after the other."""
+        left = iter(seconds)
+
+        def run() -> None:
+            self.now += next(left)
+
+        return run
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock in place of the real one."""
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    return clock
+
+
+def recorder(calls: list[str], name: str) -> Callable[[], None]:
+    return lambda: calls.append(name)
+
+
+@pytest.mark.parametrize(("rounds", "warmup"), [(2, 0), (2, 1), (3, 2)])
+def test_runs_take_turns(rounds: int, warmup: int) -> None:
+    calls: list[str] = []
+
+    time_in_turns({name: recorder(calls, name) for name in "ABC"}, rounds, warmup)
+
+    assert "".join(calls) == "ABC" * (rounds + warmup)
+
+
+def test_warm_up_is_not_counted(clock: Clock) -> None:
+    seconds = time_in_turns({"A": clock.spend(9, 9, 1, 2, 3)}, 3, 2)
+
+    assert seconds == {"A": [1, 2, 3]}
+
+
+def test_each_run_has_its_own_times(clock: Clock) -> None:
+    seconds = time_in_turns({"A": clock.spend(9, 1, 2), "B": clock.spend(8, 10, 20)}, 2, 1)
+
+    assert seconds == {"A": [1, 2], "B": [10, 20]}
+
+
+def test_what_happens_between_runs_is_not_counted(clock: Clock) -> None:
+    def dawdle(_done: int) -> None:
+        clock.now += 50
+
+    seconds = time_in_turns({"A": clock.spend(1, 2), "B": clock.spend(3, 4)}, 2, 0, dawdle)
+
+    assert seconds == {"A": [1, 2], "B": [3, 4]}
+
+
+def test_progress_counts_every_round() -> None:
+    done: list[int] = []
+
+    time_in_turns({"A": lambda: None}, 3, 2, done.append)
+
+    assert done == [1, 2, 3, 4, 5]
+
+
+def test_what_a_run_raises_comes_through() -> None:
+    def fail() -> None:
+        raise RuntimeError("the model is broken")
+
+    with pytest.raises(RuntimeError, match="the model is broken"):
+        time_in_turns({"A": fail}, 2, 0)

@@ -1,0 +1,89 @@
+"""The command run in-process, and one build that the tests of the command share."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from u2net.cli.main import main
+from u2net.export import ExportOptions, GraphStage
+from u2net.export.graph import read_artifact, read_graph
+from u2net.model.checkpoint import Checkpoint
+
+Command = Callable[..., CompletedProcess[str]]
+
+SIDES = {"astronaut": (120, 150), "cat": (100, 100)}
+"""Height and width of the photographs that the command is tried on."""
+
+
+def _run(*words: object) -> CompletedProcess[str]:
+    arguments = ["u2net", *map(str, words)]
+    out, err, status = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", arguments)
+        patch.setenv("COLUMNS", "200")
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def run_u2net() -> Command:
+    """Run ``u2net`` with these words in this process; gives status, stdout and stderr."""
+    return _run
+
+
+@pytest.fixture(scope="session")
+def pictures(photographs: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two small photographs."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, (height, width) in SIDES.items():
+        Image.fromarray(photographs[name]).resize((width, height)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(
+    run_u2net: Command, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, CompletedProcess[str]]:
+    """The folder of a build of the bundled weights at 64×64, and what the command said."""
+    folder = tmp_path_factory.mktemp("build") / "out"
+    return folder, run_u2net("build", "--size", 64, "--rounds", 2, "--images", pictures, "-o", folder)
+
+
+@pytest.fixture(scope="session")
+def built_onnx(built: tuple[Path, CompletedProcess[str]]) -> Path:
+    """The bundled weights as FP32 ONNX of dynamic batch at 64×64."""
+    return built[0] / "model.onnx"
+
+
+@pytest.fixture
+def no_tracing(monkeypatch: pytest.MonkeyPatch, built_onnx: Path) -> None:
+    """Whatever is exported is the graph of the build: torch's exporter takes seconds."""
+
+    def export(_checkpoint: Checkpoint, path: Path, _options: ExportOptions) -> GraphStage:
+        shutil.copy(built_onnx, path)
+        graph = read_graph(path)
+        return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
+
+    monkeypatch.setattr("u2net.export.build.export_onnx", export)
+
+
+@pytest.fixture
+def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a GPU, also where there is one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])

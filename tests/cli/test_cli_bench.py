@@ -1,0 +1,59 @@
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from u2net.benchmarks import BenchOptions
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime import InputError
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no processes to read their memory."""
+    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 123.4)
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> None:
+    words = ("--batch", "1,2", "--rounds", 2, "--threads", 1, "--json", tmp_path / "figures.json")
+
+    said = run_u2net("bench", built_onnx, *words)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert [row["batch"] for row in figures["rows"]] == [1, 1, 2, 2]
+    assert figures["rows"][0]["ratio"] == {"value": 1, "low": 1, "high": 1}
+    for name, count in (("eager PyTorch", 2), ("model.onnx", 3), ("123 MB", 4), ("720×1280", 1)):
+        assert said.stdout.count(name) == count, name
+    assert "1 threads, 2 rounds in turns, " in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "reference", "options"),
+    [
+        ("", BUNDLED_WEIGHTS, BenchOptions()),
+        ("--batch 1,4,16", BUNDLED_WEIGHTS, BenchOptions(batches=(1, 4, 16))),
+        ("--reference net.pth --rounds 30", Path("net.pth"), BenchOptions(rounds=30)),
+        ("--threads 3 --device cuda:1", BUNDLED_WEIGHTS, BenchOptions(threads=3, device="cuda:1")),
+    ],
+)
+def test_options_reach_the_benchmark(
+    run_u2net: Command, monkeypatch: pytest.MonkeyPatch, words: str, reference: Path, options: BenchOptions
+) -> None:
+    asked: list[object] = []
+
+    def measure(models: list[Path], reference: Path, options: BenchOptions, _progress: object) -> None:
+        asked.extend((models, reference, options))
+        raise InputError("enough")
+
+    monkeypatch.setattr("u2net.benchmarks.measure", measure)
+
+    run_u2net("bench", "a.onnx", "b.onnx", *words.split())
+
+    assert asked == [[Path("a.onnx"), Path("b.onnx")], reference, options]

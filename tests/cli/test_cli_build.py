@@ -1,0 +1,143 @@
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from u2net.export import BuildOptions, ExportOptions
+from u2net.export.parity.tolerances import TOLERANCES, Tolerance
+from u2net.model.checkpoint import hash_file
+from u2net.model.network import OUTPUT_NAMES
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime import PRESETS, ExportError, load
+
+Command = Callable[..., CompletedProcess[str]]
+Built = tuple[Path, CompletedProcess[str]]
+
+IMPOSSIBLE = Tolerance(largest=0, mean=0, logit_mean=0, iou=1, mask_largest=0, mask_mean=0)
+
+
+def test_a_build_that_passes_exits_with_0(built: Built) -> None:
+    assert built[1].returncode == 0, built[1].stderr
+
+
+def test_a_build_writes_models_reports_and_pictures_and_nothing_else(built: Built) -> None:
+    folder = built[0]
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    assert written == {
+        *("model.onnx", "model.fp16.onnx", "report.json", "report.md"),
+        *("pictures/astronaut.mask.png", "pictures/astronaut.cutout.png"),
+        *("pictures/cat.mask.png", "pictures/cat.cutout.png"),
+    }
+
+
+@pytest.mark.parametrize("stage", ["eager", "export", "simplify", "fp16"])
+def test_the_table_has_every_stage(built: Built, stage: str) -> None:
+    (line,) = [line.split() for line in built[1].stdout.splitlines() if line.strip().startswith(f"{stage} ")]
+
+    assert "MB" in line
+    assert line[-1] == ("1.00×" if stage == "eager" else "passed")
+
+
+def test_the_table_says_what_its_columns_are(built: Built) -> None:
+    for column in ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate"):
+        assert column in built[1].stdout
+
+
+def test_what_was_written_is_named(built: Built) -> None:
+    (line,) = [line for line in built[1].stdout.splitlines() if line.startswith("Wrote to ")]
+
+    for name in ("model.onnx", "model.fp16.onnx", "report.json", "report.md", "cat.mask.png", "cat.cutout.png"):
+        assert name in line
+
+
+def test_a_build_says_nothing_on_stderr(built: Built) -> None:
+    assert built[1].stderr == ""
+
+
+def test_the_report_for_programs_has_every_stage_and_row(built: Built) -> None:
+    report = json.loads((built[0] / "report.json").read_text(encoding="utf-8"))
+
+    assert report["passed"] is True
+    assert [stage["name"] for stage in report["build"]["stages"]] == ["export", "simplify", "fp16"]
+    assert len(report["bench"]["rows"]) == 3
+    assert min(row["peak_memory_mb"] for row in report["bench"]["rows"]) > 0
+
+
+def test_the_report_for_people_has_the_table(built: Built) -> None:
+    page = (built[0] / "report.md").read_text(encoding="utf-8")
+
+    assert "every stage is within its tolerances" in page
+    assert "| stage | size | time | largest Δ |" in page
+
+
+@pytest.mark.parametrize(("name", "precision"), [("model.onnx", "fp32"), ("model.fp16.onnx", "fp16")])
+def test_the_models_load_and_say_what_they_are(built: Built, name: str, precision: str) -> None:
+    with load(built[0] / name) as session:
+        info = session.info
+
+    assert info.precision == precision
+    assert (info.shape.height, info.shape.width) == (64, 64)
+    assert info.checkpoint_sha256 == hash_file(BUNDLED_WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "cat"])
+def test_the_pictures_are_masks_and_cut_outs_of_the_photographs(built: Built, pictures: Path, name: str) -> None:
+    source = Image.open(pictures / f"{name}.png")
+    mask = Image.open(built[0] / "pictures" / f"{name}.mask.png")
+    cutout = Image.open(built[0] / "pictures" / f"{name}.cutout.png")
+
+    assert (mask.mode, mask.size) == ("L", source.size)
+    np.testing.assert_array_equal(np.asarray(cutout), np.dstack([np.asarray(source), np.asarray(mask)]))
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_a_build_whose_gate_fails_says_so_and_still_reports(
+    run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2net.export.parity.gate.TOLERANCES", {**TOLERANCES, "fp16": IMPOSSIBLE})
+    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
+    monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
+
+    said = run_u2net("build", "--size", 64, "--rounds", 2, "-o", tmp_path)
+
+    assert said.returncode == 1
+    assert "fp16: d0: mean difference is " in said.stdout
+    assert "export: d0" not in said.stdout
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["passed"] is False
+    assert not (tmp_path / "pictures").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ((), BuildOptions()),
+        (("--size", "64x96", "--batch", "4"), BuildOptions(ExportOptions(size=(64, 96), batch=4))),
+        (
+            ("--size", "dynamic", "--outputs", "all"),
+            BuildOptions(ExportOptions(None, outputs=OUTPUT_NAMES)),
+        ),
+        (("--opset", "17", "--preset", "rembg"), BuildOptions(ExportOptions(opset=17, preset=PRESETS["rembg"]))),
+        (("--images", "here", "--device", "cuda:1"), BuildOptions(images=Path("here"), device="cuda:1")),
+    ],
+)
+def test_options_reach_the_stages(
+    run_u2net: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], options: BuildOptions
+) -> None:
+    asked: list[object] = []
+
+    def build(checkpoint: Path, folder: Path, options: BuildOptions, _progress: object) -> None:
+        asked.extend((checkpoint, folder, options))
+        raise ExportError("enough")
+
+    monkeypatch.setattr("u2net.export.build_artifacts", build)
+
+    said = run_u2net("build", "net.pth", "-o", "there", *words)
+
+    assert said.stderr == "u2net: enough\n"
+    assert asked == [Path("net.pth"), Path("there"), options]

@@ -1,0 +1,95 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import onnx
+import pytest
+
+from u2net.export import ExportOptions, GraphStage
+from u2net.export.graph import read_artifact, read_graph
+from u2net.model.network import OUTPUT_NAMES
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime import PRESETS
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("", ExportOptions()),
+        ("--size 64", ExportOptions(size=(64, 64))),
+        ("--size 64x96", ExportOptions(size=(64, 96))),
+        ("--size 64×96", ExportOptions(size=(64, 96))),
+        ("--size dynamic", ExportOptions(size=None)),
+        ("--batch 3", ExportOptions(batch=3)),
+        ("--batch dynamic", ExportOptions(batch=None)),
+        ("--outputs all", ExportOptions(outputs=OUTPUT_NAMES)),
+        ("--outputs d2,d0", ExportOptions(outputs=("d2", "d0"))),
+        ("--opset 17", ExportOptions(opset=17)),
+        *[(f"--preset {name}", ExportOptions(preset=preset)) for name, preset in PRESETS.items()],
+    ],
+)
+def test_options_reach_the_exporter(
+    run_u2net: Command, monkeypatch: pytest.MonkeyPatch, built_onnx: Path, words: str, options: ExportOptions
+) -> None:
+    asked: list[object] = []
+
+    def export(checkpoint: Path, path: Path, options: ExportOptions, **more: Any) -> GraphStage:
+        asked.extend((checkpoint, path, options, more))
+        return GraphStage(path, 365, 4_600_000, 7.25, read_artifact(read_graph(built_onnx), built_onnx))
+
+    monkeypatch.setattr("u2net.export.export_model", export)
+
+    said = run_u2net("export", *words.split())
+
+    assert said.returncode == 0
+    assert asked == [BUNDLED_WEIGHTS, Path("model.onnx"), options, {"half": False, "images": None}]
+    assert said.stdout == "model.onnx: 365 nodes, 4.6 MB, 7.2 s\n"
+
+
+def shapes(values: Any) -> dict[str, list[int | str]]:
+    """Declared sides of a graph's inputs or outputs by name; a dynamic side is the name of its axis."""
+    return {
+        value.name: [side.dim_value or side.dim_param for side in value.type.tensor_type.shape.dim] for value in values
+    }
+
+
+def test_a_graph_of_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> None:
+    words = "--size 64x96 --batch 2 --outputs all --opset 17 --preset rembg"
+
+    said = run_u2net("export", BUNDLED_WEIGHTS, "-o", tmp_path / "m.onnx", *words.split())
+
+    assert (said.returncode, said.stderr) == (0, "")
+    model = onnx.load(tmp_path / "m.onnx")
+    assert shapes(model.graph.input) == {"input": [2, 3, 64, 96]}
+    assert shapes(model.graph.output) == {name: [2, 1, 64, 96] for name in OUTPUT_NAMES}
+    assert (model.opset_import[0].version, model.ir_version) == (17, 8)
+    assert read_artifact(read_graph(tmp_path / "m.onnx"), tmp_path).preset == PRESETS["rembg"].with_size(64, 96)
+    assert re.fullmatch(rf".*m\.onnx: {len(model.graph.node)} nodes, \d\.\d MB, \d+\.\d s\n", said.stdout)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_graph_of_dynamic_shape(run_u2net: Command, tmp_path: Path) -> None:
+    said = run_u2net("export", "-o", tmp_path / "m.onnx", "--size", "dynamic")
+
+    assert (said.returncode, said.stderr) == (0, "")
+    model = onnx.load(tmp_path / "m.onnx")
+    (sides,) = shapes(model.graph.input).values()
+    assert sides[1] == 3
+    assert all(isinstance(side, str) and side for side in (sides[0], *sides[2:]))
+    assert {node.op_type for node in model.graph.node}.isdisjoint({"Shape", "Gather", "Slice", "Div", "Cast"})
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_a_graph_in_fp16(run_u2net: Command, pictures: Path, built_onnx: Path, tmp_path: Path) -> None:
+    words = ("--size", 64, "--precision", "fp16", "--images", pictures)
+
+    said = run_u2net("export", "-o", tmp_path / "half.onnx", *words)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert read_artifact(read_graph(tmp_path / "half.onnx"), tmp_path).precision == "fp16"
+    assert (tmp_path / "half.onnx").stat().st_size < 0.6 * built_onnx.stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["half.onnx"]

@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import onnx
+import pytest
+
+from u2net.model.checkpoint import hash_file
+from u2net.model.weights import BUNDLED_WEIGHTS
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+def facts(said: CompletedProcess[str]) -> dict[str, str]:
+    """Names of facts to their first line."""
+    lines = [line.split(maxsplit=1) for line in said.stdout.splitlines()]
+    return {line[0]: line[1].strip() for line in lines if len(line) == 2}
+
+
+def test_a_checkpoint(run_u2net: Command) -> None:
+    said = run_u2net("info", BUNDLED_WEIGHTS)
+
+    assert said.returncode == 0
+    assert str(BUNDLED_WEIGHTS) in said.stdout
+    found = facts(said)
+    assert (found["kind"], found["variant"], found["out_channels"]) == ("checkpoint", "u2netp", "1")
+    assert (found["parameters"], found["sha256"]) == ("1131181", hash_file(BUNDLED_WEIGHTS))
+
+
+@pytest.mark.parametrize(("name", "precision"), [("model.onnx", "fp32"), ("model.fp16.onnx", "fp16")])
+def test_a_model(run_u2net: Command, built_onnx: Path, name: str, precision: str) -> None:
+    found = facts(run_u2net("info", built_onnx.with_name(name)))
+
+    assert (found["input"], found["outputs"], found["opset"]) == ("dynamic×3×64×64", "d0", "18")
+    assert (found["variant"], found["precision"], found["fp32_nodes"]) == ("u2netp", precision, "none")
+    assert found["checkpoint_sha256"] == hash_file(BUNDLED_WEIGHTS)
+
+
+def test_the_preset_is_there_with_all_its_numbers(run_u2net: Command, built_onnx: Path) -> None:
+    said = run_u2net("info", built_onnx).stdout
+
+    for fact in ("name reference", "kernel bilinear", "divisor max", "mean (0.485, 0.456, 0.406)", "stretch True"):
+        assert fact in said
+
+
+def test_a_model_of_someone_else(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(built_onnx)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+
+    said = run_u2net("info", tmp_path / "foreign.onnx")
+
+    assert said.returncode == 0
+    assert "none: not exported by u2net; name a preset when loading it" in said.stdout

@@ -1,0 +1,125 @@
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import NoReturn
+
+import pytest
+
+from u2net.cli.main import EXTRAS
+from u2net.model.weights import BUNDLED_WEIGHTS
+
+Command = Callable[..., CompletedProcess[str]]
+
+COMMANDS = ("build", "export", "verify", "bench", "run", "train", "info", "doctor")
+
+
+def test_version(run_u2net: Command) -> None:
+    said = run_u2net("--version")
+
+    assert (said.returncode, said.stdout) == (0, f"u2net-deploy {version('u2net-deploy')}\n")
+
+
+def test_no_words_print_the_help(run_u2net: Command) -> None:
+    said = run_u2net()
+
+    assert "Usage: " in said.stdout + said.stderr
+    for name in COMMANDS:
+        assert f"  {name} " in said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(run_u2net: Command, name: str) -> None:
+    said = run_u2net(name, "--help")
+
+    assert said.returncode == 0
+    assert f"{name} [OPTIONS]" in said.stdout
+
+
+@pytest.mark.parametrize("name", ["build", "verify", "bench", "run", "train"])
+def test_what_runs_takes_a_device(run_u2net: Command, name: str) -> None:
+    assert "--device" in run_u2net(name, "--help").stdout
+
+
+def test_the_installed_script_runs() -> None:
+    script = Path(sysconfig.get_path("scripts")) / "u2net"
+
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, f"u2net-deploy {version('u2net-deploy')}\n")
+
+
+def run_without(module: str, *words: object) -> CompletedProcess[str]:
+    """Run the command in a Python that has no such module."""
+    code = f"import sys; sys.modules[{module!r}] = None; from u2net.cli.main import main; main()"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "extra"),
+    [
+        ("typer", ("--version",), "cli"),
+        ("rich", ("--version",), "cli"),
+        ("torch", ("export",), "export"),
+        ("onnx_ir", ("export",), "export"),
+        ("lightning", ("train", "data", "-o", "there"), "train"),
+        ("onnxruntime", ("info", "m.onnx"), "cpu"),
+    ],
+)
+def test_a_missing_package_is_one_line_with_its_extra(module: str, words: tuple[str, ...], extra: str) -> None:
+    said = run_without(module, *words)
+
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == f"u2net: {module} is not installed; `pip install 'u2net-deploy[{extra}]'` brings it\n"
+
+
+@pytest.mark.parametrize("module", ["torch", "onnx"])
+def test_running_a_model_needs_neither_torch_nor_onnx(
+    module: str, built_onnx: Path, pictures: Path, tmp_path: Path
+) -> None:
+    said = run_without(module, "run", built_onnx, pictures / "cat.png", "-o", tmp_path)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert (tmp_path / "cat.mask.png").is_file()
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    from importlib.metadata import metadata
+
+    assert set(EXTRAS.values()) <= set(metadata("u2net-deploy").get_all("Provides-Extra") or [])
+
+
+def test_a_missing_module_that_no_extra_brings_is_not_hidden(
+    run_u2net: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> NoReturn:
+        raise ModuleNotFoundError("No module named 'odd'", name="odd.part")
+
+    monkeypatch.setattr("u2net.runtime.doctor.examine", fail)
+
+    with pytest.raises(ModuleNotFoundError, match="odd"):
+        run_u2net("doctor")
+
+
+def test_an_interrupt_ends_quietly(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("u2net.runtime.doctor.examine", interrupt)
+
+    said = run_u2net("doctor")
+
+    assert said.returncode == 130
+    assert "Traceback" not in said.stderr
+
+
+def test_the_bundled_weights_stand_in_for_a_checkpoint(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("u2net.model.weights.BUNDLED_WEIGHTS", Path("bundled.pth"))
+
+    for name in ("build", "export"):
+        assert run_u2net(name).stderr == "u2net: bundled.pth: there is no such file\n"
+    assert BUNDLED_WEIGHTS.is_file()

@@ -1,0 +1,212 @@
+"""Wrong input: one clear line on stderr, exit status 2, no traceback, nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from u2net.model.synthetic import write_scenes
+
+Command = Callable[..., CompletedProcess[str]]
+Places = dict[str, Path]
+
+
+@pytest.fixture
+def places(tmp_path: Path, built_onnx: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """What the words of a case may name; relative names are in a folder of the test's own."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    given = {
+        "model": built_onnx,
+        "pictures": pictures,
+        "text": tmp_path / "notes.txt",
+        "text_onnx": tmp_path / "notes.onnx",
+        "text_pth": tmp_path / "notes.pth",
+        "stranger": tmp_path / "stranger.pth",
+        "empty": tmp_path / "empty",
+        "twins": tmp_path / "twins",
+        "scenes": tmp_path / "scenes",
+    }
+    for name in ("text", "text_onnx", "text_pth"):
+        given[name].write_text("not what it should be")
+    torch.save({"weight": torch.zeros(3)}, given["stranger"])
+    given["empty"].mkdir()
+    given["twins"].mkdir()
+    for suffix in ("png", "bmp"):
+        (given["twins"] / f"cat.{suffix}").write_bytes((pictures / "cat.png").read_bytes())
+    write_scenes(given["scenes"], 3, size=32)
+    return given
+
+
+def refusal(run_u2net: Command, places: Places, words: str) -> str:
+    """The one line that stderr must hold, less the name in front."""
+    said = run_u2net(*words.format(**places).split())
+
+    assert said.returncode == 2, said.stdout + said.stderr
+    assert said.stderr.count("\n") == 1, said.stderr
+    assert said.stderr.startswith("u2net: ")
+    return said.stderr.removeprefix("u2net: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("build nowhere.pth", "nowhere.pth: there is no such file"),
+        ("export nowhere.pth", "nowhere.pth: there is no such file"),
+        ("verify nowhere.pth {model}", "nowhere.pth: there is no such file"),
+        ("verify {model} nowhere.onnx", "nowhere.onnx: there is no such file"),
+        ("bench nowhere.onnx", "nowhere.onnx: there is no such file"),
+        ("bench {model} --reference nowhere.pth", "nowhere.pth: there is no such file"),
+        ("run nowhere.onnx {pictures}", "nowhere.onnx: there is no such file"),
+        ("run {model} nowhere.png", "nowhere.png cannot be read as a picture"),
+        ("info nowhere.pth", "nowhere.pth: there is no such file"),
+        ("info nowhere.onnx", "nowhere.onnx: there is no such file"),
+        ("train nowhere -o run", "nowhere/images is no folder"),
+        (
+            "train {scenes} -o run --crop 32 --size 32 --batch 2 --init nowhere.pth",
+            "nowhere.pth: there is no such file",
+        ),
+        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --resume", "nothing to resume"),
+        ("run {model} {empty}", "empty holds no picture"),
+    ],
+)
+def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found: str) -> None:
+    assert found in refusal(run_u2net, places, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("export {text_pth}", "notes.pth"),
+        ("export {stranger}", "stranger.pth is not a U²-Net"),
+        ("build {stranger}", "stranger.pth is not a U²-Net"),
+        ("info {text}", "notes.txt"),
+        ("info {text_onnx}", "notes.onnx cannot be loaded"),
+        ("info {empty}", "empty is not a file"),
+        ("verify {stranger} {model}", "stranger.pth is not a U²-Net"),
+        ("verify {model} {text_onnx}", "notes.onnx cannot be read as ONNX"),
+        ("bench {text_onnx}", "notes.onnx cannot be loaded"),
+        ("bench {text_pth}", "the runtime loads .onnx files"),
+        ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
+        ("run {text_pth} {pictures}", "the runtime loads .onnx files"),
+        ("run {model} {text}", "notes.txt cannot be read as a picture"),
+        ("run {model} {twins}", "two pictures share the stem 'cat'"),
+        ("train {empty} -o run", "images is no folder"),
+    ],
+)
+def test_what_is_something_else(run_u2net: Command, places: Places, words: str, found: str) -> None:
+    assert found in refusal(run_u2net, places, words)
+
+
+@pytest.mark.parametrize("command", ["export", "build"])
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("--size big", "--size is a number, HEIGHTxWIDTH or dynamic; got 'big'"),
+        ("--size 64x", "--size is a number"),
+        ("--size 64x64x64", "--size is a number"),
+        ("--size -64", "--size is a number"),
+        ("--size 16", "size is at least 32×32; got 16×16"),
+        ("--size 64x31", "size is at least 32×32; got 64×31"),
+        ("--batch 0", "batch is at least 1, or dynamic; got 0"),
+        ("--batch two", "--batch is a number or dynamic; got 'two'"),
+        ("--opset 3", "opset is 17 to 21; got 3"),
+        ("--opset 22", "opset is 17 to 21; got 22"),
+        ("--outputs d9", "outputs are distinct names of d0"),
+        ("--outputs d0,d0", "outputs are distinct names of d0"),
+        ("--preset nice", "there is no preset 'nice'; there are reference, rembg"),
+    ],
+)
+def test_an_option_of_the_export(run_u2net: Command, places: Places, command: str, words: str, found: str) -> None:
+    assert found in refusal(run_u2net, places, f"{command} {words}")
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("export --precision int8", "--precision is fp32 or fp16; got 'int8'"),
+        ("verify {model} {model} --preset nice", "there is no preset 'nice'"),
+        ("run {model} {pictures} --preset nice", "there is no preset 'nice'"),
+        ("bench {model} --batch 0", "batch sizes are at least 1"),
+        ("bench {model} --batch 1,,2", "--batch takes whole numbers with commas; got '1,,2'"),
+        ("bench {model} --batch few", "--batch takes whole numbers with commas"),
+        ("bench {model} --rounds 1", "at least 2 rounds"),
+        ("bench {model} --threads 0", "1 thread"),
+        ("train {scenes} -o run --recipe mine", "there is no recipe 'mine'; there are authors"),
+        ("train {scenes} -o run --variant u3net", "there is no variant 'u3net'"),
+        ("train {scenes} -o run --batch 1", "a batch of at least 2"),
+        ("train {scenes} -o run --crop 400", "crop 400"),
+        ("train {scenes} -o run --epochs 0", "epochs"),
+        ("train {scenes} -o run --lr 0", "learning rate"),
+        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --precision fp8", "precision"),
+        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --workers -1", "workers"),
+        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --device abacus", "abacus"),
+    ],
+)
+def test_another_option(run_u2net: Command, places: Places, words: str, found: str) -> None:
+    assert found in refusal(run_u2net, places, words)
+
+
+RUNNERS = ["build", "verify {model} {model}", "bench {model}", "run {model} {pictures}"]
+"""Commands that take a device."""
+
+
+@pytest.mark.parametrize("words", RUNNERS)
+def test_a_device_that_does_not_exist(run_u2net: Command, places: Places, words: str) -> None:
+    found = refusal(run_u2net, places, f"{words} --device abacus")
+
+    assert found == "there is no device 'abacus'; a device is cpu, cuda or cuda:N\n"
+
+
+@pytest.mark.usefixtures("no_cuda")
+@pytest.mark.parametrize("words", [*RUNNERS, "train {scenes} -o run --crop 32 --size 32 --batch 2"])
+def test_a_gpu_that_is_not_there(run_u2net: Command, places: Places, words: str) -> None:
+    assert "cuda" in refusal(run_u2net, places, f"{words} --device cuda").lower()
+
+
+@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.parametrize("words", ["build --size 64", "export --size 64 --precision fp16", "verify {model} {model}"])
+@pytest.mark.parametrize(("folder", "found"), [("nowhere", "is no folder"), ("{empty}", "holds no picture")])
+def test_a_folder_of_images_that_cannot_be_used(
+    run_u2net: Command, places: Places, words: str, folder: str, found: str
+) -> None:
+    assert found in refusal(run_u2net, places, f"{words} --images {folder}")
+
+
+@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("export -o {text}/model.onnx", "model.onnx cannot be written"),
+        ("export -o nowhere/model.onnx", "model.onnx cannot be written"),
+        ("export -o {empty}", "empty cannot be written"),
+        ("build -o {text}", "notes.txt cannot be made a folder"),
+        ("run {model} {pictures} -o {text}", "notes.txt cannot be made a folder"),
+        ("train {scenes} --crop 32 --size 32 --batch 2 --epochs 1 -o {text}", "notes.txt"),
+    ],
+)
+def test_something_in_the_way_of_the_output(run_u2net: Command, places: Places, words: str, found: str) -> None:
+    assert found in refusal(run_u2net, places, words)
+    assert places["text"].read_text() == "not what it should be"
+    assert not list(places["text"].parent.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("nonsense", "nonsense"),
+        ("bench", "models"),
+        ("verify {model}", "candidates"),
+        ("export --opset many", "--opset"),
+        ("export --opset", "--opset"),
+        ("export --loudly", "--loudly"),
+        ("bench {model} --rounds few", "--rounds"),
+        ("train {scenes}", "--output"),
+    ],
+)
+def test_words_that_are_no_command_line(run_u2net: Command, places: Places, words: str, found: str) -> None:
+    assert found.lower() in refusal(run_u2net, places, words).lower()

@@ -1,0 +1,82 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from u2net.export.parity import StageParity, VerifyOptions
+from u2net.model.weights import BUNDLED_WEIGHTS
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def other_onnx(built_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same graph with other weights: each is off by up to a tenth."""
+    model, rng = onnx.load(built_onnx), np.random.default_rng(0)
+    for weights in model.graph.initializer:
+        values = numpy_helper.to_array(weights)
+        if values.ndim == 4:
+            noisy = values * rng.uniform(0.9, 1.1, values.shape).astype(values.dtype)
+            weights.CopyFrom(numpy_helper.from_array(noisy, weights.name))
+    path = tmp_path_factory.mktemp("other") / "other.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_what_is_equal_passes(run_u2net: Command, built_onnx: Path, pictures: Path) -> None:
+    half = built_onnx.with_name("model.fp16.onnx")
+
+    said = run_u2net("verify", BUNDLED_WEIGHTS, built_onnx, half, "--images", pictures)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.splitlines()[-1] == "passed"
+    words = " ".join(said.stdout.split())
+    assert f"{built_onnx} (fp32) against {BUNDLED_WEIGHTS} " in words
+    assert f"{half} (fp16) against {BUNDLED_WEIGHTS} " in words
+    assert "FAILED" not in said.stdout
+
+
+@pytest.fixture(scope="module")
+def refused(run_u2net: Command, built_onnx: Path, other_onnx: Path, pictures: Path) -> CompletedProcess[str]:
+    """What is said of the same graph, and of one with other weights."""
+    return run_u2net("verify", built_onnx, built_onnx, other_onnx, "--images", pictures)
+
+
+def test_other_weights_fail(refused: CompletedProcess[str]) -> None:
+    assert refused.returncode == 1
+    assert refused.stdout.splitlines()[-1] == "FAILED"
+
+
+@pytest.mark.parametrize("output", ["d0", "mask"])
+def test_a_failure_names_output_figure_and_image(refused: CompletedProcess[str], output: str) -> None:
+    (found,) = re.findall(
+        rf"^FAILED .*other\.onnx: {output}: largest difference is (\S+) on (.+), the limit \S+$", refused.stdout, re.M
+    )
+
+    assert float(found[0]) > 1e-3
+    assert found[1] in ("astronaut.png", "cat.png", "black", "white", "noise", "tiny contrast", "one lit pixel")
+
+
+def test_a_failure_is_laid_to_the_candidate_that_is_wrong(refused: CompletedProcess[str], built_onnx: Path) -> None:
+    assert f"FAILED {built_onnx}" not in refused.stdout
+    assert refused.stdout.count(" against ") == 2
+
+
+def test_options_reach_the_gate(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def gate(reference: Path, candidates: list[Path], options: VerifyOptions) -> tuple[StageParity, ...]:
+        asked.extend((reference, candidates, options))
+        return ()
+
+    monkeypatch.setattr("u2net.export.parity.verify", gate)
+
+    said = run_u2net("verify", "a", "b", "c", "--images", "d", "--preset", "rembg", "--device", "cuda:1")
+
+    assert said.returncode == 0
+    assert asked == [Path("a"), [Path("b"), Path("c")], VerifyOptions(Path("d"), "rembg", "cuda:1")]

@@ -1,0 +1,84 @@
+"""Fixtures of the export tests: photographs on disk, networks beside the bundled one, FP16."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from u2net.export.fp16 import convert_fp16
+from u2net.export.onnx_export import ExportOptions
+from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
+from u2net.model.network import U2NET, U2Net
+from u2net.runtime.preprocess import preprocess
+from u2net.runtime.presets import PRESETS
+
+TINY = (96, 96)
+"""Height and width for tests that run a network many times."""
+
+
+DYNAMIC = ExportOptions(size=None, batch=None, preset=PRESETS["reference"].with_size(64, 64))
+"""Everything dynamic; the gate tries it at the preset's size, which is kept small, and at a second one."""
+
+
+@pytest.fixture(scope="session")
+def dynamic_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
+    """The bundled weights as FP32 ONNX of dynamic batch and size."""
+    return exported(DYNAMIC)
+
+
+@pytest.fixture(scope="session")
+def photograph_folder(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, npt.NDArray[np.uint8]]) -> Path:
+    """Two of the photographs as files."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for name in ("astronaut", "coffee"):
+        Image.fromarray(photographs[name]).resize((200, 160)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
+    """The bundled weights as FP32 ONNX at 96×96."""
+    return exported(ExportOptions(size=TINY))
+
+
+@pytest.fixture(scope="session")
+def tiny_fp16(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
+    """The same in FP16."""
+    return convert_fp16(tiny_onnx, tmp_path_factory.mktemp("fp16") / "model.fp16.onnx").path
+
+
+def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:
+    """Make an untrained network's probabilities span [0, 1], so that comparing them proves something.
+
+    Batch norm takes its statistics from an image, and each side convolution is scaled to logits of deviation 3.
+    """
+    tensor = torch.from_numpy(preprocess(image, PRESETS["reference"].with_size(*TINY)))
+    batch = torch.cat([tensor, tensor.flip(3)])
+    with torch.no_grad():
+        network.train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        network.logits(batch)
+        network.eval()
+        for index, logits in enumerate(network.logits(batch)[1:], start=1):
+            side = network.get_submodule(f"side{index}")
+            assert isinstance(side, torch.nn.Conv2d)
+            side.weight *= 3 / logits.std()
+        network.outconv.weight.fill_(1 / 6)
+    return network
+
+
+@pytest.fixture(scope="session")
+def u2net_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, npt.NDArray[np.uint8]]
+) -> Checkpoint:
+    """The full network with seeded weights whose probabilities span [0, 1]."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("u2net") / "u2net.safetensors"
+    save_weights(spread_outputs(U2NET(), photographs["coffee"]), path)
+    return load_checkpoint(path)

@@ -1,0 +1,241 @@
+"""Faults that a broken export could have, injected into a correct graph: each must be caught by the parity gate."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from u2net.export.graph import constant
+from u2net.runtime.artifact import METADATA_KEY, Artifact
+
+Array = npt.NDArray[Any]
+Fault = Callable[[ir.Model], None]
+
+
+def _node(model: ir.Model, name: str) -> ir.Node:
+    return next(node for node in model.graph if node.name == name)
+
+
+def _nodes(model: ir.Model, kind: str) -> list[ir.Node]:
+    return [node for node in model.graph if node.op_type == kind]
+
+
+def _scale_initializer(model: ir.Model, name: str, change: Callable[[Array], Array]) -> None:
+    """Change an initializer's numbers; in an FP16 graph it bears the name with a suffix."""
+    value = model.graph.initializers.get(name) or model.graph.initializers[f"{name}.fp16"]
+    assert value.const_value is not None
+    before = value.const_value.numpy()
+    value.const_value = ir.tensor(change(before.copy()).astype(before.dtype), name=value.name)
+
+
+def _edit_preset(model: ir.Model, **changes: Any) -> None:
+    artifact = Artifact.from_json(model.metadata_props[METADATA_KEY])
+    preset = replace(artifact.preset, **changes)
+    model.metadata_props[METADATA_KEY] = replace(artifact, preset=preset).to_json()
+
+
+def align_corners(model: ir.Model) -> None:
+    for node in _nodes(model, "Resize"):
+        node.attributes.add(ir.AttrString("coordinate_transformation_mode", "align_corners"))
+
+
+def align_corners_once(model: ir.Model) -> None:
+    resize = _node(model, "stage2d.upsample1")
+    resize.attributes.add(ir.AttrString("coordinate_transformation_mode", "align_corners"))
+
+
+def asymmetric(model: ir.Model) -> None:
+    for node in _nodes(model, "Resize"):
+        node.attributes.add(ir.AttrString("coordinate_transformation_mode", "asymmetric"))
+
+
+def nearest(model: ir.Model) -> None:
+    for node in _nodes(model, "Resize"):
+        node.attributes.add(ir.AttrString("mode", "nearest"))
+
+
+def nearest_once(model: ir.Model) -> None:
+    _node(model, "upsample_side6").attributes.add(ir.AttrString("mode", "nearest"))
+
+
+def cubic(model: ir.Model) -> None:
+    for node in _nodes(model, "Resize"):
+        node.attributes.add(ir.AttrString("mode", "cubic"))
+
+
+def swapped_channels(model: ir.Model) -> None:
+    _scale_initializer(model, "stage1.rebnconvin.conv_s1.weight", lambda weight: weight[:, ::-1])
+
+
+def transposed_kernel(model: ir.Model) -> None:
+    _scale_initializer(model, "stage1.rebnconvin.conv_s1.weight", lambda weight: weight.swapaxes(2, 3))
+
+
+def flipped_kernel(model: ir.Model) -> None:
+    _scale_initializer(model, "stage3.rebnconv2.conv_s1.weight", lambda weight: weight[:, :, :, ::-1])
+
+
+def dropped_bias(model: ir.Model) -> None:
+    _scale_initializer(model, "stage4.rebnconv1.conv_s1.bias", np.zeros_like)
+
+
+def dropped_fusion_bias(model: ir.Model) -> None:
+    _scale_initializer(model, "outconv.bias", lambda bias: bias * 0)
+
+
+def weights_off_by_one_percent(model: ir.Model) -> None:
+    _scale_initializer(model, "stage2.rebnconv3.conv_s1.weight", lambda weight: weight * 1.01)
+
+
+def one_filter_off(model: ir.Model) -> None:
+    def change(weight: Array) -> Array:
+        weight[3] *= 1.1
+        return weight
+
+    _scale_initializer(model, "stage1d.rebnconv1d.conv_s1.weight", change)
+
+
+def weights_rounded_to_8_bit(model: ir.Model) -> None:
+    def change(weight: Array) -> Array:
+        step = np.abs(weight).max() / 127
+        return np.round(weight / step) * step
+
+    for name in list(model.graph.initializers):
+        if ".weight" in name:
+            _scale_initializer(model, name, change)
+
+
+def side_map_for_fused(model: ir.Model) -> None:
+    """d1 under the name of d0."""
+    sigmoid = _nodes(model, "Sigmoid")[0]
+    sigmoid.replace_input_with(0, _node(model, "side1").outputs[0])
+
+
+def logits_for_probabilities(model: ir.Model) -> None:
+    _nodes(model, "Sigmoid")[0].op_type = "Identity"
+
+
+def doubled_sigmoid(model: ir.Model) -> None:
+    first = _nodes(model, "Sigmoid")[0]
+    again = ir.Node("", "Sigmoid", [first.inputs[0]], name="again")
+    again.outputs[0].type = first.outputs[0].type
+    model.graph.insert_before(first, again)
+    first.replace_input_with(0, again.outputs[0])
+
+
+def swapped_concat(model: ir.Model) -> None:
+    concat = next(node for node in _nodes(model, "Concat") if str(node.name).startswith("stage2d."))
+    first, second = concat.inputs
+    concat.replace_input_with(0, second)
+    concat.replace_input_with(1, first)
+
+
+def missing_residual(model: ir.Model) -> None:
+    add = _node(model, "stage5.add")
+    add.replace_input_with(1, add.inputs[0])
+
+
+def missing_relu(model: ir.Model) -> None:
+    _node(model, "stage3.rebnconv1.relu_s1").op_type = "Identity"
+
+
+def undilated(model: ir.Model) -> None:
+    conv = _node(model, "stage5.rebnconv4.conv_s1")
+    conv.attributes.add(ir.AttrInt64s("dilations", [1, 1]))
+    conv.attributes.add(ir.AttrInt64s("pads", [1, 1, 1, 1]))
+
+
+def average_for_max_pooling(model: ir.Model) -> None:
+    for node in _nodes(model, "MaxPool"):
+        node.op_type = "AveragePool"
+        for name in ("dilations", "storage_order"):
+            node.attributes.pop(name, None)
+
+
+def wrong_mean(model: ir.Model) -> None:
+    _edit_preset(model, mean=(0.5, 0.5, 0.5))
+
+
+def wrong_std(model: ir.Model) -> None:
+    _edit_preset(model, std=(0.225, 0.225, 0.225))
+
+
+def wrong_divisor(model: ir.Model) -> None:
+    _edit_preset(model, divisor="255")
+
+
+def wrong_kernel(model: ir.Model) -> None:
+    _edit_preset(model, kernel="lanczos")
+
+
+def inverted_mask(model: ir.Model) -> None:
+    _edit_preset(model, invert=True)
+
+
+def unstretched_mask(model: ir.Model) -> None:
+    _edit_preset(model, stretch=False)
+
+
+def overflow(model: ir.Model) -> None:
+    """An activation that passes through FP16 after growing beyond 65,504: infinite, and NaN where two such meet."""
+    value = _node(model, "stage1.rebnconv2.relu_s1").outputs[0]
+    users = list(value.uses())
+    assert value.dtype is not None
+    for name, factor in (("grow", 60000.0), ("shrink", 1 / 60000.0)):
+        number = constant(name, np.array(factor, np.float32 if value.dtype == ir.DataType.FLOAT else np.float16))
+        model.graph.register_initializer(number)
+        value = _insert_after(model, ir.Node("", "Mul", [value, number], name=name), value)
+        if name == "grow" and value.dtype == ir.DataType.FLOAT:
+            for dtype in (ir.DataType.FLOAT16, ir.DataType.FLOAT):
+                cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(dtype))], name=f"to {dtype}")
+                value = _insert_after(model, cast, value, dtype)
+    for use in users:
+        use.node.replace_input_with(use.idx, value)
+
+
+def _insert_after(model: ir.Model, node: ir.Node, value: ir.Value, dtype: ir.DataType | None = None) -> ir.Value:
+    producer = value.producer()
+    assert producer is not None and value.dtype is not None
+    node.outputs[0].type = ir.TensorType(dtype or value.dtype)
+    model.graph.insert_after(producer, node)
+    return node.outputs[0]
+
+
+FAULTS: dict[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        align_corners,
+        align_corners_once,
+        asymmetric,
+        nearest,
+        nearest_once,
+        cubic,
+        swapped_channels,
+        transposed_kernel,
+        flipped_kernel,
+        dropped_bias,
+        dropped_fusion_bias,
+        weights_off_by_one_percent,
+        one_filter_off,
+        weights_rounded_to_8_bit,
+        side_map_for_fused,
+        logits_for_probabilities,
+        doubled_sigmoid,
+        swapped_concat,
+        missing_residual,
+        missing_relu,
+        undilated,
+        average_for_max_pooling,
+        wrong_mean,
+        wrong_std,
+        wrong_divisor,
+        wrong_kernel,
+        inverted_mask,
+        unstretched_mask,
+        overflow,
+    )
+}
+"""Faults that are injected into a finished graph; floor for ceil pooling is injected before export."""

@@ -1,0 +1,51 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from u2net.export import BuildOptions, ExportOptions, build_artifacts, export_model
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime import load, read_image
+from u2net.runtime.errors import CheckpointError, ExportError, InputError
+
+
+def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
+    said: list[str] = []
+    options = BuildOptions(ExportOptions(size=(160, 160)), images=photograph_folder)
+    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", options, said.append)
+    assert result.passed
+    assert [stage.name for stage in result.stages] == ["export", "simplify", "fp16"]
+    assert [path.name for path in result.artifacts] == ["model.onnx", "model.fp16.onnx"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.fp16.onnx", "model.onnx"]
+    assert any("verifying" in message for message in said)
+    digest = hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest()
+    with load(result.artifacts[0]) as session:
+        assert session.info.checkpoint_sha256 == digest
+        mask = session(read_image(photograph_folder / "coffee.png"))
+    assert mask.shape == (160, 200)
+    assert mask.min() == 0 and mask.max() == 1
+
+
+def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) -> None:
+    options = ExportOptions(size=(64, 64), batch=1)
+    stage = export_model(BUNDLED_WEIGHTS, tmp_path / "half.onnx", options, half=True, images=photograph_folder)
+    assert stage.artifact.precision == "fp16"
+    assert [path.name for path in tmp_path.iterdir()] == ["half.onnx"]
+
+
+def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(ExportError, match="folder"):
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out")
+
+
+def test_wrong_checkpoint_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    with pytest.raises(CheckpointError):
+        build_artifacts(tmp_path / "text.pth", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_are_checked_before_work_begins(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="opset"):
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", BuildOptions(ExportOptions(opset=3)))

@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import pytest
+
+from u2net.export.calibration import input_tensors
+from u2net.export.execution import GraphRunner
+from u2net.export.fp16 import Fp16Options, ToFp16, convert_fp16, find_islands, scan_hot_values
+from u2net.export.graph import count_operators, read_artifact, read_graph, write_graph
+from u2net.export.ranges import FP16_MAX, scan_ranges
+from u2net.export.rounding import round_like_fp16
+from u2net.runtime.errors import ExportError, InputError
+from u2net.runtime.preprocess import FloatArray
+
+Images = dict[str, npt.NDArray[np.uint8]]
+
+HOT_WEIGHT = "stage1d.rebnconv3d.conv_s1.weight"
+HOT_NODE = "stage1d.rebnconv3d.conv_s1"
+
+
+@pytest.fixture(scope="module")
+def tensors(tiny_onnx: Path, photographs: Images) -> list[FloatArray]:
+    artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
+    return input_tensors(artifact, list(photographs.values()))
+
+
+@pytest.fixture
+def overflowing(tiny_onnx: Path, tensors: list[FloatArray]) -> ir.Model:
+    """A graph of which one layer, and what follows it, leaves FP16's range on real images."""
+    model = read_graph(tiny_onnx)
+    peak = scan_ranges(model, tensors)[f"{HOT_NODE}:0"]
+    value = model.graph.initializers[HOT_WEIGHT]
+    assert value.const_value is not None
+    grown = value.const_value.numpy() * np.float32(4 * FP16_MAX / peak)
+    assert np.abs(grown).max() < FP16_MAX, "the weights themselves still fit: it is the activations that overflow"
+    value.const_value = ir.tensor(grown, name=HOT_WEIGHT)
+    return model
+
+
+def _iou(first: FloatArray, second: FloatArray) -> float:
+    wanted, found = first > 0.5, second > 0.5
+    return float((wanted & found).sum() / (wanted | found).sum())
+
+
+def test_two_casts_are_all_it_adds(tiny_fp16: Path) -> None:
+    model = read_graph(tiny_fp16)
+    assert count_operators(model)["Cast"] == 2
+    assert len(model.graph) == 367
+    onnx.checker.check_model(onnx.load(tiny_fp16), full_check=True)
+
+
+def test_edges_are_fp32_and_inside_is_fp16(tiny_fp16: Path) -> None:
+    graph = read_graph(tiny_fp16).graph
+    assert {value.dtype for value in (*graph.inputs, *graph.outputs)} == {ir.DataType.FLOAT}
+    assert [value.name for value in graph.outputs] == ["d0"]
+    kinds = {name.rpartition(".")[0].rpartition(".")[2]: value.dtype for name, value in graph.initializers.items()}
+    assert kinds["weight"] == kinds["bias"] == ir.DataType.FLOAT16
+    scales = [value for name, value in graph.initializers.items() if "float" in name or name.startswith("scales")]
+    resized = [node.inputs[2] for node in graph if node.op_type == "Resize"]
+    assert all(value is not None and value.dtype == ir.DataType.FLOAT for value in (*scales, *resized))
+
+
+def test_file_is_about_half_the_size(tiny_onnx: Path, tiny_fp16: Path) -> None:
+    assert tiny_fp16.stat().st_size < 0.55 * tiny_onnx.stat().st_size
+
+
+def test_metadata_says_fp16(tiny_fp16: Path) -> None:
+    artifact = read_artifact(read_graph(tiny_fp16), tiny_fp16)
+    assert artifact.precision == "fp16"
+    assert artifact.fp32_nodes == ()
+
+
+def test_masks_stay(tiny_onnx: Path, tiny_fp16: Path, tensors: list[FloatArray]) -> None:
+    exact, rounded = GraphRunner(read_graph(tiny_onnx)), GraphRunner(round_like_fp16(read_graph(tiny_fp16)))
+    for tensor in tensors:
+        wanted, found = exact(tensor)["d0"], rounded(tensor)["d0"]
+        assert 0 < np.abs(wanted - found).max() < 0.05
+        assert np.abs(wanted - found).mean() < 1e-3
+
+
+def test_naive_conversion_overflows_and_the_scan_saves_the_mask(
+    overflowing: ir.Model, tensors: list[FloatArray]
+) -> None:
+    wanted = GraphRunner(overflowing)(tensors[0])["d0"]
+    hot = scan_hot_values(overflowing, tensors)
+    islands = find_islands(overflowing, {peak.value for peak in hot})
+    naive = ToFp16()(_copy(overflowing)).model
+    saved = ToFp16(islands)(_copy(overflowing)).model
+    broken = GraphRunner(round_like_fp16(naive), optimize=False)(tensors[0])["d0"]
+    found = GraphRunner(round_like_fp16(saved), optimize=False)(tensors[0])["d0"]
+    assert np.isnan(broken).any()
+    assert np.isfinite(found).all()
+    assert _iou(wanted, found) > 0.99
+    assert HOT_NODE in islands
+    assert len(islands) < 60, "only what needs it stays in FP32"
+
+
+def test_islands_are_just_the_nodes_at_hot_values(tiny_onnx: Path) -> None:
+    model = read_graph(tiny_onnx)
+    assert find_islands(model, {f"{HOT_NODE}:0"}) == {HOT_NODE, "stage1d.rebnconv3d.relu_s1"}
+    converted = ToFp16({HOT_NODE, "stage1d.rebnconv3d.relu_s1"})(model).model
+    counts = count_operators(converted)
+    assert counts["Cast"] == 4, "two at the edges of the graph, two at those of the island"
+
+
+def test_islands_stand_in_the_metadata(overflowing: ir.Model, tiny_onnx: Path, tmp_path: Path) -> None:
+    artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
+    write_graph(overflowing, tmp_path / "hot.onnx", artifact)
+    stage = convert_fp16(tmp_path / "hot.onnx", tmp_path / "hot.fp16.onnx")
+    assert HOT_NODE in stage.artifact.fp32_nodes
+    assert f"{HOT_NODE}:0" in {peak.value for peak in stage.hot_values}
+    onnx.checker.check_model(onnx.load(stage.path), full_check=True)
+
+
+def test_weight_beyond_the_range_makes_an_island(tiny_onnx: Path, tensors: list[FloatArray]) -> None:
+    model = read_graph(tiny_onnx)
+    value = model.graph.initializers["side6.bias"]
+    value.const_value = ir.tensor(np.full(value.shape, 1e6, np.float32), name="side6.bias")
+    hot = scan_hot_values(model, tensors[:1])
+    assert "side6" in find_islands(model, {peak.value for peak in hot})
+
+
+def test_converting_twice_is_refused(tiny_fp16: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="fp16 already"):
+        convert_fp16(tiny_fp16, tmp_path / "again.onnx")
+
+
+def test_missing_calibration_folder_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        convert_fp16(tiny_onnx, tmp_path / "half.onnx", Fp16Options(images=tmp_path / "none"))
+
+
+def _copy(model: ir.Model) -> ir.Model:
+    return ir.from_proto(ir.to_proto(model))

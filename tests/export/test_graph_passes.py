@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from u2net.export.graph import read_artifact, read_graph, write_graph
+from u2net.export.graph_passes import DeclareOpset, ExplicitUpsampling, _exact_scale
+from u2net.runtime.errors import ExportError
+
+
+@given(st.integers(1, 2048), st.integers(1, 2048))
+def test_scale_gives_the_wanted_size_in_every_precision(source: int, target: int) -> None:
+    scale = _exact_scale(source, target)
+    assert int(source * scale) == target
+    assert int(np.float32(source) * np.float32(scale)) == target
+
+
+def test_unexpected_operator_is_refused(tiny_onnx: Path) -> None:
+    model = read_graph(tiny_onnx)
+    next(node for node in model.graph if node.op_type == "Relu").op_type = "Erf"
+    with pytest.raises(ExportError, match="Erf"):
+        DeclareOpset(18)(model)
+
+
+def test_upsampled_map_of_unknown_size_is_refused(tiny_onnx: Path) -> None:
+    model = read_graph(tiny_onnx)
+    resize = next(node for node in model.graph if node.op_type == "Resize")
+    resize.replace_input_with(2, None)
+    resize.outputs[0].shape = None
+    with pytest.raises(ExportError, match="upsampled"):
+        ExplicitUpsampling(18)(model)
+
+
+def test_graph_without_metadata_is_refused(tiny_onnx: Path) -> None:
+    model = read_graph(tiny_onnx)
+    model.metadata_props.clear()
+    with pytest.raises(ExportError, match="not exported by u2net"):
+        read_artifact(model, tiny_onnx)
+
+
+def test_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a graph")
+    with pytest.raises(ExportError, match="cannot be read as ONNX"):
+        read_graph(tmp_path / "text.onnx")
+    with pytest.raises(ExportError, match="no such file"):
+        read_graph(tmp_path / "none.onnx")
+
+
+def test_interrupted_write_leaves_the_old_file(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = read_graph(tiny_onnx)
+    artifact = read_artifact(model, tiny_onnx)
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+
+    def stop(_model: ir.Model, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ir, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_graph(model, target, artifact)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -1,0 +1,182 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from u2net.export.graph import count_operators, read_artifact, read_graph
+from u2net.export.onnx_export import ExportOptions, export_onnx
+from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
+from u2net.model.network import OUTPUT_NAMES, U2NETP
+from u2net.runtime import load
+from u2net.runtime.errors import ExportError, InputError
+from u2net.runtime.preprocess import preprocess
+from u2net.runtime.presets import PRESETS
+
+Images = dict[str, npt.NDArray[np.uint8]]
+
+ODD = (75, 100)
+COUNTS = {"Conv": 119, "Relu": 112, "Concat": 51, "Resize": 38, "MaxPool": 33, "Add": 11}
+D0 = ("d0",)
+
+# Every combination of static and dynamic batch with static, odd and dynamic size; the opsets are spread over them.
+COMBINATIONS = [
+    ExportOptions(size=(64, 96), batch=1, outputs=D0, opset=17),
+    ExportOptions(size=(64, 96), batch=None, outputs=OUTPUT_NAMES, opset=21),
+    ExportOptions(size=ODD, batch=2, outputs=OUTPUT_NAMES, opset=18),
+    ExportOptions(size=ODD, batch=None, outputs=D0, opset=20),
+    ExportOptions(size=ODD, batch=None, outputs=D0, opset=17),
+    ExportOptions(size=None, batch=1, outputs=OUTPUT_NAMES, opset=19),
+    ExportOptions(size=None, batch=None, outputs=D0, opset=18, preset=PRESETS["reference"].with_size(64, 64)),
+]
+
+
+def _name(options: ExportOptions) -> str:
+    size = "x".join(map(str, options.size)) if options.size else "dynamic"
+    return f"{size}-batch-{options.batch or 'dynamic'}-{len(options.outputs)}-outputs-opset-{options.opset}"
+
+
+each_combination = pytest.mark.parametrize("options", COMBINATIONS, ids=_name)
+Export = Callable[[ExportOptions], Path]
+
+
+@each_combination
+def test_no_shape_arithmetic_is_left(exported: Export, options: ExportOptions) -> None:
+    counts = count_operators(read_graph(exported(options)))
+    assert counts == {**COUNTS, "Sigmoid": len(options.outputs)}
+    assert sum(counts.values()) == (365 if len(options.outputs) == 1 else 371)
+
+
+@each_combination
+def test_file_is_valid_and_declares_the_opset(exported: Export, options: ExportOptions) -> None:
+    model = onnx.load(exported(options))
+    onnx.checker.check_model(model, full_check=True)
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", options.opset)]
+    assert model.ir_version == helper.find_min_ir_version_for(model.opset_import)
+    if options.opset == 17:
+        assert model.ir_version == 8
+
+
+@each_combination
+def test_edges_bear_names_and_shapes(exported: Export, options: ExportOptions) -> None:
+    graph = read_graph(exported(options)).graph
+    assert [value.name for value in graph.inputs] == ["input"]
+    assert [value.name for value in graph.outputs] == list(options.outputs)
+    batch, channels, height, width = graph.inputs[0].shape or ()
+    assert channels == 3
+    assert batch == options.batch or (options.batch is None and not isinstance(batch, int))
+    assert (height, width) == options.size or (options.size is None and not isinstance(height, int))
+
+
+@each_combination
+def test_outputs_equal_eager(
+    exported: Export, checkpoint: Checkpoint, photographs: Images, options: ExportOptions
+) -> None:
+    session = load(exported(options))
+    for height, width in [options.size] if options.size else [(32, 32), (96, 160)]:
+        preset = PRESETS["reference"].with_size(height, width)
+        tensor = np.concatenate([preprocess(image, preset) for image in photographs.values()][: options.batch or 2])
+        with torch.inference_mode():
+            wanted = checkpoint.network(torch.from_numpy(tensor))._asdict()
+        for name, found in session.infer(tensor).items():
+            assert np.abs(wanted[name].numpy() - found).max() <= 1e-5
+        assert np.ptp(wanted["d0"].numpy()) > 0.3
+
+
+@each_combination
+def test_upsampling_is_constant(exported: Export, options: ExportOptions) -> None:
+    model = read_graph(exported(options))
+    for node in [node for node in model.graph if node.op_type == "Resize"]:
+        target = node.inputs[3] if len(node.inputs) > 3 else node.inputs[2]
+        assert target is not None and target.is_initializer()
+        if options.size != ODD:
+            assert target.const_value is not None
+            scales = target.const_value.numpy()
+            assert scales[2] == scales[3] and np.log2(scales[2]).is_integer()
+
+
+def test_odd_size_carries_sizes(exported: Export) -> None:
+    model = read_graph(exported(COMBINATIONS[2]))
+    sizes = [node for node in model.graph if node.op_type == "Resize" and len(node.inputs) == 4]
+    assert sizes, "75 × 100 is no multiple of 32, so that some maps do not double"
+
+
+def test_full_network_exports_and_equals_eager(
+    u2net_checkpoint: Checkpoint, photographs: Images, tmp_path: Path
+) -> None:
+    stage = export_onnx(u2net_checkpoint, tmp_path / "model.onnx", ExportOptions(size=(96, 96)))
+    tensor = preprocess(photographs["coffee"], stage.artifact.preset)
+    with torch.inference_mode():
+        wanted = u2net_checkpoint.network(torch.from_numpy(tensor)).d0.numpy()
+    found = load(stage.path).infer(tensor)["d0"]
+    assert stage.nodes == 365
+    assert stage.artifact.variant == "u2net"
+    assert np.ptp(wanted) > 0.5
+    assert np.abs(wanted - found).max() <= 1e-4
+
+
+def test_four_classes_end_in_a_softmax(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_weights(U2NETP(out_channels=4), tmp_path / "cloth.safetensors")
+    checkpoint = load_checkpoint(tmp_path / "cloth.safetensors")
+    stage = export_onnx(
+        checkpoint, tmp_path / "cloth.onnx", ExportOptions(size=(64, 64), preset=PRESETS["cloth"], batch=1)
+    )
+    assert count_operators(read_graph(stage.path)) == {**COUNTS, "Softmax": 1}
+    maps = load(stage.path).infer(np.zeros((1, 3, 64, 64), np.float32))["d0"]
+    assert maps.shape == (1, 4, 64, 64)
+    assert np.allclose(maps.sum(axis=1), 1, atol=1e-5)
+
+
+def test_metadata_says_what_the_file_is(tiny_onnx: Path, checkpoint: Checkpoint) -> None:
+    artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
+    assert (artifact.variant, artifact.precision, artifact.opset, artifact.outputs) == ("u2netp", "fp32", 18, D0)
+    assert artifact.checkpoint_sha256 == checkpoint.sha256
+    assert artifact.preset == PRESETS["reference"].with_size(96, 96)
+    assert set(artifact.versions) >= {"torch", "onnx", "u2net-deploy"}
+
+
+def test_file_carries_no_path_of_the_machine_that_wrote_it(tiny_onnx: Path) -> None:
+    content = tiny_onnx.read_bytes()
+    assert b"stack_trace" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_nodes_are_named_after_modules(tiny_onnx: Path) -> None:
+    names = [node.name for node in read_graph(tiny_onnx).graph]
+    assert len(set(names)) == len(names)
+    assert {"stage1.rebnconvin.conv_s1", "stage5d.rebnconv2d.relu_s1", "upsample_side6", "outconv"} <= set(names)
+
+
+def test_export_leaves_the_network_as_it_was(checkpoint: Checkpoint, tiny_onnx: Path) -> None:
+    assert tiny_onnx.is_file()
+    assert len(checkpoint.network.state_dict()) == 798
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (ExportOptions(size=(31, 320)), "at least 32"),
+        (ExportOptions(batch=0), "batch"),
+        (ExportOptions(opset=16), "17 to 21"),
+        (ExportOptions(opset=22), "17 to 21"),
+        (ExportOptions(outputs=("d7",)), "d7"),
+        (ExportOptions(outputs=()), "outputs"),
+        (ExportOptions(outputs=("d0", "d0")), "distinct"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, options: ExportOptions, part: str
+) -> None:
+    with pytest.raises(InputError, match=part):
+        export_onnx(checkpoint, tmp_path / "model.onnx", options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_is_not_there_is_an_error(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot be written"):
+        export_onnx(checkpoint, tmp_path / "no" / "model.onnx", COMBINATIONS[0])

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from u2net.export.parity.figures import ComparisonMeter, SpreadMeter, to_logits
+from u2net.export.parity.gate import MASK, judge_figures
+from u2net.export.parity.tolerances import TOLERANCES, Tolerance
+
+LIMITS = Tolerance(largest=0.1, mean=0.05, logit_mean=1.0, iou=0.9, mask_largest=0.1, mask_mean=0.05)
+
+
+def _map(*values: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.array(values, np.float32)
+
+
+def test_spread_names_the_worst_image() -> None:
+    meter = SpreadMeter()
+    meter.add("first", _map(0, 0.5), _map(0, 0.25))
+    meter.add("second", _map(1, 1), _map(1, 0.5))
+    spread = meter.spread()
+    assert (spread.largest.value, spread.largest.image) == (0.5, "second")
+    assert spread.mean == pytest.approx(0.75 / 4)
+
+
+def test_percentile_leaves_single_pixels_out() -> None:
+    meter = SpreadMeter()
+    candidate = np.zeros(10_000, np.float32)
+    candidate[:5] = 1
+    meter.add("image", np.zeros(10_000, np.float32), candidate)
+    assert meter.spread().largest.value == 1
+    assert meter.spread().p999.value == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nonfinite_values_are_infinite_differences(value: float) -> None:
+    meter = ComparisonMeter("d0")
+    meter.add("image", _map(0.5, 0.5), _map(0.5, value), overlap=True)
+    comparison = meter.comparison()
+    assert comparison.probability.largest.value == np.inf
+    assert comparison.nonfinite.value == 1
+    figures = {failure.figure for failure in judge_figures([comparison], LIMITS)}
+    assert "number of NaN and Inf values" in figures
+
+
+def test_iou_is_pooled_over_pixels() -> None:
+    meter = ComparisonMeter("d0")
+    meter.add("large", _map(*[1] * 90), _map(*[1] * 90), overlap=True)
+    meter.add("small", _map(*[1] * 10), _map(*[0] * 10), overlap=True)
+    assert meter.comparison().iou == pytest.approx(0.9)
+
+
+def test_two_empty_masks_are_equal() -> None:
+    meter = ComparisonMeter("d0")
+    meter.add("empty", _map(0, 0.1), _map(0.1, 0), overlap=True)
+    assert meter.comparison().iou == 1
+
+
+def test_hard_inputs_do_not_count_into_the_iou() -> None:
+    meter = ComparisonMeter("d0")
+    meter.add("noise", _map(0.51), _map(0.49), overlap=False)
+    assert meter.comparison().iou == 1
+    assert meter.comparison().probability.largest.value == pytest.approx(0.02, abs=1e-6)
+
+
+def test_logits_invert_the_sigmoid_and_are_clipped() -> None:
+    logits = np.array([-3, 0, 2.5], np.float32)
+    assert to_logits(1 / (1 + np.exp(-logits))) == pytest.approx(logits, abs=1e-5)
+    assert np.abs(to_logits(_map(0, 1))).max() < 9.22
+
+
+def test_figure_at_its_limit_passes_and_over_it_fails() -> None:
+    for difference, failed in ((0.125, False), (0.25, True)):
+        meter = ComparisonMeter(MASK, logits=False)
+        meter.add("image", _map(0.5, *[0.5] * 99), _map(0.5 + difference, *[0.5] * 99), overlap=False)
+        limits = Tolerance(largest=0, mean=0, logit_mean=0, iou=0.9, mask_largest=0.125, mask_mean=0.05)
+        assert bool(judge_figures([meter.comparison()], limits)) is failed
+
+
+def test_promised_limits_stand() -> None:
+    assert TOLERANCES["fp32"].largest == 1e-4
+    assert TOLERANCES["fp32"].mean == 1e-6
+    assert TOLERANCES["fp16"].iou >= 0.999
+    assert TOLERANCES["fp16"].mean <= 1e-3

@@ -1,0 +1,159 @@
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.errors import ArtifactError, InputError
+from u2net.runtime.presets import PRESETS
+
+ARTIFACT = Artifact(
+    variant="u2netp",
+    checkpoint_sha256="ab" * 32,
+    preset=PRESETS["rembg"],
+    precision="fp16",
+    shape=InputShape(None, 320, 480),
+    outputs=("d0", "d3"),
+    classes=1,
+    opset=18,
+    fp32_nodes=("stage1.rebnconvin.conv_s1",),
+    versions={"torch": "2.8.0"},
+)
+VALID = range(32, 2049, 32)
+
+
+def values() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(ARTIFACT.to_json())
+    return content
+
+
+@pytest.mark.parametrize("shape", [InputShape(None, 320, 480), InputShape(4, 37, 53), InputShape(1, None, None)])
+def test_metadata_survives_json(shape: InputShape) -> None:
+    artifact = replace(ARTIFACT, shape=shape)
+
+    assert Artifact.from_json(artifact.to_json()) == artifact
+
+
+@pytest.mark.parametrize(("classes", "activation"), [(1, "sigmoid"), (4, "softmax")])
+def test_metadata_says_what_the_outputs_are(classes: int, activation: str) -> None:
+    meaning = json.loads(replace(ARTIFACT, classes=classes).to_json())["meaning"]
+
+    assert activation in meaning["outputs"]
+    assert f"N×{classes}×H×W" in meaning["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rule"),
+    [(InputShape(1, None, None), "multiples of 32 from 32 to 2048"), (InputShape(None, 320, 320), "fixed")],
+)
+def test_metadata_says_which_sizes_go(shape: InputShape, rule: str) -> None:
+    assert json.loads(replace(ARTIFACT, shape=shape).to_json())["meaning"]["size"] == rule
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "7", '"text"', "{}", '{"schema": 1}'])
+def test_what_is_no_metadata_is_damaged(text: str) -> None:
+    with pytest.raises(ArtifactError, match="damaged"):
+        Artifact.from_json(text)
+
+
+@pytest.mark.parametrize("field", sorted(set(values()) - {"versions"}))
+def test_a_missing_field_is_damage(field: str) -> None:
+    content = values()
+    del content[field]
+
+    with pytest.raises(ArtifactError):
+        Artifact.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stranger": 1},
+        {"outputs": None},
+        {"shape": {"batch": 1}},
+        {"shape": {"batch": 1, "height": 2, "width": 3, "depth": 4}},
+        {"shape": None},
+        {"preset": None},
+        {"fp32_nodes": 5},
+    ],
+)
+def test_a_changed_field_is_damage(change: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError):
+        Artifact.from_json(json.dumps(values() | change))
+
+
+@pytest.mark.parametrize("change", [{"kernel": "nearest"}, {"std": [0, 0, 0]}, {"gamma": 2}])
+def test_a_preset_that_cannot_be_used_is_blamed(change: dict[str, object]) -> None:
+    content = values()
+    content["preset"] |= change
+
+    with pytest.raises(ArtifactError, match="preset cannot be used") as caught:
+        Artifact.from_json(json.dumps(content))
+    assert next(iter(change)) in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1"])
+def test_another_schema_is_named(schema: object) -> None:
+    with pytest.raises(ArtifactError, match=f"schema {schema}; this version reads 1"):
+        Artifact.from_json(json.dumps(values() | {"schema": schema}))
+
+
+@pytest.mark.parametrize(
+    ("side", "nearest"),
+    [(-5, (32, 64)), (0, (32, 64)), (31, (32, 64)), (33, (32, 64)), (320 + 1, (320, 352)), (351, (320, 352)),
+     (2047, (2016, 2048)), (2049, (2016, 2048)), (9999, (2016, 2048))],
+)  # fmt: skip
+def test_the_two_nearest_sizes_are_named(side: int, nearest: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=f"height {side} .* the nearest are {nearest[0]} and {nearest[1]}"):
+        InputShape(None, None, None).check_size(side, 320)
+
+
+def test_the_side_at_fault_is_named() -> None:
+    with pytest.raises(InputError, match=r"width 100 .* 96 and 128"):
+        InputShape(None, None, None).check_size(320, 100)
+
+
+@settings(max_examples=100, deadline=None)
+@given(side=st.integers(-100, 5000))
+@example(side=32)
+@example(side=2048)
+@example(side=2080)
+def test_a_dynamic_side_is_valid_or_is_told_the_two_nearest(side: int) -> None:
+    shape = InputShape(None, None, None)
+    if side in VALID:
+        shape.check_size(side, side)
+        return
+    with pytest.raises(InputError) as caught:
+        shape.check_size(320, side)
+    named = [int(number) for number in re.findall(r"\d+", str(caught.value).split("nearest are")[1])]
+    assert named == sorted(sorted(VALID, key=lambda valid: abs(valid - side))[:2])
+
+
+@pytest.mark.parametrize(("height", "width", "what"), [(320, 37, "height 37; got 320"), (37, 320, "width 53; got 320")])
+def test_a_fixed_side_takes_nothing_else(height: int, width: int, what: str) -> None:
+    shape = InputShape(1, 37, 53)
+
+    shape.check_size(37, 53)
+    with pytest.raises(InputError, match=what):
+        shape.check_size(height, width)
+
+
+def test_one_side_may_be_fixed_and_the_other_free() -> None:
+    shape = InputShape(1, 37, None)
+
+    shape.check_size(37, 64)
+    assert shape.dynamic_size
+    with pytest.raises(InputError, match="width 37"):
+        shape.check_size(37, 37)
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [(InputShape(None, None, None), "dynamic×3×dynamic×dynamic"), (InputShape(2, 320, 480), "2×3×320×480")],
+)
+def test_a_shape_prints_as_people_write_it(shape: InputShape, text: str) -> None:
+    assert str(shape) == text

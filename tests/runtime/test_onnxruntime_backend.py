@@ -1,0 +1,138 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto
+
+from u2net.runtime.artifact import InputShape
+from u2net.runtime.device import Device
+from u2net.runtime.errors import ArtifactError, DeviceError, InputError
+from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+CPU, CUDA = Device("cpu"), Device("cuda", 1)
+
+
+class FakeSession:
+    """Stands for ``onnxruntime.InferenceSession``: remembers how it was made and runs on ``providers``."""
+
+    made: list[tuple[Any, Any]]
+    used = "CPUExecutionProvider"
+    error: Exception | None = None
+
+    def __init__(self, _path: str, options: Any, providers: Any) -> None:
+        self.made.append((options, providers))
+        if self.error is not None:
+            raise self.error
+
+    def get_providers(self) -> list[str]:
+        return [self.used, "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
+    """An ONNX Runtime that claims CUDA."""
+    kind = type("Session", (FakeSession,), {"made": []})
+    monkeypatch.setattr(onnxruntime, "InferenceSession", kind)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    return kind
+
+
+@pytest.mark.parametrize(
+    ("sides", "shape"),
+    [
+        ({}, InputShape(None, None, None)),
+        ({"batch": 4}, InputShape(4, None, None)),
+        ({"height": 37, "width": 53}, InputShape(None, 37, 53)),
+        ({"batch": 1, "height": 320}, InputShape(1, 320, None)),
+    ],
+)
+def test_the_shape_is_what_the_file_declares(
+    tiny_onnx: Callable[..., Path], sides: dict[str, int], shape: InputShape
+) -> None:
+    backend = OnnxRuntimeBackend(tiny_onnx(**sides), CPU)
+
+    assert backend.shape == shape
+    assert backend.artifact is None
+
+
+def test_the_backend_names_itself(tiny_onnx: Callable[..., Path]) -> None:
+    backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
+
+    assert backend.name == f"onnxruntime {onnxruntime.__version__}"
+    assert backend.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"channels": 1}, "float"),
+        ({"channels": 4}, r"4, 'H', 'W'"),
+        ({"inputs": 2}, "other: "),
+        ({"element": TensorProto.FLOAT16}, "float16"),
+    ],
+)
+def test_a_network_of_another_kind_is_named(
+    tiny_onnx: Callable[..., Path], options: dict[str, int], found: str
+) -> None:
+    with pytest.raises(ArtifactError, match=rf"is no U²-Net: it takes .*{found}"):
+        OnnxRuntimeBackend(tiny_onnx(**options), CPU)
+
+
+def test_infer_computes(tiny_onnx: Callable[..., Path]) -> None:
+    tensor = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+
+    maps = OnnxRuntimeBackend(tiny_onnx(), CPU).infer(tensor)
+
+    weighted = np.tensordot(tensor, np.array([0.7, -1.1, 0.4]), axes=(1, 0))
+    np.testing.assert_allclose(maps["d0"][:, 0], 1 / (1 + np.exp(-weighted)), atol=1e-5)
+
+
+def test_a_tensor_that_onnxruntime_refuses_is_an_input_error(tiny_onnx: Callable[..., Path]) -> None:
+    backend = OnnxRuntimeBackend(tiny_onnx(height=32, width=32), CPU)
+
+    with pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"):
+        backend.infer(np.zeros((1, 3, 64, 32), np.float32))
+
+
+def test_falling_back_to_the_processor_is_an_error(
+    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession]
+) -> None:
+    with pytest.raises(DeviceError, match=r"asked for cuda:1 and fell back to CPUExecutionProvider"):
+        OnnxRuntimeBackend(tiny_onnx(), CUDA)
+    assert fake_cuda.made
+
+
+def test_a_cuda_that_cannot_start_is_a_device_error(
+    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession]
+) -> None:
+    fake_cuda.error = RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+
+    with pytest.raises(DeviceError, match="cuda:1: CUDA failure 100"):
+        OnnxRuntimeBackend(tiny_onnx(), CUDA)
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_cuda_gets_its_number_and_tf32_and_no_way_back(
+    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession], tf32: bool
+) -> None:
+    with pytest.raises(DeviceError):
+        OnnxRuntimeBackend(tiny_onnx(), CUDA, tf32=tf32)
+
+    options, providers = fake_cuda.made[0]
+    assert providers == [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": int(tf32)})]
+    assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+
+
+def test_threads_are_passed_on(
+    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    fake_cuda.error = RuntimeError("enough")
+
+    with pytest.raises(ArtifactError, match="enough"):
+        OnnxRuntimeBackend(tiny_onnx(), CPU, threads=3)
+
+    assert fake_cuda.made[0][0].intra_op_num_threads == 3

@@ -1,0 +1,374 @@
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from u2net.model.checkpoint import Checkpoint
+from u2net.runtime import Session, load
+from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.device import Device
+from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
+from u2net.runtime.postprocess import postprocess
+from u2net.runtime.preprocess import preprocess
+from u2net.runtime.presets import PRESETS
+
+Pixels = npt.NDArray[np.uint8]
+Maps = npt.NDArray[np.float32]
+
+RAW = PRESETS["raw"].with_size(32, 32)
+DYNAMIC = InputShape(None, None, None)
+
+
+class FakeBackend:
+    """A network that says the mean of R, G and B, and remembers what it was given."""
+
+    name = "fake 1.0"
+    provider = "FakeProvider"
+
+    def __init__(self, shape: InputShape = DYNAMIC) -> None:
+        self.shape = shape
+        self.artifact: Artifact | None = None
+        self.batches: list[int] = []
+        self.value: float | None = None
+        self.started = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def infer(self, tensor: Maps) -> dict[str, Maps]:
+        self.started.set()
+        self.go_on.wait(timeout=20)
+        self.batches.append(len(tensor))
+        mean = tensor.mean(axis=1, keepdims=True)
+        return {"d0": mean if self.value is None else np.full_like(mean, self.value)}
+
+
+def fake_session(backend: FakeBackend) -> Session:
+    return Session(backend, Path("fake.onnx"), Device("cpu"), RAW)
+
+
+def noise(*shape: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(50, 70, 3), (70, 50), (33, 45, 4), (1, 1, 3), (300, 2, 3)])
+def test_a_mask_has_the_images_size(session: Session, shape: tuple[int, ...]) -> None:
+    mask = session(noise(*shape))
+
+    assert mask.shape == shape[:2]
+    assert mask.dtype == np.float32
+    assert mask.min() >= 0
+    assert mask.max() <= 1
+
+
+def test_a_mask_shows_the_object(session: Session, photographs: dict[str, Pixels]) -> None:
+    mask = session(photographs["cat"])
+
+    assert mask.max() == pytest.approx(1, abs=0.05)
+    assert mask.min() == pytest.approx(0, abs=0.05)
+    assert 0.05 < mask.mean() < 0.9
+
+
+def test_a_mask_is_the_networks_map_prepared_and_finished(session: Session, photographs: dict[str, Pixels]) -> None:
+    image, preset = photographs["coffee"], session.info.preset
+    maps = session.infer(preprocess(image, preset))["d0"]
+
+    np.testing.assert_allclose(session(image), postprocess(maps[0], preset, *image.shape[:2]), atol=1e-6)
+
+
+def test_plain_probabilities_are_to_be_had(session: Session, photographs: dict[str, Pixels]) -> None:
+    image = np.array(Image.fromarray(photographs["cat"]).resize((160, 160)))
+
+    maps = session.infer(preprocess(image, session.info.preset))["d0"]
+
+    np.testing.assert_allclose(session(image, stretch=False), maps[0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("preset", ["raw", "reference"])
+def test_stretch_may_be_asked_for_or_not(preset: str) -> None:
+    image = np.tile(np.linspace(50, 150, 32).astype(np.uint8), (32, 1))
+    backend = FakeBackend()
+    session = Session(backend, Path("fake.onnx"), Device("cpu"), replace(RAW, stretch=preset == "reference"))
+
+    plain, stretched = session(image, stretch=False), session(image, stretch=True)
+
+    assert (plain.min(), plain.max()) == pytest.approx((50 / 255, 150 / 255), abs=1e-6)
+    assert (stretched.min(), stretched.max()) == (0, 1)
+    np.testing.assert_array_equal(session(image), plain if preset == "raw" else stretched)
+
+
+@pytest.mark.parametrize("level", [0, 1, 127, 255])
+def test_a_flat_image_gives_a_finite_mask(session: Session, level: int) -> None:
+    assert np.isfinite(session(np.full((40, 60, 3), level, np.uint8))).all()
+
+
+def test_a_view_gives_what_its_copy_gives(session: Session, photographs: dict[str, Pixels]) -> None:
+    view = photographs["cat"][::2, ::-3]
+
+    np.testing.assert_array_equal(session(view), session(view.copy()))
+
+
+def test_alpha_changes_nothing(session: Session, photographs: dict[str, Pixels]) -> None:
+    image = photographs["cat"]
+
+    np.testing.assert_array_equal(session(np.dstack([image, noise(*image.shape[:2])])), session(image))
+
+
+def test_grey_is_rgb_of_three_equal_bands(session: Session, photographs: dict[str, Pixels]) -> None:
+    grey = photographs["cat"][:, :, 1]
+
+    np.testing.assert_array_equal(session(grey), session(np.dstack([grey] * 3)))
+
+
+def test_a_batch_gives_what_single_images_give(session: Session, photographs: dict[str, Pixels]) -> None:
+    images: list[object] = [
+        np.zeros((90, 70, 3), np.uint8),
+        photographs["astronaut"],
+        noise(120, 40, 3),
+        photographs["cat"],
+        np.full((64, 64), 255, np.uint8),
+        photographs["coffee"][::4, ::4],
+        noise(8, 8, 4),
+        photographs["rocket"],
+        photographs["cat"][:, ::-1],
+        np.zeros((1, 1), np.uint8),
+    ]
+
+    for alone, together in zip([session(image) for image in images], session.batch(images), strict=True):
+        np.testing.assert_allclose(together, alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("neighbour", [np.zeros((30, 30, 3), np.uint8), noise(300, 30, 3)], ids=["black", "noise"])
+def test_the_rest_of_a_batch_does_not_matter(
+    session: Session, photographs: dict[str, Pixels], neighbour: Pixels
+) -> None:
+    image = photographs["cat"]
+
+    np.testing.assert_allclose(session.batch([neighbour, image])[1], session.batch([image, image])[0], atol=1e-6)
+
+
+def test_an_empty_batch_gives_no_masks(session: Session) -> None:
+    assert session.batch([]) == []
+
+
+def test_one_bad_image_refuses_the_batch_before_it_runs() -> None:
+    backend = FakeBackend()
+
+    with pytest.raises(InputError, match="float64"):
+        fake_session(backend).batch([noise(8, 8)] * 20 + [np.zeros((8, 8))])
+    assert backend.batches == []
+
+
+def test_a_dynamic_batch_is_bounded() -> None:
+    backend = FakeBackend()
+
+    masks = fake_session(backend).batch([noise(8, 8)] * 19)
+
+    assert len(masks) == 19
+    assert backend.batches == [8, 8, 3]
+
+
+@pytest.mark.parametrize(("count", "runs"), [(1, 1), (3, 1), (4, 2), (7, 3)])
+def test_a_fixed_batch_is_filled_up(count: int, runs: int) -> None:
+    backend = FakeBackend(InputShape(3, 32, 32))
+    images = [np.full((8, 9), 20 * index, np.uint8) for index in range(count)]
+
+    masks = fake_session(backend).batch(images)
+
+    assert backend.batches == [3] * runs
+    assert [round(float(mask[4, 4]) * 255) for mask in masks] == [20 * index for index in range(count)]
+
+
+def test_a_fixed_batch_of_a_real_file_is_filled_up(tiny_onnx: Callable[..., Path]) -> None:
+    images = [noise(20, 30, 3, seed=seed) for seed in range(5)]
+    with (
+        load(tiny_onnx("fixed.onnx", batch=3, height=32, width=32), preset="raw") as fixed,
+        load(tiny_onnx("free.onnx", height=32, width=32), preset="raw") as free,
+    ):
+        for one, other in zip(fixed.batch(images), free.batch(images), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_infer_returns_as_many_maps_as_it_was_given(count: int) -> None:
+    maps = fake_session(FakeBackend(InputShape(3, 32, 32))).infer(np.zeros((count, 3, 32, 32), np.float32))
+
+    assert maps["d0"].shape == (count, 1, 32, 32)
+
+
+def test_infer_gives_raw_maps_by_name(session: Session, photographs: dict[str, Pixels]) -> None:
+    tensor = np.concatenate([preprocess(image, session.info.preset) for image in photographs.values()])
+
+    maps = session.infer(tensor)
+
+    assert list(maps) == ["d0"]
+    assert maps["d0"].shape == (4, 1, 160, 160)
+    assert maps["d0"].dtype == np.float32
+
+
+def test_infer_takes_a_tensor_that_is_not_contiguous(session: Session) -> None:
+    tensor = np.random.default_rng(0).normal(size=(1, 160, 160, 3)).astype(np.float32).transpose(0, 3, 1, 2)
+
+    got = session.infer(tensor)["d0"]
+
+    np.testing.assert_array_equal(got, session.infer(np.ascontiguousarray(tensor))["d0"])
+
+
+@pytest.mark.parametrize(
+    ("tensor", "found"),
+    [
+        (np.zeros((1, 3, 160, 160)), "float64"),
+        (np.zeros((1, 3, 160, 160), np.float16), "float16"),
+        (np.zeros((1, 3, 160, 160), np.uint8), "uint8"),
+        (np.zeros((3, 160, 160), np.float32), r"\(3, 160, 160\)"),
+        (np.zeros((1, 160, 160, 3), np.float32), r"\(1, 160, 160, 3\)"),
+        (np.zeros((1, 1, 160, 160), np.float32), r"\(1, 1, 160, 160\)"),
+        (np.zeros((0, 3, 160, 160), np.float32), "got 0"),
+        (np.zeros((1, 3, 128, 160), np.float32), "height 160; got 128"),
+        (np.zeros((1, 3, 160, 320), np.float32), "width 160; got 320"),
+        ([[1.0]], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_infer_refuses_what_does_not_fit(session: Session, tensor: object, found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        session.infer(tensor)
+
+
+def test_infer_refuses_more_than_a_fixed_batch() -> None:
+    with pytest.raises(InputError, match="1 to 2 images at once; got 3"):
+        fake_session(FakeBackend(InputShape(2, 32, 32))).infer(np.zeros((3, 3, 32, 32), np.float32))
+
+
+def test_infer_of_dynamic_size_names_the_two_nearest() -> None:
+    with pytest.raises(InputError, match=r"height 100 .* 96 and 128"):
+        fake_session(FakeBackend()).infer(np.zeros((1, 3, 100, 64), np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_that_overflows_is_an_artifact_error(value: float) -> None:
+    backend = FakeBackend()
+    backend.value = value
+
+    with pytest.raises(ArtifactError, match="NaN or Inf"):
+        fake_session(backend)(noise(8, 8))
+
+
+def test_the_first_output_is_the_mask(tiny_onnx: Callable[..., Path]) -> None:
+    with load(tiny_onnx(classes=4, last="Softmax"), preset="raw", size=(32, 32)) as session:
+        image = noise(32, 32, 3)
+        maps = session.infer(preprocess(image, session.info.preset))["d0"][0]
+
+        np.testing.assert_allclose(session(image), maps[1:].sum(axis=0), atol=1e-5)
+
+
+def test_many_threads_get_the_same_masks(session: Session, photographs: dict[str, Pixels]) -> None:
+    images = [photographs["cat"], noise(50, 90, 3), np.zeros((30, 30), np.uint8), photographs["rocket"][::3, ::3]]
+    expected = [session(image) for image in images]
+
+    with ThreadPoolExecutor(8) as pool:
+        masks = list(pool.map(session, images * 6))
+
+    for index, mask in enumerate(masks):
+        np.testing.assert_allclose(mask, expected[index % 4], atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["call", "batch", "infer"])
+def test_a_closed_session_says_so(tiny_onnx: Callable[..., Path], how: str) -> None:
+    session = load(tiny_onnx(), preset="raw", size=(32, 32))
+    calls: dict[str, Callable[[], object]] = {
+        "call": lambda: session(noise(8, 8)),
+        "batch": lambda: session.batch([noise(8, 8)]),
+        "infer": lambda: session.infer(np.zeros((1, 3, 32, 32), np.float32)),
+    }
+    calls[how]()
+
+    session.close()
+
+    with pytest.raises(SessionClosedError, match=r"tiny\.onnx is closed; load it again"):
+        calls[how]()
+
+
+def test_with_closes(tiny_onnx: Callable[..., Path]) -> None:
+    with load(tiny_onnx(), preset="raw", size=(32, 32)) as session:
+        assert session(noise(8, 8)).shape == (8, 8)
+    with pytest.raises(SessionClosedError):
+        session(noise(8, 8))
+
+
+def test_with_closes_after_an_error_too() -> None:
+    session = fake_session(FakeBackend())
+
+    with pytest.raises(InputError), session:
+        session(None)
+    with pytest.raises(SessionClosedError):
+        session(noise(8, 8))
+
+
+def test_closing_twice_is_fine_and_info_stays() -> None:
+    session = fake_session(FakeBackend())
+
+    session.close()
+    session.close()
+
+    assert session.info.backend == "fake 1.0"
+
+
+def test_closing_lets_the_network_go() -> None:
+    backend = FakeBackend()
+    session, watch = fake_session(backend), weakref.ref(backend)
+    del backend
+
+    assert watch() is not None
+    session.close()
+
+    assert watch() is None
+
+
+def test_a_call_under_way_finishes_when_the_session_closes() -> None:
+    backend = FakeBackend()
+    backend.go_on.clear()
+    session = fake_session(backend)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(session, np.full((8, 8), 51, np.uint8))
+        assert backend.started.wait(timeout=20)
+        session.close()
+        backend.go_on.set()
+
+        np.testing.assert_allclose(running.result(timeout=20), 0.2, atol=1e-6)
+
+
+def test_info_says_what_runs(session: Session, small_onnx: Path, checkpoint: Checkpoint) -> None:
+    info = session.info
+
+    assert info.path == small_onnx
+    assert info.backend.startswith("onnxruntime ")
+    assert info.provider == "CPUExecutionProvider"
+    assert info.device == "cpu"
+    assert info.shape == InputShape(None, 160, 160)
+    assert info.preset == PRESETS["reference"].with_size(160, 160)
+    assert info.precision == "fp32"
+    assert info.variant == "u2netp"
+    assert info.checkpoint_sha256 == checkpoint.sha256
+
+
+def test_info_does_not_invent_what_a_file_does_not_say() -> None:
+    info = fake_session(FakeBackend()).info
+
+    assert (info.precision, info.variant, info.checkpoint_sha256) == (None, None, None)
+
+
+def test_info_cannot_be_changed(session: Session) -> None:
+    with pytest.raises(FrozenInstanceError):
+        session.info.device = "cuda:0"  # type: ignore[misc]
+
+
+def test_a_preset_of_a_size_that_the_network_refuses_is_refused() -> None:
+    with pytest.raises(InputError, match="height 64; got 32"):
+        fake_session(FakeBackend(InputShape(None, 64, 64)))
