@@ -3,8 +3,9 @@
 import os
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from u2net.runtime.packages import installed_versions
 
 PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "numpy", "pillow")
 
@@ -38,17 +39,6 @@ def usable_cores() -> int:
     """Cores that this process may use, which a container may have limited."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
-def installed_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Versions of those packages that are installed."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _processor() -> str:

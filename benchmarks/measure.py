@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
@@ -13,12 +12,12 @@ from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
 from u2net.benchmarks.timing import Run, time_in_turns
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import U2Net
-from u2net.model.synthetic import make_scene
+from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, InputError
 from u2net.runtime.loading import load
 from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, preprocess
+from u2net.runtime.preprocess import FloatArray, preprocess, preprocess_batch
 from u2net.runtime.session import Session
 
 EAGER = "eager PyTorch"
@@ -187,7 +186,7 @@ def _measure_batch(
 def _input(batch: int, size: tuple[int, int], session: Session) -> FloatArray:
     """Different scenes, preprocessed: zeros would let a branch predictor or a denormal shortcut lie."""
     preset = session.info.preset.with_size(*size)
-    return np.concatenate([preprocess(make_scene(seed)[0], preset) for seed in range(batch)])
+    return preprocess_batch(make_scenes(batch), preset)
 
 
 def _eager_run(network: U2Net, tensor: FloatArray) -> Run:

@@ -11,6 +11,7 @@ from u2net.export.build import BuildResult, BuiltStage
 from u2net.export.parity.figures import Comparison, Spread
 from u2net.export.parity.gate import MASK
 from u2net.runtime.errors import ExportError
+from u2net.runtime.files import written_whole
 
 NONE = "–"
 
@@ -96,10 +97,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ExportError: the folder is missing or not writable.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 

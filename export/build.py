@@ -11,7 +11,7 @@ from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import load_checkpoint
-from u2net.runtime.errors import ExportError
+from u2net.runtime.files import make_folder
 
 Progress = Callable[[str], None]
 
@@ -79,7 +79,7 @@ def build_artifacts(
     gate = ParityGate(
         checkpoint, VerifyOptions(images=options.images, preset=options.export.preset.name, device=options.device)
     )
-    _make_folder(folder)
+    make_folder(folder)
     fp32, fp16 = folder / FP32_NAME, folder / FP16_NAME
     work: dict[str, Callable[[], GraphStage]] = {
         "export": lambda: export_onnx(network, fp32, options.export),
@@ -111,10 +111,3 @@ def export_model(
             return simplify_onnx(exported.path, path)
         simplified = simplify_onnx(exported.path, exported.path)
         return convert_fp16(simplified.path, path, Fp16Options(images=images))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be made a folder: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.errors import ExportError
+from u2net.runtime.files import written_whole
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,11 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
         ExportError: the folder is missing or not writable.
     """
     model.metadata_props[METADATA_KEY] = artifact.to_json()
-    partial = path.with_name(path.name + ".partial")
     try:
-        ir.save(model, partial)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            ir.save(model, partial)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def count_operators(model: ir.Model) -> dict[str, int]:

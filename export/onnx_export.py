@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import MIN_SIZE, OUTPUT_NAMES
 from u2net.runtime.artifact import INPUT_NAME, LARGEST, STEP, Artifact, InputShape
 from u2net.runtime.errors import InputError
+from u2net.runtime.packages import installed_versions
 from u2net.runtime.presets import PRESETS, Preset
 
 OPSETS = range(17, 22)
@@ -94,16 +94,8 @@ def describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
         outputs=options.outputs,
         classes=checkpoint.network.out_channels,
         opset=options.opset,
-        versions=_versions(),
+        versions=installed_versions(PACKAGES),
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]

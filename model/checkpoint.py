@@ -12,6 +12,7 @@ from torch import Tensor
 
 from u2net.model.network import VARIANTS, U2Net
 from u2net.runtime.errors import CheckpointError
+from u2net.runtime.files import written_whole
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts put the state dict."""
@@ -66,9 +67,9 @@ def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
         key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for key, value in network.state_dict().items()
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, partial, metadata={"variant": network.variant, "out_channels": str(network.out_channels)})
-    partial.replace(path)
+    metadata = {"variant": network.variant, "out_channels": str(network.out_channels)}
+    with written_whole(path) as partial:
+        save_file(state, partial, metadata=metadata)
 
 
 def hash_file(path: Path) -> str:

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from u2net.runtime.errors import DatasetError
+from u2net.runtime.images import SUFFIXES
 from u2net.runtime.preprocess import normalize
 from u2net.runtime.presets import PRESETS
 
 REFERENCE = PRESETS["reference"]
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)

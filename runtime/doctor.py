@@ -4,7 +4,8 @@ import ctypes
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+
+from u2net.runtime.packages import installed_versions
 
 TOOLS = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
@@ -34,14 +35,6 @@ def examine() -> list[Finding]:
     }
     findings = [_onnxruntime_cpu(), _onnxruntime_cuda(), _shadowing()]
     return findings + [_tools(extra, packages) for extra, packages in tools.items()]
-
-
-def installed_version(package: str) -> str | None:
-    """Version of an installed package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def count_cuda_devices() -> tuple[int, str]:
@@ -92,7 +85,7 @@ def _providers() -> tuple[list[str] | None, str]:
 
 def _shadowing() -> Finding:
     subject = "one ONNX Runtime"
-    if installed_version(CPU_PACKAGE) and installed_version(GPU_PACKAGE):
+    if len(installed_versions((CPU_PACKAGE, GPU_PACKAGE))) == 2:
         both = f"{CPU_PACKAGE} and {GPU_PACKAGE} are both installed and overwrite each other's files"
         remedy = f"pip uninstall -y {CPU_PACKAGE} {GPU_PACKAGE} && pip install '{_extra('gpu')}'"
         return Finding(subject, False, both, remedy)
@@ -101,8 +94,8 @@ def _shadowing() -> Finding:
 
 def _tools(extra: str, packages: tuple[str, ...]) -> Finding:
     subject = f"extra [{extra}]"
-    found = {package: installed_version(package) for package in packages}
-    missing = [package for package, number in found.items() if number is None]
+    found = installed_versions(packages)
+    missing = [package for package in packages if package not in found]
     if missing:
         return Finding(subject, False, f"missing: {', '.join(missing)}", f"pip install '{_extra(extra)}'")
     return Finding(subject, True, ", ".join(f"{package} {number}" for package, number in found.items()))

@@ -1,12 +1,12 @@
 """Picture files in and out."""
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import written_whole
 from u2net.runtime.preprocess import ByteArray, as_rgb
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -30,13 +30,10 @@ def read_image(path: Path) -> ByteArray:
 
 def write_image(path: Path, pixels: ByteArray) -> None:
     """Write uint8 H×W, H×W×3 or H×W×4 as PNG; whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        Image.fromarray(pixels).save(partial, format="PNG")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            Image.fromarray(pixels).save(partial, format="PNG")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise InputError(f"{path} cannot be written: {error}") from error
 
 

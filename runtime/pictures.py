@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import make_folder
 from u2net.runtime.images import read_image, write_image
 from u2net.runtime.postprocess import cut_out, to_grey
 from u2net.runtime.session import Session
@@ -31,10 +32,7 @@ def write_pictures(session: Session, sources: Sequence[Path], folder: Path) -> I
     twice = [stem for stem in stems if stems.count(stem) > 1]
     if twice:
         raise InputError(f"two pictures share the stem {twice[0]!r}, so their masks would share a name")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made a folder: {error.strerror or error}") from error
+    make_folder(folder)
     for source in sources:
         image = read_image(source)
         mask = session(image)

@@ -13,7 +13,7 @@ from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, SessionClosedError
 from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, as_rgb, preprocess
+from u2net.runtime.preprocess import FloatArray, as_rgb, preprocess_batch
 from u2net.runtime.presets import Preset
 
 BATCH_LIMIT = 8
@@ -81,7 +81,7 @@ class Session:
         masks: list[FloatArray] = []
         for start in range(0, len(images), step):
             chunk = images[start : start + step]
-            maps = self.infer(np.concatenate([preprocess(image, preset) for image in chunk]))
+            maps = self.infer(preprocess_batch(chunk, preset))
             first = next(iter(maps.values()))
             for one_map, (height, width) in zip(first, sizes[start : start + step], strict=True):
                 masks.append(postprocess(one_map, preset, height, width))

@@ -13,7 +13,7 @@ from u2net.export.graph import read_graph
 from u2net.export.rounding import round_like_fp16
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import OUTPUT_NAMES
-from u2net.runtime.artifact import InputShape
+from u2net.runtime.artifact import METADATA_KEY, InputShape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, InputError
 from u2net.runtime.loading import load
@@ -124,7 +124,7 @@ def open_stage(path: Path, device: Device, preset: str | None = None) -> Stage:
     if path.suffix.lower() != ".onnx":
         return EagerStage(load_checkpoint(path), device)
     graph = read_graph(path)
-    known = "u2net_artifact" in graph.metadata_props
+    known = METADATA_KEY in graph.metadata_props
     session = load(path, str(device), preset=None if known else preset, tf32=False)
     names = tuple(str(value.name) for value in graph.graph.outputs)
     rounded = session.info.precision == "fp16" and device.kind == "cpu"

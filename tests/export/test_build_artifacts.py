@@ -6,7 +6,7 @@ import pytest
 from u2net.export import BuildOptions, ExportOptions, build_artifacts, export_model
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import load, read_image
-from u2net.runtime.errors import CheckpointError, ExportError, InputError
+from u2net.runtime.errors import CheckpointError, InputError
 
 
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
@@ -35,7 +35,7 @@ def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) 
 
 def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
-    with pytest.raises(ExportError, match="folder"):
+    with pytest.raises(InputError, match="folder"):
         build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out")
 
 
