@@ -21,8 +21,9 @@ types: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --target .typing .
 	$(BIN)/mypy
 
+# Idle threads of torch sleep instead of spinning: the tests run many small networks beside other programs.
 tests: .venv/ready
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
 
 # The wheel in an environment without torch and onnx.
 bare: .venv/ready dist/model.onnx

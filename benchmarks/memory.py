@@ -1,4 +1,4 @@
-"""Peak memory of a model, measured in a process of its own: ``python -m u2net.benchmarks.memory MODEL H W N``."""
+"""Peak memory of a model, measured in a process of its own, which is this file run as a script."""
 
 import json
 import subprocess
@@ -19,10 +19,13 @@ def peak_memory_mb(path: Path, height: int, width: int, batch: int) -> float:
         U2NetError: the process failed.
     """
     arguments = [str(value) for value in (path, height, width, batch)]
-    command = [sys.executable, "-m", "u2net.benchmarks.memory", *arguments]
+    # As a script, because as a module it would import its package and with it torch. -P keeps this folder, whose
+    # statistics.py would stand for the standard library's, off the path.
+    command = [sys.executable, "-P", __file__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise U2NetError(f"measuring the memory of {path} failed: {done.stderr.strip().splitlines()[-1]}")
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise U2NetError(f"measuring the memory of {path} failed: {reason}")
     return float(json.loads(done.stdout))
 
 

@@ -125,7 +125,8 @@ def to_markdown(build: BuildResult, bench: BenchReport) -> str:
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [header, tuple("---" for _ in header), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
 
 
 PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "IoU", "NaN, Inf")

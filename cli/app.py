@@ -13,11 +13,12 @@ from u2net.cli.info import info
 from u2net.cli.run import run
 from u2net.cli.train import train
 from u2net.cli.verify import verify
+from u2net.runtime.errors import InputError
 
 app = typer.Typer(
     name="u2net",
     help="Take a trained U²-Net checkpoint to a verified, benchmarked, runnable artifact.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
@@ -32,12 +33,28 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take a trained U²-Net checkpoint to a verified, benchmarked, runnable artifact."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 for command in (build, export, verify, bench, run, train, info, doctor):
     app.command()(command)
+
+
+def run_app() -> int:
+    """Run the command line; gives its exit status.
+
+    Raises:
+        U2NetError: whatever a subcommand raises; an InputError where the words are no command.
+    """
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        raise InputError(error.format_message()) from error
+    return status if isinstance(status, int) else 0

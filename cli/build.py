@@ -36,31 +36,29 @@ def build(
     from u2net.benchmarks import BenchOptions, measure, write_report
     from u2net.benchmarks.report import HEADER, stage_cells
     from u2net.export import BuildOptions, build_artifacts
+    from u2net.runtime import load
+    from u2net.runtime.images import find_images
+    from u2net.runtime.pictures import plan_pictures, write_pictures
 
     source = checkpoint_or_bundled(checkpoint)
     options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device)
+    sources = [] if images is None else find_images(images)
+    plan_pictures(sources, output)  # refuses what it could not write before the work, not after
     with console.status("starting") as status:
         built = build_artifacts(source, output, options, status.update)
-        timed = measure(built.artifacts, source, BenchOptions(rounds=rounds, device=device), status.update)
+        timed = measure(
+            built.artifacts,
+            source,
+            BenchOptions(batches=(options.export.batch or 1,), rounds=rounds, device=device),
+            status.update,
+        )
         reports = write_report(output, built, timed)
-        pictures = _write_pictures(built.artifacts[0], images, output, device)
+        with load(built.artifacts[0], device) as session:
+            pictures = list(write_pictures(session, sources, output / "pictures")) if sources else []
     print_table(HEADER, stage_cells(built, timed))
-    written = [*built.artifacts, *reports, *pictures]
+    written = [*built.artifacts, *reports, *(path for each in pictures for path in (each.mask, each.cutout))]
     console.print(f"Wrote to {output}: {', '.join(path.name for path in written)}", soft_wrap=True)
     for stage in built.stages:
         for failure in stage.parity.failures:
             console.print(f"{stage.name}: {failure}", style="red", soft_wrap=True)
     raise typer.Exit(0 if built.passed else 1)
-
-
-def _write_pictures(artifact: Path, images: Path | None, output: Path, device: str) -> list[Path]:
-    """Masks and cut-outs of the photographs, where there are any."""
-    from u2net.runtime import load
-    from u2net.runtime.images import find_images
-    from u2net.runtime.pictures import write_pictures
-
-    if images is None:
-        return []
-    with load(artifact, device) as session:
-        files = list(write_pictures(session, find_images(images), output / "pictures"))
-    return [path for each in files for path in (each.mask, each.cutout)]

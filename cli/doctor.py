@@ -12,4 +12,4 @@ def doctor() -> None:
     print_table(("what", "", "found"), rows)
     for each in findings:
         if each.remedy:
-            console.print(f"{each.subject}: {each.remedy}", soft_wrap=True, markup=False)
+            console.print(f"{each.subject}: {each.remedy}", soft_wrap=True)

@@ -29,9 +29,9 @@ EXTRAS = {
 def main() -> None:
     """Run the command line."""
     try:
-        from u2net.cli.app import app
+        from u2net.cli.app import run_app
 
-        app()
+        sys.exit(run_app())
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:

@@ -16,7 +16,7 @@ from u2net.export.wrapping import ChosenOutputs, wrap_network
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import MIN_SIZE, OUTPUT_NAMES
 from u2net.runtime.artifact import INPUT_NAME, LARGEST, STEP, Artifact, InputShape
-from u2net.runtime.errors import InputError
+from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.presets import PRESETS, Preset
 
@@ -100,8 +100,8 @@ def describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
 
 def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
     height, width = options.size or (2 * STEP, 3 * STEP)
-    example = torch.zeros(options.batch or 2, 3, height, width)
-    with _quiet():
+    with _quiet(), _named_failure():
+        example = torch.zeros(options.batch or 2, 3, height, width)
         program = torch.onnx.export(
             wrapped,
             (example,),
@@ -113,7 +113,7 @@ def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Mod
             verbose=False,
         )
     if program is None:
-        raise InputError("torch.onnx.export returned nothing")
+        raise ExportError("torch's exporter returned nothing")
     return program.model
 
 
@@ -125,6 +125,16 @@ def _dynamic_axes(options: ExportOptions) -> dict[int, object]:
         axes[2] = STEP * torch.export.Dim("height_32", min=1, max=LARGEST // STEP)
         axes[3] = STEP * torch.export.Dim("width_32", min=1, max=LARGEST // STEP)
     return axes
+
+
+@contextlib.contextmanager
+def _named_failure() -> Iterator[None]:
+    """Turn what torch raises (an exporter's error, no memory for a vast input) into an ExportError of one line."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ExportError(f"torch cannot export the network at this size: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ PROBE_CHANNELS = {128: "u2net", 64: "u2netp"}
 """Both variants share their keys; the output channels of this convolution tell them apart."""
 
 SHOWN_KEYS = 3
+
+UNPICKLING_REASON = re.compile(r"WeightsUnpickler error: (.+?)(?:\.? Please|\n|$)")
+"""The one part of torch's message that is about the file; the rest advises to load it all the same."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def _read(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        match = UNPICKLING_REASON.search(str(error))
+        reason = match[1] if match else "it does not say why"
         raise CheckpointError(
             f"{path} is refused: it is no plain dictionary of tensors ({reason}). Unpickling anything else can run "
             "code. If you trust it, load it where it was made and save network.state_dict() alone"

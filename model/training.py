@@ -20,6 +20,7 @@ from u2net.model.loss import bce_fusion
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import MIN_SIZE, VARIANTS, U2Net
 from u2net.runtime.errors import DeviceError, InputError, TrainingError
+from u2net.runtime.files import make_folder
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Batch = tuple[Tensor, Tensor]
@@ -117,7 +118,7 @@ class SaliencyModule(L.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learning_rate = learning_rate
-        self.meter: SaliencyMeter | None = None
+        self.meter = SaliencyMeter()
         self.latest: SaliencyScores | None = None
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -140,13 +141,10 @@ class SaliencyModule(L.LightningModule):
         image, mask = batch
         maps = self.network(image).d0[:, 0].float().cpu().numpy()
         truths = (mask[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
-        if self.meter is not None:
-            for one_map, truth in zip(maps, truths, strict=True):
-                self.meter.add(one_map, truth)
+        for one_map, truth in zip(maps, truths, strict=True):
+            self.meter.add(one_map, truth)
 
     def on_validation_epoch_end(self) -> None:
-        if self.meter is None:
-            return
         self.latest = scores = self.meter.scores()
         self.log_dict({"val_mae": scores.mae, "val_max_f": scores.max_f, "val_iou": scores.iou}, prog_bar=True)
 
@@ -166,6 +164,7 @@ def train(folder: Path, output: Path, options: TrainOptions | None = None) -> Tr
     options = options or TrainOptions()
     options.check()
     resume_from = _find_resume(output) if options.resume else None
+    make_folder(output)
     L.seed_everything(options.seed, workers=True, verbose=False)
     training, validation = split_pairs(find_pairs(folder), options)
     module = SaliencyModule(_start_network(options), options.recipe.learning_rate)

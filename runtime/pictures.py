@@ -22,21 +22,32 @@ class PictureFiles:
     """RGBA PNG: the picture with the mask as alpha."""
 
 
-def write_pictures(session: Session, sources: Sequence[Path], folder: Path) -> Iterator[PictureFiles]:
-    """Write ``STEM.mask.png`` and ``STEM.cutout.png`` of each picture into ``folder``, one after the other.
+def plan_pictures(sources: Sequence[Path], folder: Path) -> list[PictureFiles]:
+    """Name ``STEM.mask.png`` and ``STEM.cutout.png`` in ``folder`` for each picture.
 
     Raises:
-        InputError: a picture cannot be read, two share a stem, or the folder cannot be written.
+        InputError: two pictures share a stem.
     """
     stems = [source.stem for source in sources]
     twice = [stem for stem in stems if stems.count(stem) > 1]
     if twice:
         raise InputError(f"two pictures share the stem {twice[0]!r}, so their masks would share a name")
+    return [
+        PictureFiles(each, folder / f"{each.stem}.mask.png", folder / f"{each.stem}.cutout.png") for each in sources
+    ]
+
+
+def write_pictures(session: Session, sources: Sequence[Path], folder: Path) -> Iterator[PictureFiles]:
+    """Write mask and cut-out of each picture into ``folder``, one after the other.
+
+    Raises:
+        InputError: a picture cannot be read, two share a stem, or the folder cannot be written.
+    """
+    plan = plan_pictures(sources, folder)
     make_folder(folder)
-    for source in sources:
-        image = read_image(source)
+    for files in plan:
+        image = read_image(files.source)
         mask = session(image)
-        files = PictureFiles(source, folder / f"{source.stem}.mask.png", folder / f"{source.stem}.cutout.png")
         write_image(files.mask, to_grey(mask))
         write_image(files.cutout, cut_out(image, mask))
         yield files

@@ -6,7 +6,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from u2net.benchmarks.machine import PACKAGES, describe_machine, installed_versions, usable_cores
+from u2net.benchmarks.machine import PACKAGES, describe_machine, usable_cores
+from u2net.runtime.packages import installed_versions
 
 
 def test_the_processor_has_a_name() -> None:

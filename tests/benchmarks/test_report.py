@@ -17,7 +17,7 @@ from u2net.benchmarks.report import (
     as_json,
     bench_cells,
     bench_markdown,
-    parity_cells,
+    parity_rows,
     picture_cells,
     stage_cells,
     table,
@@ -168,21 +168,22 @@ def test_a_stage_without_mask_figures_is_refused(build: BuildResult, bench: Benc
         stage_cells(replace(build, stages=(bare,)), bench)
 
 
-def test_the_row_of_an_output_says_how_far_it_is_off() -> None:
-    expected = ("d0", "2.50e-07", "cat", "2.00e-07", "3.00e-08", "4.00e-07", "1.000000", "0")
+def test_the_rows_of_an_output_say_how_far_it_is_off() -> None:
+    probabilities, logits = parity_rows(OUTPUT)
 
-    assert parity_cells(OUTPUT) == expected
-    assert len(PARITY_HEADER) == len(expected)
+    assert probabilities == ("d0", "2.5e-07", "cat", "2.0e-07", "3.0e-08", "1.000000", "0")
+    assert logits == ("d0 logits", "1.0e-05", "cat", "1.0e-06", "4.0e-07", NONE, NONE)
+    assert len(PARITY_HEADER) == len(probabilities)
 
 
 def test_a_mask_has_no_logits() -> None:
-    assert parity_cells(MASK)[PARITY_HEADER.index("logits: mean")] == NONE
+    assert [cells[0] for cells in parity_rows(MASK)] == ["mask"]
 
 
 def test_an_infinite_difference_can_be_written() -> None:
     broken = replace(OUTPUT, probability=replace(OUTPUT.probability, largest=Worst(float("inf"), "cat")))
 
-    assert parity_cells(broken)[1] == "inf"
+    assert parity_rows(broken)[0][1] == "inf"
 
 
 def test_the_row_of_a_benchmark(bench: BenchReport) -> None:
