@@ -19,7 +19,8 @@ lint: .venv/ready
 types: .venv/ready
 	rm -rf build .typing
 	$(BIN)/pip install --quiet --no-deps --target .typing .
-	$(BIN)/mypy
+	$(BIN)/mypy -p u2net
+	$(BIN)/mypy tests examples
 
 # Idle threads of torch sleep instead of spinning: the tests run many small networks beside other programs.
 tests: .venv/ready

@@ -23,7 +23,7 @@ from u2net.cli.printing import console, print_table
 def build(
     checkpoint: Checkpoint = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("u2net-build"),
-    size: Size = "320",
+    size: Size = None,
     batch: Batch = "dynamic",
     outputs: Outputs = "d0",
     opset: Opset = 18,

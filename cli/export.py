@@ -23,7 +23,7 @@ from u2net.runtime.errors import InputError
 def export(
     checkpoint: Checkpoint = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("model.onnx"),
-    size: Size = "320",
+    size: Size = None,
     batch: Batch = "dynamic",
     outputs: Outputs = "d0",
     precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",

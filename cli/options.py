@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 DYNAMIC = "dynamic"
 
 Checkpoint = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP where it is left out.")]
-Size = Annotated[str, typer.Option(help="Input size: 320, HxW or dynamic.")]
+Size = Annotated[
+    str | None, typer.Option(help="Input size: a number, HxW or dynamic; the preset's own (reference: 320) without it.")
+]
 Batch = Annotated[str, typer.Option(help="Images at once: a number or dynamic.")]
 Outputs = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
@@ -65,15 +67,16 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def export_options(size: str, batch: str, outputs: str, opset: int, preset: str) -> "ExportOptions":
+def export_options(size: str | None, batch: str, outputs: str, opset: int, preset: str) -> "ExportOptions":
     """The text of the five export options, read."""
     from u2net.export.onnx_export import ExportOptions
     from u2net.runtime.presets import find_preset
 
+    contract = find_preset(preset)
     return ExportOptions(
-        size=parse_size(size),
+        size=(contract.height, contract.width) if size is None else parse_size(size),
         batch=parse_batch(batch),
         outputs=parse_outputs(outputs),
         opset=opset,
-        preset=find_preset(preset),
+        preset=contract,
     )

@@ -123,7 +123,7 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
             BuildOptions(ExportOptions(None, outputs=OUTPUT_NAMES)),
         ),
         (("--opset", "17", "--preset", "rembg"), BuildOptions(ExportOptions(opset=17, preset=PRESETS["rembg"]))),
-        (("--images", "here", "--device", "cuda:1"), BuildOptions(images=Path("here"), device="cuda:1")),
+        (("--device", "cuda:1"), BuildOptions(device="cuda:1")),
     ],
 )
 def test_options_reach_the_stages(
@@ -141,3 +141,12 @@ def test_options_reach_the_stages(
 
     assert said.stderr == "u2net: enough\n"
     assert asked == [Path("net.pth"), Path("there"), options]
+
+
+def test_folder_without_pictures_is_refused_before_the_work(
+    run_u2net: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("u2net.export.build_artifacts", pytest.fail)
+    said = run_u2net("build", "--images", tmp_path, "-o", tmp_path / "out")
+    assert said.returncode == 2
+    assert "holds no picture" in said.stderr

@@ -29,7 +29,10 @@ Command = Callable[..., CompletedProcess[str]]
         ("--outputs all", ExportOptions(outputs=OUTPUT_NAMES)),
         ("--outputs d2,d0", ExportOptions(outputs=("d2", "d0"))),
         ("--opset 17", ExportOptions(opset=17)),
-        *[(f"--preset {name}", ExportOptions(preset=preset)) for name, preset in PRESETS.items()],
+        *[
+            (f"--preset {name}", ExportOptions(size=(preset.height, preset.width), preset=preset))
+            for name, preset in PRESETS.items()
+        ],
     ],
 )
 def test_options_reach_the_exporter(

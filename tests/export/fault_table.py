@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx_ir as ir
-
-sys.path.insert(0, str(Path(__file__).parent))
 from faults import FAULTS
 
 from u2net.export.fp16 import Fp16Options, convert_fp16

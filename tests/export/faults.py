@@ -100,8 +100,9 @@ def one_filter_off(model: ir.Model) -> None:
 
 def weights_rounded_to_8_bit(model: ir.Model) -> None:
     def change(weight: Array) -> Array:
-        step = np.abs(weight).max() / 127
-        return np.round(weight / step) * step
+        step = float(np.abs(weight).max()) / 127
+        rounded: Array = np.round(weight / step) * step
+        return rounded
 
     for name in list(model.graph.initializers):
         if ".weight" in name:

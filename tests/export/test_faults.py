@@ -1,22 +1,19 @@
 """The gate must be able to fail: every injected fault is caught, and no correct export is flagged."""
 
 import copy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx_ir as ir
 import pytest
 import torch
+from faults import FAULTS
 
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
-
-sys.path.insert(0, str(Path(__file__).parent))
-from faults import FAULTS
 
 DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
 BEFORE_EXPORT = {"floor_for_ceil"}

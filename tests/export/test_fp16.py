@@ -118,7 +118,8 @@ def test_islands_stand_in_the_metadata(overflowing: ir.Model, tiny_onnx: Path, t
 def test_weight_beyond_the_range_makes_an_island(tiny_onnx: Path, tensors: list[FloatArray]) -> None:
     model = read_graph(tiny_onnx)
     value = model.graph.initializers["side6.bias"]
-    value.const_value = ir.tensor(np.full(value.shape, 1e6, np.float32), name="side6.bias")
+    assert value.const_value is not None
+    value.const_value = ir.tensor(np.full_like(value.const_value.numpy(), 1e6), name="side6.bias")
     hot = scan_hot_values(model, tensors[:1])
     assert "side6" in find_islands(model, {peak.value for peak in hot})
 

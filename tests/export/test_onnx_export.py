@@ -66,7 +66,9 @@ def test_edges_bear_names_and_shapes(exported: Export, options: ExportOptions) -
     graph = read_graph(exported(options)).graph
     assert [value.name for value in graph.inputs] == ["input"]
     assert [value.name for value in graph.outputs] == list(options.outputs)
-    batch, channels, height, width = graph.inputs[0].shape or ()
+    shape = graph.inputs[0].shape
+    assert shape is not None
+    batch, channels, height, width = shape
     assert channels == 3
     assert batch == options.batch or (options.batch is None and not isinstance(batch, int))
     assert (height, width) == options.size or (options.size is None and not isinstance(height, int))

@@ -63,7 +63,7 @@ def test_hard_inputs_do_not_count_into_the_iou() -> None:
 
 def test_logits_invert_the_sigmoid_and_are_clipped() -> None:
     logits = np.array([-3, 0, 2.5], np.float32)
-    assert to_logits(1 / (1 + np.exp(-logits))) == pytest.approx(logits, abs=1e-5)
+    assert to_logits((1 / (1 + np.exp(-logits))).astype(np.float32)) == pytest.approx(logits, abs=1e-5)
     assert np.abs(to_logits(_map(0, 1))).max() < 9.22
 
 
