@@ -33,12 +33,12 @@ bare: .venv/ready dist/model.onnx
 	.venv-bare/bin/pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[cpu]"
 	cd dist && ../.venv-bare/bin/python ../tests/environments/bare_mask.py model.onnx
 
-# An exported file in rembg, whose pins clash with those of the other extras.
+# An exported file in rembg, whose pins clash with those of the other extras. It opens files of its home folder only.
 rembg: .venv/ready dist/model.onnx
 	rm -rf .venv-rembg
 	$(PYTHON) -m venv .venv-rembg
 	.venv-rembg/bin/pip install --quiet -r tests/environments/rembg.txt "$$(ls dist/*.whl)"
-	cd dist && ../.venv-rembg/bin/python ../tests/environments/rembg_custom.py model.onnx
+	cd dist && REMBG_HOME=. ../.venv-rembg/bin/python ../tests/environments/rembg_custom.py model.onnx
 
 dist/model.onnx: .venv/ready
 	rm -rf build dist

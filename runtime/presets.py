@@ -112,7 +112,7 @@ PRESETS = {
             invert=False,
             mask_kernel="bilinear",
         ),
-        # rembg's U2netSession: LANCZOS in 8 bit both ways, division by max(maximum, 1e-6), min-max stretch.
+        # rembg's U2netSession: LANCZOS, in 8 bit on the way in, division by max(maximum, 1e-6), min-max stretch.
         Preset(
             name="rembg",
             height=320,

@@ -16,7 +16,7 @@ from u2net.model.network import U2NET, U2Net
 from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 
-TINY = (96, 96)
+TINY = (128, 128)
 """Height and width for tests that run a network many times."""
 
 
@@ -41,7 +41,7 @@ def photograph_folder(tmp_path_factory: pytest.TempPathFactory, photographs: dic
 
 @pytest.fixture(scope="session")
 def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
-    """The bundled weights as FP32 ONNX at 96×96."""
+    """The bundled weights as FP32 ONNX at 128×128."""
     return exported(ExportOptions(size=TINY))
 
 

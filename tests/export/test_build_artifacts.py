@@ -23,7 +23,7 @@ def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) 
         assert session.info.checkpoint_sha256 == digest
         mask = session(read_image(photograph_folder / "coffee.png"))
     assert mask.shape == (160, 200)
-    assert mask.min() == 0 and mask.max() == 1
+    assert mask.min() < 0.1 and mask.max() > 0.9
 
 
 def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) -> None:

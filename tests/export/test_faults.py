@@ -44,7 +44,7 @@ def test_floor_for_ceil_pooling_is_caught(gate: ParityGate, checkpoint: Checkpoi
 @pytest.mark.parametrize(
     "options",
     [
-        ExportOptions(size=(96, 96)),
+        ExportOptions(size=(128, 128)),
         ExportOptions(size=(75, 100), batch=None, opset=20),
         ExportOptions(size=(75, 100), batch=None, opset=17),
     ],

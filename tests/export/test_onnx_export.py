@@ -25,8 +25,8 @@ D0 = ("d0",)
 
 # Every combination of static and dynamic batch with static, odd and dynamic size; the opsets are spread over them.
 COMBINATIONS = [
-    ExportOptions(size=(64, 96), batch=1, outputs=D0, opset=17),
-    ExportOptions(size=(64, 96), batch=None, outputs=OUTPUT_NAMES, opset=21),
+    ExportOptions(size=(160, 192), batch=1, outputs=D0, opset=17),
+    ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21),
     ExportOptions(size=ODD, batch=2, outputs=OUTPUT_NAMES, opset=18),
     ExportOptions(size=ODD, batch=None, outputs=D0, opset=20),
     ExportOptions(size=ODD, batch=None, outputs=D0, opset=17),
@@ -79,14 +79,16 @@ def test_outputs_equal_eager(
     exported: Export, checkpoint: Checkpoint, photographs: Images, options: ExportOptions
 ) -> None:
     session = load(exported(options))
-    for height, width in [options.size] if options.size else [(32, 32), (96, 160)]:
+    spread = 0.0
+    for height, width in [options.size] if options.size else [(32, 32), (160, 224)]:
         preset = PRESETS["reference"].with_size(height, width)
         tensor = np.concatenate([preprocess(image, preset) for image in photographs.values()][: options.batch or 2])
         with torch.inference_mode():
             wanted = checkpoint.network(torch.from_numpy(tensor))._asdict()
         for name, found in session.infer(tensor).items():
             assert np.abs(wanted[name].numpy() - found).max() <= 1e-5
-        assert np.ptp(wanted["d0"].numpy()) > 0.3
+        spread = max(spread, float(np.ptp(wanted["d0"].numpy())))
+    assert spread > 0.3, "near one value anything matches"
 
 
 @each_combination
@@ -110,7 +112,7 @@ def test_odd_size_carries_sizes(exported: Export) -> None:
 def test_full_network_exports_and_equals_eager(
     u2net_checkpoint: Checkpoint, photographs: Images, tmp_path: Path
 ) -> None:
-    stage = export_onnx(u2net_checkpoint, tmp_path / "model.onnx", ExportOptions(size=(96, 96)))
+    stage = export_onnx(u2net_checkpoint, tmp_path / "model.onnx", ExportOptions(size=(128, 128)))
     tensor = preprocess(photographs["coffee"], stage.artifact.preset)
     with torch.inference_mode():
         wanted = u2net_checkpoint.network(torch.from_numpy(tensor)).d0.numpy()
@@ -138,7 +140,7 @@ def test_metadata_says_what_the_file_is(tiny_onnx: Path, checkpoint: Checkpoint)
     artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
     assert (artifact.variant, artifact.precision, artifact.opset, artifact.outputs) == ("u2netp", "fp32", 18, D0)
     assert artifact.checkpoint_sha256 == checkpoint.sha256
-    assert artifact.preset == PRESETS["reference"].with_size(96, 96)
+    assert artifact.preset == PRESETS["reference"].with_size(128, 128)
     assert set(artifact.versions) >= {"torch", "onnx", "u2net-deploy"}
 
 

