@@ -161,12 +161,12 @@ def _parity(build: BuildResult) -> str:
     return table(("stage", *PARITY_HEADER), rows) + "\n" + "".join(failures) + kept
 
 
-BENCH_HEADER = ("model", "batch", "median", "p90", "p99", "images/s", "vs eager", "95 % interval", "peak memory")
+BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "vs eager", "95 % interval", "peak MB")
 
 
 def bench_cells(row: BenchRow) -> tuple[str, ...]:
     """A benchmark row as text, in the order of :data:`BENCH_HEADER`."""
-    latency: Callable[[float], str] = "{:.1f} ms".format
+    latency: Callable[[float], str] = "{:.1f}".format
     return (
         Path(row.model).name,
         str(row.batch),
@@ -176,11 +176,11 @@ def bench_cells(row: BenchRow) -> tuple[str, ...]:
         f"{row.images_per_second:.2f}",
         f"{row.ratio.value:.2f}×",
         f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
-        NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f} MB",
+        NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
     )
 
 
-PICTURE_HEADER = ("model", "picture", "preprocess", "compute", "postprocess")
+PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postprocess ms")
 
 
 def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
@@ -189,7 +189,7 @@ def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
         (
             Path(each.model).name,
             f"{each.picture[0]}×{each.picture[1]}",
-            *(f"{value:.1f} ms" for value in (each.preprocess_ms, each.compute_ms, each.postprocess_ms)),
+            *(f"{value:.1f}" for value in (each.preprocess_ms, each.compute_ms, each.postprocess_ms)),
         )
         for each in bench.pictures
     ]
