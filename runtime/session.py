@@ -76,15 +76,15 @@ class Session:
         """Masks of several images, each of its own size; each is what the image alone would give."""
         self._require_open()
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
-        sizes = [as_rgb(image).shape[:2] for image in images]
+        pixels = [as_rgb(image) for image in images]
         step = self.info.shape.batch or BATCH_LIMIT
         masks: list[FloatArray] = []
-        for start in range(0, len(images), step):
-            chunk = images[start : start + step]
+        for start in range(0, len(pixels), step):
+            chunk = pixels[start : start + step]
             maps = self.infer(preprocess_batch(chunk, preset))
             first = next(iter(maps.values()))
-            for one_map, (height, width) in zip(first, sizes[start : start + step], strict=True):
-                masks.append(postprocess(one_map, preset, height, width))
+            for one_map, image in zip(first, chunk, strict=True):
+                masks.append(postprocess(one_map, preset, *image.shape[:2]))
         return masks
 
     def infer(self, tensor: object) -> dict[str, FloatArray]:
