@@ -27,7 +27,7 @@ def export(
     batch: Batch = "dynamic",
     outputs: Outputs = "d0",
     precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
-    opset: Opset = 18,
+    opset: Opset = 17,
     preset: PresetName = "reference",
     images: Images = None,
 ) -> None:

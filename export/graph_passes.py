@@ -16,11 +16,8 @@ SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 WRAPPER = "network."
 """Prefix that the export wrapper puts before the network's own module names."""
 
-AXES_SINCE = 18
-"""First opset whose Resize can name the axes it resizes."""
-
 NEWER_ATTRIBUTES = ("antialias", "axes", "keep_aspect_ratio_policy")
-"""Attributes of Resize that opset 17 does not know; without ``axes`` their defaults change nothing."""
+"""Attributes of Resize that opset 17 does not know and that nothing here needs."""
 
 PORTABLE = frozenset({"Add", "Cast", "Concat", "Conv", "Identity", "MaxPool", "Relu", "Resize", "Sigmoid", "Softmax"})
 """Operators whose meaning, as used here, is the same in every opset from 17 to 21."""
@@ -52,14 +49,10 @@ class NameAfterModules(InPlacePass):
 class ExplicitUpsampling(InPlacePass):
     """Give each Resize constant scales or constant sizes; what computed them before falls away.
 
-    A Resize by a whole factor gets scales. One to an odd size gets sizes: of all four axes where the
-    batch is fixed, of height and width alone where it is not. Opset 17 cannot name axes: there a
-    dynamic batch takes the scales whose product with the input's size is the wanted size.
+    A Resize by a whole factor gets scales. One to an odd size gets sizes where the batch is fixed, else the
+    scales whose product with the input's size is the wanted size: naming the axes to resize, as opset 18 can,
+    would do too, but TensorRT's parser takes the dynamic batch for negative then.
     """
-
-    def __init__(self, opset: int) -> None:
-        super().__init__()
-        self.opset = opset
 
     def call(self, model: ir.Model) -> PassResult:
         for index, node in enumerate([node for node in model.graph if node.op_type == "Resize"]):
@@ -76,9 +69,6 @@ class ExplicitUpsampling(InPlacePass):
             scales = [1.0, 1.0, target[2] / source[2], target[3] / source[3]]
         elif target[0] > 0:
             sizes = target
-        elif self.opset >= AXES_SINCE:
-            sizes = target[2:]
-            node.attributes["axes"] = ir.AttrInt64s("axes", [2, 3])
         else:
             scales = [1.0, 1.0, *(_exact_scale(*pair) for pair in zip(source[2:], target[2:], strict=True))]
         values = np.array(scales, np.float32) if scales is not None else np.array(sizes, np.int64)
@@ -142,7 +132,7 @@ def tidy_graph(model: ir.Model, opset: int) -> ir.Model:
     """All of the above, in order; the exporter's notes, which hold paths of its machine, go last."""
     for step in (
         NameAfterModules(),
-        ExplicitUpsampling(opset),
+        ExplicitUpsampling(),
         DeclareOpset(opset),
         ClearMetadataAndDocStringPass(),
         RemoveUnusedOpsetsPass(),

@@ -36,14 +36,14 @@ class ExportOptions:
             (multiples of 32 from 32 to 2048).
         batch: images at once; None leaves it dynamic.
         outputs: names out of ``d0``…``d6``.
-        opset: 17 to 21.
+        opset: 17 to 21; 17 is the newest that TensorRT 8 reads.
         preset: preprocessing contract that is written into the metadata; its size is replaced by ``size``.
     """
 
     size: tuple[int, int] | None = (320, 320)
     batch: int | None = None
     outputs: tuple[str, ...] = ("d0",)
-    opset: int = 18
+    opset: int = 17
     preset: Preset = PRESETS["reference"]
 
     def check(self) -> None:
