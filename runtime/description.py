@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from u2net.runtime.artifact import Artifact
 from u2net.runtime.device import Device
+from u2net.runtime.errors import ArtifactError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from u2net.runtime.trt.record import EngineRecord, read_record, record_path
 
 
 def describe_model(path: Path) -> dict[str, Any]:
@@ -16,11 +19,45 @@ def describe_model(path: Path) -> dict[str, Any]:
     """
     backend = OnnxRuntimeBackend(path, Device("cpu"))
     facts: dict[str, Any] = {"kind": "ONNX graph", "input": str(backend.shape)}
-    artifact = backend.artifact
-    if artifact is None:
-        return {**facts, "metadata": "none: not exported by u2net; name a preset when loading it"}
+    return {**facts, **_describe_artifact(backend.artifact)}
+
+
+def describe_engine(path: Path) -> dict[str, Any]:
+    """Facts about a TensorRT engine from the record beside it: no GPU, no TensorRT.
+
+    Raises:
+        ArtifactError: there is no such file, its record is damaged or missing.
+        EngineDamagedError: the file is not the one that the record describes.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path}: there is no such file")
+    record = read_record(path)
+    if record is None:
+        raise ArtifactError(f"{path} has no record ({record_path(path).name}) beside it; `u2net compile` writes one")
+    record.check_plan(path.read_bytes(), path)
     return {
-        **facts,
+        "kind": "TensorRT engine",
+        "built by": f"{record.flavour} {record.version} in {record.seconds} s",
+        "for": _describe_target(record),
+        "profiles": "\n".join(map(str, record.profiles)),
+        "built from": f"{record.onnx}, SHA-256 {record.onnx_sha256}",
+        "size": f"{record.plan_bytes} bytes",
+        "tf32": record.tf32,
+        **({"precision": record.precision} if record.artifact is None else {}),
+        **_describe_artifact(record.artifact),
+    }
+
+
+def _describe_target(record: EngineRecord) -> str:
+    if record.gpu is not None:
+        return f"{record.gpu}, compute capability {record.compute_capability}"
+    return ", ".join(record.targets) or "every GPU that TensorRT-RTX takes by default"
+
+
+def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:
+    if artifact is None:
+        return {"metadata": "none: not exported by u2net; name a preset when loading it"}
+    return {
         "variant": artifact.variant,
         "precision": artifact.precision,
         "fp32_nodes": ", ".join(artifact.fp32_nodes) or "none",

@@ -5,13 +5,19 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from u2net.runtime.errors import DependencyError, U2NetError
 from u2net.runtime.packages import installed_versions
+from u2net.runtime.trt.api import TensorRT
+from u2net.runtime.trt.cuda import open_cuda
+from u2net.runtime.trt.flavours import FLAVOURS, Flavour, FlavourFacts, import_flavour
 
 TOOLS = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
-    "train": ("torch", "lightning", "pysodmetrics"),
+    "train": ("lightning", "pysodmetrics"),
 }
 """Packages of the extras that make artifacts."""
+
+NO_GPU = "none without a GPU: use --device cpu; with one, install the NVIDIA driver"
 
 CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
 
@@ -29,12 +35,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at every backend, then at the tools that make artifacts."""
-    tools = {
-        "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
-        "train": ("lightning", "pysodmetrics"),
-    }
     findings = [_onnxruntime_cpu(), _onnxruntime_cuda(), _shadowing()]
-    return findings + [_tools(extra, packages) for extra, packages in tools.items()]
+    findings += [_tensorrt(flavour, facts) for flavour, facts in FLAVOURS.items()]
+    return findings + [_tools(extra, packages) for extra, packages in TOOLS.items()]
 
 
 def count_cuda_devices() -> tuple[int, str]:
@@ -64,7 +67,7 @@ def _onnxruntime_cuda() -> Finding:
     providers, why = _providers()
     devices, reason = count_cuda_devices()
     if not devices:
-        return Finding(subject, False, reason, "none on this machine: use --device cpu, or install the NVIDIA driver")
+        return Finding(subject, False, reason, NO_GPU)
     if providers is None or "CUDAExecutionProvider" not in providers:
         detail = why if providers is None else f"{why} has no CUDA provider"
         return Finding(subject, False, detail, f"pip uninstall -y {CPU_PACKAGE} && pip install '{_extra('gpu')}'")
@@ -90,6 +93,36 @@ def _shadowing() -> Finding:
         remedy = f"pip uninstall -y {CPU_PACKAGE} {GPU_PACKAGE} && pip install '{_extra('gpu')}'"
         return Finding(subject, False, both, remedy)
     return Finding(subject, True, "no two packages overwrite each other")
+
+
+def _tensorrt(flavour: Flavour, facts: FlavourFacts) -> Finding:
+    try:
+        trt = import_flavour(flavour)
+    except DependencyError as error:
+        return Finding(facts.title, False, str(error), f"pip install '{_extra(facts.extra)}'")
+    version = f"{flavour} {trt.__version__}"
+    if facts.builds_without_gpu:
+        version += ", builds engines without a GPU too"
+    try:
+        cuda = open_cuda()
+        gpus = [cuda.find_gpu(index) for index in range(cuda.require_driver())]
+    except DependencyError as error:
+        return Finding(facts.title, False, f"{version}; {error}", f"pip install '{_extra(facts.extra)}'")
+    except U2NetError as error:
+        return Finding(facts.title, False, f"{version}; runs none: {error}", NO_GPU)
+    names = ", ".join(f"{gpu.name} (compute capability {gpu.compute_capability})" for gpu in gpus)
+    strange = [gpu.name for gpu in gpus if not knows_gpu(trt, gpu.compute_capability)]
+    if strange:
+        remedy = f"pip install '{_extra('gpu')}', whose TensorRT takes them"
+        return Finding(facts.title, False, f"{version}; does not list {', '.join(strange)} among its GPUs", remedy)
+    return Finding(facts.title, True, f"{version}; {names}")
+
+
+def knows_gpu(trt: TensorRT, compute_capability: str) -> bool:
+    """Whether a TensorRT lists a compute capability such as ``8.6``; the full one, which has no list, takes all."""
+    if not hasattr(trt, "ComputeCapability"):
+        return True
+    return f"SM{compute_capability.replace('.', '')}" in trt.ComputeCapability.__members__
 
 
 def _tools(extra: str, packages: tuple[str, ...]) -> Finding:

@@ -60,13 +60,16 @@ def resize_rgb(image: ByteArray, preset: Preset) -> FloatArray:
     return np.stack(planes, axis=2)
 
 
-def normalize(pixels: FloatArray, preset: Preset) -> FloatArray:
-    """Divide, subtract the mean, divide by the std: float32 H×W×3 in 0…255 to float32 3×H×W."""
+def normalize(pixels: FloatArray, preset: Preset, out: FloatArray | None = None) -> FloatArray:
+    """Divide, subtract the mean, divide by the std: float32 H×W×3 in 0…255 to float32 3×H×W, into ``out`` if given."""
     divisor = max(float(pixels.max()), preset.divisor_floor) if preset.divisor == "max" else 255.0
     scale = 1.0 / (divisor * np.array(preset.std))
     offset = -np.array(preset.mean) / np.array(preset.std)
-    normalized = pixels * scale.astype(np.float32) + offset.astype(np.float32)
-    return np.ascontiguousarray(normalized.transpose(2, 0, 1))
+    if out is None:
+        out = np.empty((3, *pixels.shape[:2]), np.float32)
+    np.multiply(pixels.transpose(2, 0, 1), scale.astype(np.float32)[:, None, None], out=out)
+    out += offset.astype(np.float32)[:, None, None]
+    return out
 
 
 def preprocess(image: object, preset: Preset) -> FloatArray:
@@ -82,4 +85,12 @@ def preprocess(image: object, preset: Preset) -> FloatArray:
 
 def preprocess_batch(images: Sequence[object], preset: Preset) -> FloatArray:
     """Several images of any sizes to float32 N×3×height×width."""
-    return np.concatenate([preprocess(image, preset) for image in images])
+    tensor = np.empty((len(images), 3, preset.height, preset.width), np.float32)
+    preprocess_into(tensor, images, preset)
+    return tensor
+
+
+def preprocess_into(tensor: FloatArray, images: Sequence[object], preset: Preset) -> None:
+    """Like :func:`preprocess_batch`, into memory that is there already."""
+    for row, image in zip(tensor, images, strict=True):
+        normalize(resize_rgb(as_rgb(image), preset), preset, out=row)

@@ -1,19 +1,19 @@
 """Image in, mask out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, overload
 
 import numpy as np
 
 from u2net.runtime.artifact import InputShape
-from u2net.runtime.backend import Backend
+from u2net.runtime.backend import Backend, DeviceBackend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, SessionClosedError
 from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, as_rgb, preprocess_batch
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_into
 from u2net.runtime.presets import Preset
 
 BATCH_LIMIT = 8
@@ -30,11 +30,17 @@ class SessionInfo:
     """What is really in use, as the backend reports it."""
     device: str
     shape: InputShape
+    outputs: tuple[str, ...]
+    """Names of what :meth:`Session.infer` gives, in order."""
+    batch_limit: int | None
+    """Images at once at most; None where only memory sets a limit."""
     preset: Preset
     precision: str | None
     """Of the weights and activations; None where the file does not say."""
     variant: str | None
     checkpoint_sha256: str | None
+    rebuilt: str | None
+    """Why an engine was built again on loading; None where it was not."""
 
 
 class Session:
@@ -50,10 +56,13 @@ class Session:
             provider=backend.provider,
             device=str(device),
             shape=backend.shape,
+            outputs=backend.outputs,
+            batch_limit=backend.batch_limit,
             preset=preset,
             precision=artifact.precision if artifact else None,
             variant=artifact.variant if artifact else None,
             checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
+            rebuilt=backend.rebuilt,
         )
 
     def __call__(self, image: object, *, stretch: bool | None = None) -> FloatArray:
@@ -74,48 +83,75 @@ class Session:
 
     def batch(self, images: Sequence[object], *, stretch: bool | None = None) -> list[FloatArray]:
         """Masks of several images, each of its own size; each is what the image alone would give."""
-        self._require_open()
+        backend = self._require_open()
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
         pixels = [as_rgb(image) for image in images]
-        step = self.info.shape.batch or BATCH_LIMIT
-        masks: list[FloatArray] = []
-        for start in range(0, len(pixels), step):
-            chunk = pixels[start : start + step]
-            maps = self.infer(preprocess_batch(chunk, preset))
-            first = next(iter(maps.values()))
-            for one_map, image in zip(first, chunk, strict=True):
-                masks.append(postprocess(one_map, preset, *image.shape[:2]))
-        return masks
+        step = backend.batch_limit or BATCH_LIMIT
+        return [
+            mask
+            for start in range(0, len(pixels), step)
+            for mask in self._masks(backend, pixels[start : start + step], preset)
+        ]
 
-    def infer(self, tensor: object) -> dict[str, FloatArray]:
+    @staticmethod
+    def _masks(backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
+        shape = (len(images), 3, preset.height, preset.width)
+        with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset)) as maps:
+            first = next(iter(maps.values()))
+            return [postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(first, images, strict=True)]
+
+    @overload
+    def infer(self, tensor: FloatArray) -> dict[str, FloatArray]: ...
+
+    @overload
+    def infer(
+        self, tensor: object, outputs: Mapping[str, object] | None = None, *, stream: int | None = None
+    ) -> dict[str, Any]: ...
+
+    def infer(
+        self, tensor: object, outputs: Mapping[str, object] | None = None, *, stream: int | None = None
+    ) -> dict[str, Any]:
         """Raw outputs of the network by name (``d0``…), float32 N×C×H×W probabilities.
 
         Args:
-            tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says. Where the network's
-                batch is fixed, N may be anything up to it.
+            tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says: a NumPy array, or, for an engine, an
+                array in memory of the same GPU that has ``__dlpack__`` or ``__cuda_array_interface__``. The first
+                gives NumPy arrays, the second arrays in GPU memory, without a copy.
+            outputs: arrays in GPU memory to write to, by name; without them new ones are allocated.
+            stream: handle of the caller's CUDA stream: the network waits for what is in it, and what comes next in it
+                waits for the network. Without it the call returns when the GPU is done.
 
         Raises:
-            InputError: dtype, dimensions or size do not fit.
+            InputError: kind, dtype, dimensions or size do not fit.
+            ProfileError: the engine was not built for the shape.
             SessionClosedError: after :meth:`close`.
         """
         backend = self._require_open()
-        checked = self._check_tensor(tensor)
-        fixed, count = backend.shape.batch, len(checked)
-        if fixed is None or fixed == count:
-            return backend.infer(checked)
-        padded = np.zeros((fixed, *checked.shape[1:]), np.float32)
-        padded[:count] = checked
-        return {name: values[:count] for name, values in backend.infer(padded).items()}
+        if isinstance(tensor, np.ndarray) or not _is_device_array(tensor):
+            return self._infer_on_host(backend, tensor, outputs)
+        if not isinstance(backend, DeviceBackend):
+            raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
+        return dict(backend.run_on_device(tensor, outputs, stream))
 
-    def _check_tensor(self, tensor: object) -> FloatArray:
+    def _infer_on_host(
+        self, backend: Backend, tensor: object, outputs: Mapping[str, object] | None
+    ) -> dict[str, FloatArray]:
+        if outputs is not None:
+            raise InputError("a NumPy array gives new NumPy arrays; outputs are for arrays in GPU memory")
+        checked = self._check_tensor(backend, tensor)
+        batch, channels, height, width = checked.shape
+        with backend.run((batch, channels, height, width), lambda target: np.copyto(target, checked)) as maps:
+            return {name: np.array(values) for name, values in maps.items()}
+
+    def _check_tensor(self, backend: Backend, tensor: object) -> FloatArray:
         if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32 or tensor.ndim != 4 or tensor.shape[1] != 3:
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise InputError(f"infer takes a float32 array N×3×H×W; got {got}")
-        fixed = self.info.shape.batch
-        if len(tensor) < 1 or (fixed is not None and len(tensor) > fixed):
-            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {len(tensor)}")
+        limit = backend.batch_limit
+        if len(tensor) < 1 or (limit is not None and len(tensor) > limit):
+            raise InputError(f"the network takes 1 to {limit or 'any number of'} images at once; got {len(tensor)}")
         self.info.shape.check_size(*tensor.shape[2:])
-        return np.ascontiguousarray(tensor)
+        return tensor
 
     def _require_open(self) -> Backend:
         if self._backend is None:
@@ -133,3 +169,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_device_array(value: object) -> bool:
+    return hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__")

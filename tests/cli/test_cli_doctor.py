@@ -7,7 +7,15 @@ from u2net.runtime.doctor import Finding
 
 Command = Callable[..., CompletedProcess[str]]
 
-SUBJECTS = ("ONNX Runtime, CPU", "ONNX Runtime, CUDA", "one ONNX Runtime", "extra [export]", "extra [train]")
+SUBJECTS = (
+    "ONNX Runtime, CPU",
+    "ONNX Runtime, CUDA",
+    "one ONNX Runtime",
+    "TensorRT",
+    "TensorRT-RTX",
+    "extra [export]",
+    "extra [train]",
+)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -33,9 +41,12 @@ def test_what_does_not_work_has_a_remedy(run_u2net: Command, monkeypatch: pytest
 
     said = run_u2net("doctor").stdout
 
-    (row,) = [line for line in said.splitlines() if "does not work" in line]
-    assert " ".join(row.split()) == "ONNX Runtime, CUDA does not work there is no NVIDIA driver"
-    assert "\nONNX Runtime, CUDA: none on this machine: use --device cpu" in said
+    rows = [" ".join(line.split()) for line in said.splitlines() if "does not work" in line]
+    assert rows[0] == "ONNX Runtime, CUDA does not work there is no NVIDIA driver"
+    for row in rows:
+        subject = row.partition(" does not work")[0]
+        assert f"\n{subject}: " in said
+    assert "\nONNX Runtime, CUDA: none without a GPU: use --device cpu" in said
 
 
 def test_a_remedy_is_printed_as_it_is_typed(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:

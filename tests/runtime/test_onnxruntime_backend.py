@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +82,19 @@ def test_a_network_of_another_kind_is_named(
         OnnxRuntimeBackend(tiny_onnx(**options), CPU)
 
 
-def test_infer_computes(tiny_onnx: Callable[..., Path]) -> None:
+def test_run_computes(tiny_onnx: Callable[..., Path]) -> None:
     tensor = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
 
-    maps = OnnxRuntimeBackend(tiny_onnx(), CPU).infer(tensor)
-
     weighted = np.tensordot(tensor, np.array([0.7, -1.1, 0.4]), axes=(1, 0))
-    np.testing.assert_allclose(maps["d0"][:, 0], 1 / (1 + np.exp(-weighted)), atol=1e-5)
+    with OnnxRuntimeBackend(tiny_onnx(), CPU).run((2, 3, 4, 5), partial(np.copyto, src=tensor)) as maps:
+        np.testing.assert_allclose(maps["d0"][:, 0], 1 / (1 + np.exp(-weighted)), atol=1e-5)
 
 
 def test_a_tensor_that_onnxruntime_refuses_is_an_input_error(tiny_onnx: Callable[..., Path]) -> None:
     backend = OnnxRuntimeBackend(tiny_onnx(height=32, width=32), CPU)
 
-    with pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"):
-        backend.infer(np.zeros((1, 3, 64, 32), np.float32))
+    with pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"), backend.run((1, 3, 64, 32), lambda _tensor: None):
+        pass
 
 
 def test_falling_back_to_the_processor_is_an_error(

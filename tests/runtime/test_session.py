@@ -1,7 +1,8 @@
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.backend import Fill
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
 from u2net.runtime.postprocess import postprocess
@@ -31,22 +33,28 @@ class FakeBackend:
 
     name = "fake 1.0"
     provider = "FakeProvider"
+    outputs = ("d0",)
 
     def __init__(self, shape: InputShape = DYNAMIC) -> None:
         self.shape = shape
+        self.batch_limit = shape.batch
         self.artifact: Artifact | None = None
+        self.rebuilt: str | None = None
         self.batches: list[int] = []
         self.value: float | None = None
         self.started = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def infer(self, tensor: Maps) -> dict[str, Maps]:
+    @contextmanager
+    def run(self, shape: tuple[int, int, int, int], fill: Fill) -> Iterator[dict[str, Maps]]:
         self.started.set()
         self.go_on.wait(timeout=20)
+        tensor = np.zeros((self.shape.batch or shape[0], *shape[1:]), np.float32)
+        fill(tensor[: shape[0]])
         self.batches.append(len(tensor))
-        mean = tensor.mean(axis=1, keepdims=True)
-        return {"d0": mean if self.value is None else np.full_like(mean, self.value)}
+        mean = tensor.mean(axis=1, keepdims=True)[: shape[0]]
+        yield {"d0": mean if self.value is None else np.full_like(mean, self.value)}
 
 
 def fake_session(backend: FakeBackend) -> Session:

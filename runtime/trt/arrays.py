@@ -1,0 +1,144 @@
+"""Arrays in GPU memory, from and to any library: the CUDA array interface and DLPack."""
+
+import ctypes
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from u2net.runtime.errors import InputError
+from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory
+from u2net.runtime.trt.profiles import Shape
+
+FLOAT32 = "<f4"
+DLPACK_CUDA = 2
+"""kDLCUDA in dlpack.h."""
+DLPACK_FLOAT = 2
+"""kDLFloat in dlpack.h."""
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """Float32 values in GPU memory, C-contiguous; ``torch.as_tensor`` and ``cupy.asarray`` take it without a copy."""
+
+    address: Address
+    shape: tuple[int, ...]
+    device: int
+    owner: object
+    """What keeps the memory alive."""
+    ready: bool = False
+    """Whether the work that makes the values was put before ours, as DLPack does."""
+    stream: int | None = None
+    """Handle of the stream that makes the values, where their owner says."""
+    writable: bool = True
+
+    @property
+    def four(self) -> Shape:
+        """The shape of a network's input.
+
+        Raises:
+            InputError: it is no N×3×H×W.
+        """
+        if len(self.shape) != 4 or self.shape[1] != 3 or self.shape[0] < 1:
+            raise InputError(f"infer takes float32 N×3×H×W; got {self.shape}")
+        batch, channels, height, width = self.shape
+        return batch, channels, height, width
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "typestr": FLOAT32, "data": (self.address, False), "strides": None, "version": 3}
+
+
+def new_device_array(cuda: Cuda, shape: Shape, device: int) -> DeviceArray:
+    """Fresh memory on the current device."""
+    memory = DeviceMemory(cuda, int(np.prod(shape)) * 4)
+    return DeviceArray(memory.address, shape, device, memory, ready=True)
+
+
+def as_device_array(value: object, device: int, stream: int | None) -> DeviceArray:
+    """Look into another library's array.
+
+    Args:
+        stream: handle of the stream that will use it: its producer's work is made to come first there.
+            None only looks.
+
+    Raises:
+        InputError: it is not in memory of that device, not float32 or not C-contiguous.
+    """
+    if isinstance(value, DeviceArray):
+        if value.device != device:
+            raise InputError(f"the engine is on cuda:{device}, the array in cuda:{value.device}; move it")
+        return replace(value, ready=False)  # whoever got it may be using it since
+    if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
+        return _from_dlpack(value, device, stream)
+    return _from_interface(value, device)
+
+
+def _from_interface(value: object, device: int) -> DeviceArray:
+    facts: dict[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
+    if facts is None:
+        raise InputError(f"infer takes a NumPy array or an array in GPU memory; got {type(value).__name__}")
+    shape = tuple(int(side) for side in facts["shape"])
+    if facts["typestr"] != FLOAT32:
+        raise InputError(f"infer takes float32 (<f4); got {facts['typestr']} {shape}")
+    if facts.get("mask") is not None:
+        raise InputError("infer takes no array with a mask")
+    strides = facts.get("strides")
+    _require_contiguous(shape, None if strides is None else tuple(strides), step=4)
+    address, read_only = facts["data"]
+    return DeviceArray(int(address), shape, device, value, stream=facts.get("stream"), writable=not read_only)
+
+
+class _Tensor(ctypes.Structure):
+    """DLTensor of dlpack.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def _from_dlpack(value: Any, device: int, stream: int | None) -> DeviceArray:
+    kind, index = value.__dlpack_device__()
+    if int(kind) != DLPACK_CUDA or int(index) != device:
+        where = f"cuda:{index}" if int(kind) == DLPACK_CUDA else f"no CUDA memory (DLPack device {int(kind)})"
+        raise InputError(f"the engine is on cuda:{device}, the array in {where}; move it, or give a NumPy array")
+    # -1: the consumer asks for no synchronisation, because it only looks.
+    try:
+        capsule = value.__dlpack__(stream=-1 if stream is None else stream)
+    except BufferError as error:
+        raise InputError(f"the array cannot be shared: {error}") from error
+    tensor = ctypes.cast(_capsule_pointer(capsule), ctypes.POINTER(_Tensor)).contents
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    if (tensor.code, tensor.bits, tensor.lanes) != (DLPACK_FLOAT, 32, 1):
+        raise InputError(f"infer takes float32; got DLPack type {tensor.code} of {tensor.bits} bits, shape {shape}")
+    _require_contiguous(shape, tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else None)
+    return DeviceArray(
+        int(tensor.data or 0) + int(tensor.byte_offset), shape, device, (value, capsule), ready=stream is not None
+    )
+
+
+def _capsule_pointer(capsule: object) -> int:
+    """Address in a capsule; its name stays, so that the capsule itself frees what it holds when it goes."""
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return int(get(capsule, b"dltensor"))
+
+
+def _require_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, step: int = 1) -> None:
+    """Strides count values, or bytes where a step is 4; those of axes of length 1 mean nothing."""
+    if strides is None:
+        return
+    expected = step
+    for side, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if side != 1 and stride != expected:
+            raise InputError(f"infer takes a C-contiguous array; got shape {shape}, strides {strides}")
+        expected *= side

@@ -1,0 +1,138 @@
+"""Optimization profiles: the shapes that an engine takes, and the ones it is fastest at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from u2net.runtime.artifact import InputShape
+from u2net.runtime.errors import InputError
+from u2net.runtime.presets import Preset
+
+Shape = tuple[int, int, int, int]
+"""N, channels, height, width."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Smallest, most frequent and largest value of a dimension."""
+
+    low: int
+    best: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.best <= self.high:
+            raise InputError(f"a range is MIN:OPT:MAX with 1 ≤ MIN ≤ OPT ≤ MAX; got {self}")
+
+    @classmethod
+    def only(cls, value: int) -> "Span":
+        """The range that holds one value."""
+        return cls(value, value, value)
+
+    def __contains__(self, value: int) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}:{self.best}:{self.high}"
+
+
+DEFAULT_BATCH = Span(1, 1, 8)
+
+
+@dataclass(frozen=True)
+class SizeSpan:
+    """Ranges of height and width in pixels."""
+
+    height: Span
+    width: Span
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Ranges of a network's input, N×3×height×width."""
+
+    batch: Span
+    height: Span
+    width: Span
+
+    def admits(self, count: int, height: int, width: int) -> bool:
+        """Whether the engine takes that many images of that size under this profile."""
+        return count in self.batch and height in self.height and width in self.width
+
+    def shapes(self) -> tuple[Shape, Shape, Shape]:
+        """Smallest, most frequent and largest shape."""
+        batch, height, width = self.batch, self.height, self.width
+        return (
+            (batch.low, 3, height.low, width.low),
+            (batch.best, 3, height.best, width.best),
+            (batch.high, 3, height.high, width.high),
+        )
+
+    @classmethod
+    def from_shapes(cls, shapes: Sequence[Sequence[int]]) -> "Profile":
+        """Undo :meth:`shapes`."""
+        batch, _, height, width = (Span(*values) for values in zip(*shapes, strict=True))
+        return cls(batch, height, width)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Profile":
+        """Undo ``dataclasses.asdict``."""
+        return cls(*(Span(**values[name]) for name in ("batch", "height", "width")))
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, height {self.height}, width {self.width}"
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """Ranges asked for, one of each a profile; a single one goes with all of the other, none takes the default."""
+
+    batches: tuple[Span, ...] = field(default=())
+    sizes: tuple[SizeSpan, ...] = field(default=())
+
+    @classmethod
+    def of(cls, profiles: Sequence[Profile]) -> "ProfileRequest":
+        """A request that resolves to these profiles again."""
+        sizes = tuple(SizeSpan(profile.height, profile.width) for profile in profiles)
+        return cls(tuple(profile.batch for profile in profiles), sizes)
+
+    def resolve(self, shape: InputShape, preset: Preset | None) -> tuple[Profile, ...]:
+        """Profiles for a graph of that input shape: what is fixed stays, what is dynamic takes what was asked for.
+
+        Without a request a dynamic batch is 1:1:8, and a dynamic size the preset's alone.
+
+        Raises:
+            InputError: the graph cannot do what was asked for, or the numbers of ranges do not match.
+        """
+        batches = self.batches or (DEFAULT_BATCH if shape.batch is None else Span.only(shape.batch),)
+        sizes = self.sizes or (_own_size(shape, preset),)
+        count = max(len(batches), len(sizes))
+        if {len(batches), len(sizes)} - {1, count}:
+            raise InputError(
+                f"{len(batches)} batch ranges and {len(sizes)} size ranges do not make profiles; give pairs"
+            )
+        batches, sizes = batches * (count // len(batches)), sizes * (count // len(sizes))
+        profiles = tuple(Profile(batch, size.height, size.width) for batch, size in zip(batches, sizes, strict=True))
+        for profile in profiles:
+            _check(profile, shape)
+        return profiles
+
+
+def _own_size(shape: InputShape, preset: Preset | None) -> SizeSpan:
+    height = shape.height or (preset.height if preset else None)
+    width = shape.width or (preset.width if preset else None)
+    if height is None or width is None:
+        raise InputError("the graph takes any size and has no preset to say which; name it with --size MIN:OPT:MAX")
+    return SizeSpan(Span.only(height), Span.only(width))
+
+
+def _check(profile: Profile, shape: InputShape) -> None:
+    wanted = (("batch", profile.batch, shape.batch), ("height", profile.height, shape.height))
+    for what, span, fixed in (*wanted, ("width", profile.width, shape.width)):
+        if fixed is not None and span != Span.only(fixed):
+            raise InputError(
+                f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; "
+                "export it with --batch dynamic or --size dynamic"
+            )
+    for height, width in ((s[2], s[3]) for s in profile.shapes()):
+        shape.check_size(height, width)
