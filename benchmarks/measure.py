@@ -155,9 +155,9 @@ def _place(network: U2Net, device: Device) -> None:
 def _measure_batch(
     checkpoint: Checkpoint, sessions: dict[str, Session], size: tuple[int, int], batch: int, options: BenchOptions
 ) -> list[BenchRow]:
-    """All models at one batch size; a model whose fixed batch is smaller is left out."""
+    """All models at one batch size; a model that takes fewer images at once is left out."""
     tensor = _input(batch, size, next(iter(sessions.values())))
-    fitting = {name: each for name, each in sessions.items() if (each.info.shape.batch or batch) >= batch}
+    fitting = {name: each for name, each in sessions.items() if (each.info.batch_limit or batch) >= batch}
     runs: dict[str, Run] = {EAGER: _eager_run(checkpoint.network, tensor)}
     for name, session in fitting.items():
         runs[name] = _session_run(session, tensor)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow
-from u2net.export.build import BuildResult, BuiltStage
+from u2net.export.build import BuildResult
+from u2net.export.engine import EngineStage
+from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread
-from u2net.export.parity.gate import MASK
+from u2net.export.parity.gate import MASK, StageParity
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
 
@@ -26,23 +28,29 @@ def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]
     last = {stage.graph.path: stage.name for stage in build.stages}
     for stage in build.stages:
         row = single.get(str(stage.graph.path)) if last[stage.graph.path] == stage.name else None
-        rows.append(_stage_cells(stage, row))
+        rows.append(_stage_cells(stage.name, stage.graph, stage.parity, row))
+    if build.engine and build.engine.stage:
+        compiled = build.engine.stage
+        rows.append(_stage_cells("engine", compiled, build.engine.parity, single.get(str(compiled.path))))
     return rows
 
 
-def _stage_cells(stage: BuiltStage, row: BenchRow | None) -> tuple[str, ...]:
-    first, *_, mask = stage.parity.comparisons
+def _stage_cells(
+    name: str, file: GraphStage | EngineStage, parity: StageParity | None, row: BenchRow | None
+) -> tuple[str, ...]:
+    written = (name, _size(file.size_bytes), f"{file.seconds:.1f} s")
+    if parity is None:
+        return _cells(*written, NONE, NONE, NONE, row, "not run")
+    first, *_, mask = parity.comparisons
     if mask.output != MASK:
-        raise ExportError(f"the parity report of {stage.name} has no mask")
+        raise ExportError(f"the parity report of {name} has no mask")
     return _cells(
-        stage.name,
-        _size(stage.graph.size_bytes),
-        f"{stage.graph.seconds:.1f} s",
+        *written,
         f"{first.probability.largest.value:.1e}",
         f"{first.probability.mean:.1e}",
         f"{mask.iou:.5f}",
         row,
-        "passed" if stage.parity.passed else "FAILED",
+        "passed" if parity.passed else "FAILED",
     )
 
 
@@ -113,6 +121,7 @@ def to_markdown(build: BuildResult, bench: BenchReport) -> str:
         f"Checkpoint SHA-256 `{artifact.checkpoint_sha256}`, input {artifact.shape}, preset "
         f"`{artifact.preset.name}`, opset {artifact.opset}. Parity gate: {verdict}.\n",
         table(HEADER, stage_cells(build, bench)),
+        *([f"The engine was {build.engine.note}\n"] if build.engine and build.engine.note else []),
         "Δ is the absolute difference of `d0`'s probabilities from eager PyTorch; IoU is of the final masks.\n",
         "## Parity\n",
         _parity(build),
@@ -151,10 +160,11 @@ def _spread_cells(spread: Spread) -> tuple[str, ...]:
 
 
 def _parity(build: BuildResult) -> str:
+    parities = build.parities()
     rows = [
-        (stage.name, *row) for stage in build.stages for each in stage.parity.comparisons for row in parity_rows(each)
+        (name, *row) for name, parity in parities.items() for each in parity.comparisons for row in parity_rows(each)
     ]
-    failures = [f"- {stage.name}: {failure}\n" for stage in build.stages for failure in stage.parity.failures]
+    failures = [f"- {name}: {failure}\n" for name, parity in parities.items() for failure in parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
     islands = build.stages[-1].graph.artifact.fp32_nodes
     kept = f"Nodes that stay in FP32 in the FP16 graph: {', '.join(islands) or 'none'}. Nodes: {nodes}.\n"

@@ -7,9 +7,11 @@ import typer
 
 from u2net.cli.bench import bench
 from u2net.cli.build import build
+from u2net.cli.compile import compile
 from u2net.cli.doctor import doctor
 from u2net.cli.export import export
 from u2net.cli.info import info
+from u2net.cli.inspect import inspect
 from u2net.cli.run import run
 from u2net.cli.train import train
 from u2net.cli.verify import verify
@@ -43,7 +45,7 @@ def root(
         typer.echo(context.get_help())
 
 
-for command in (build, export, verify, bench, run, train, info, doctor):
+for command in (build, export, compile, verify, bench, run, train, info, inspect, doctor):
     app.command()(command)
 
 

@@ -16,6 +16,7 @@ from u2net.cli.options import (
     Size,
     checkpoint_or_bundled,
     export_options,
+    parse_flavour_name,
 )
 from u2net.cli.printing import console, print_table
 
@@ -26,28 +27,31 @@ def build(
     size: Size = None,
     batch: Batch = "dynamic",
     outputs: Outputs = "d0",
-    opset: Opset = 18,
+    opset: Opset = 17,
     preset: PresetName = "reference",
     images: Images = None,
     device: Device = "cpu",
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
+    engine: Annotated[bool, typer.Option(help="Compile an engine where TensorRT is installed.")] = True,
+    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; the installed one without it.")] = None,
 ) -> None:
-    """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, report, masks of the images."""
+    """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
     from u2net.benchmarks import BenchOptions, measure, write_report
     from u2net.benchmarks.report import HEADER, stage_cells
-    from u2net.export import BuildOptions, build_artifacts
+    from u2net.export import BuildOptions, EngineOptions, build_artifacts
     from u2net.runtime import load
     from u2net.runtime.images import find_images
     from u2net.runtime.pictures import plan_pictures, write_pictures
 
     source = checkpoint_or_bundled(checkpoint)
-    options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device)
+    compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
+    options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, compiled)
     sources = [] if images is None else find_images(images)
     plan_pictures(sources, output)  # refuses what it could not write before the work, not after
     with console.status("starting") as status:
         built = build_artifacts(source, output, options, status.update)
         timed = measure(
-            built.artifacts,
+            built.loadable(device),
             source,
             BenchOptions(batches=(options.export.batch or 1,), rounds=rounds, device=device),
             status.update,
@@ -58,7 +62,9 @@ def build(
     print_table(HEADER, stage_cells(built, timed))
     written = [*built.artifacts, *reports, *(path for each in pictures for path in (each.mask, each.cutout))]
     console.print(f"Wrote to {output}: {', '.join(path.name for path in written)}", soft_wrap=True)
-    for stage in built.stages:
-        for failure in stage.parity.failures:
-            console.print(f"{stage.name}: {failure}", style="red", soft_wrap=True)
+    if built.engine and built.engine.note:
+        console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
+    for name, parity in built.parities().items():
+        for failure in parity.failures:
+            console.print(f"{name}: {failure}", style="red", soft_wrap=True)
     raise typer.Exit(0 if built.passed else 1)

@@ -9,7 +9,7 @@ def doctor() -> None:
 
     findings = examine()
     rows = [(each.subject, "works" if each.works else "does not work", each.detail) for each in findings]
-    print_table(("what", "", "found"), rows)
+    print_table(("what", "", "found"), rows, words=3)
     for each in findings:
         if each.remedy:
             console.print(f"{each.subject}: {each.remedy}", soft_wrap=True)

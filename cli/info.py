@@ -6,20 +6,21 @@ from typing import Annotated
 import typer
 
 from u2net.cli.printing import print_table
+from u2net.runtime.loading import ENGINE_SUFFIXES
 
 
 def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")]) -> None:
     """Say what a file is."""
-    if file.suffix.lower() == ".onnx":
-        from u2net.runtime.description import describe_model
+    if file.suffix.lower() in (".onnx", *ENGINE_SUFFIXES):
+        from u2net.runtime.description import describe_engine, describe_model
 
-        facts = describe_model(file)
+        facts = describe_model(file) if file.suffix.lower() == ".onnx" else describe_engine(file)
     else:
         from u2net.model.checkpoint import describe_checkpoint, load_checkpoint
 
         facts = describe_checkpoint(load_checkpoint(file))
     rows = [(name, _text(value)) for name, value in facts.items()]
-    print_table((str(file), ""), rows)
+    print_table((str(file), ""), rows, words=2)
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,8 @@ from u2net.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from u2net.export.onnx_export import ExportOptions
+    from u2net.runtime.trt.flavours import Flavour
+    from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 DYNAMIC = "dynamic"
 
@@ -80,3 +82,52 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
         opset=opset,
         preset=contract,
     )
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Names with commas; none where the option was left out."""
+    return () if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def parse_flavour_name(text: str | None) -> "Flavour | None":
+    """A TensorRT flavour; None where the option was left out."""
+    from u2net.runtime.trt.flavours import parse_flavour
+
+    return None if text is None else parse_flavour(text)
+
+
+def device_number(text: str) -> int:
+    """``cuda`` or ``cuda:N`` to the number."""
+    from u2net.runtime.device import Device as CudaDevice
+
+    device = CudaDevice.parse(text)
+    if device.kind != "cuda":
+        raise InputError(f"--device is cuda or cuda:N here; got {text!r}")
+    return device.index
+
+
+def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
+    """The text of each ``--batch`` and ``--size`` of an engine."""
+    from u2net.runtime.trt.profiles import ProfileRequest
+
+    return ProfileRequest(tuple(map(_parse_span, batches)), tuple(map(_parse_size_span, sizes)))
+
+
+def _parse_span(text: str) -> "Span":
+    from u2net.runtime.trt.profiles import Span
+
+    parts = text.split(":")
+    if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
+        raise InputError(f"--batch is MIN:OPT:MAX or a number; got {text!r}")
+    return Span(*(int(part) for part in parts * (3 // len(parts))))
+
+
+def _parse_size_span(text: str) -> "SizeSpan":
+    from u2net.runtime.trt.profiles import SizeSpan, Span
+
+    parts = text.split(":")
+    known = [side for side in map(parse_size, parts) if side is not None]
+    if len(parts) not in (1, 3) or len(known) < len(parts):
+        raise InputError(f"--size of an engine is MIN:OPT:MAX or one size, each a number or HxW; got {text!r}")
+    heights, widths = zip(*known * (3 // len(parts)), strict=True)
+    return SizeSpan(Span(*heights), Span(*widths))

@@ -1,20 +1,46 @@
 """Tables and findings on the terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from u2net.export import EngineStage
 
 console = Console(highlight=False, markup=False, emoji=False)
 """Prints text as it is: a file may be named [red] or :cat:."""
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A table that fits 80 columns: the first column to the left, figures to the right."""
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, *, words: int = 1
+) -> None:
+    """A table that fits 80 columns: the first ``words`` columns to the left, figures to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+@contextmanager
+def build_bar() -> Iterator[Callable[[str, float], None]]:
+    """A bar that is told what is being done and the share that is done; it goes when the work ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading", total=1.0)
+        yield lambda what, share: progress.update(task, description=what, completed=share)
+
+
+def describe_engine_stage(stage: "EngineStage") -> str:
+    """An engine that was built, in one line."""
+    record = stage.record
+    profiles = " and ".join(map(str, record.profiles))
+    size, where = f"{stage.size_bytes / 1e6:.1f} MB", record.gpu or ", ".join(record.targets)
+    built = f"{record.flavour} {record.version}" + (f" for {where}" if where else "")
+    return f"{stage.path}: {built}, {record.precision}, {profiles}, {size}, {stage.seconds:.1f} s"

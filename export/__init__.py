@@ -1,15 +1,19 @@
 """From a checkpoint to verified model files: each stage one function, usable alone."""
 
 from u2net.export.build import BuildOptions, BuildResult, build_artifacts, export_model
+from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import Fp16Options, Fp16Stage, convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import StageParity, VerifyOptions, verify
 from u2net.export.simplification import simplify_onnx
+from u2net.runtime.trt.options import EngineOptions
 
 __all__ = [
     "BuildOptions",
     "BuildResult",
+    "EngineOptions",
+    "EngineStage",
     "ExportOptions",
     "Fp16Options",
     "Fp16Stage",
@@ -17,6 +21,7 @@ __all__ = [
     "StageParity",
     "VerifyOptions",
     "build_artifacts",
+    "build_engine",
     "convert_fp16",
     "export_model",
     "export_onnx",

@@ -5,18 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
+from u2net.export.parity.stages import open_stage
 from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import load_checkpoint
+from u2net.runtime.device import Device
+from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import make_folder
+from u2net.runtime.trt.flavours import installed_flavours
+from u2net.runtime.trt.options import EngineOptions
 
 Progress = Callable[[str], None]
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"
+ENGINE_NAME = "model.engine"
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,15 @@ class BuildOptions:
     Attributes:
         export: what the graph takes and gives.
         images: photographs to calibrate and verify on; None takes seeded synthetic scenes.
-        device: where the gate runs.
+        device: where the gate runs the graphs; an engine always runs on a GPU.
+        engine: what to compile the FP16 graph for; None compiles nothing. Where it names no flavour, the installed
+            one is taken, and where none is installed or the full TensorRT finds no GPU, nothing is compiled.
     """
 
     export: ExportOptions = field(default_factory=ExportOptions)
     images: Path | None = None
     device: str = "cpu"
+    engine: EngineOptions | None = field(default_factory=EngineOptions)
 
 
 @dataclass(frozen=True)
@@ -44,27 +54,60 @@ class BuiltStage:
 
 
 @dataclass(frozen=True)
+class BuiltEngine:
+    """The engine, and how far it is from eager PyTorch."""
+
+    stage: EngineStage | None
+    """None where it could not be built here."""
+    parity: StageParity | None
+    """None where it could not be run here."""
+    note: str
+    """Why it was not built or not run; empty where it was."""
+
+
+@dataclass(frozen=True)
 class BuildResult:
     """Everything that was built."""
 
     checkpoint: Path
     stages: tuple[BuiltStage, ...]
+    engine: BuiltEngine | None = None
+    """None where none was asked for, or no TensorRT is installed."""
 
     @property
     def passed(self) -> bool:
-        """Whether every stage is within the tolerances."""
-        return all(stage.parity.passed for stage in self.stages)
+        """Whether everything that was run is within the tolerances."""
+        return all(parity.passed for parity in self.parities().values())
+
+    def parities(self) -> dict[str, StageParity]:
+        """What the gate found, by stage, of all that was run."""
+        found = {stage.name: stage.parity for stage in self.stages}
+        if self.engine and self.engine.parity:
+            found["engine"] = self.engine.parity
+        return found
+
+    @property
+    def graphs(self) -> tuple[Path, ...]:
+        """The ONNX files that last, each once."""
+        return tuple(dict.fromkeys(stage.graph.path for stage in self.stages))
 
     @property
     def artifacts(self) -> tuple[Path, ...]:
-        """The files that last, each once."""
-        return tuple(dict.fromkeys(stage.graph.path for stage in self.stages))
+        """The graphs that last, each once, then the engine."""
+        return (*self.graphs, *([self.engine.stage.path] if self.engine and self.engine.stage else []))
+
+    def loadable(self, device: str) -> tuple[Path, ...]:
+        """The artifacts that can be loaded on a device: an engine only on a GPU, and only where it was run."""
+        takes_engines = (
+            Device.parse(device).kind == "cuda" and self.engine is not None and self.engine.parity is not None
+        )
+        return self.artifacts if takes_engines else self.graphs
 
 
 def build_artifacts(
     checkpoint: Path, folder: Path, options: BuildOptions | None = None, progress: Progress | None = None
 ) -> BuildResult:
-    """Export, simplify and convert to FP16 into ``folder``; verify each stage against eager PyTorch.
+    """Export, simplify, convert to FP16 and compile into ``folder``; verify each stage against eager PyTorch.
 
     A stage that leaves its tolerances does not stop the build: see :attr:`BuildResult.passed`.
 
@@ -92,7 +135,28 @@ def build_artifacts(
         graph = run()
         say(f"{name}: verifying {graph.path.name}")
         stages.append(BuiltStage(name, graph, gate.check(graph.path)))
-    return BuildResult(checkpoint, tuple(stages))
+    return BuildResult(checkpoint, tuple(stages), _build_engine(fp16, folder / ENGINE_NAME, options, gate, say))
+
+
+def _build_engine(
+    graph: Path, path: Path, options: BuildOptions, gate: ParityGate, say: Progress
+) -> BuiltEngine | None:
+    engine = options.engine
+    if engine is None or (engine.flavour is None and not installed_flavours()):
+        return None
+    say(f"engine: compiling {graph.name}")
+    try:
+        stage = build_engine(graph, path, engine)
+    except DeviceError as error:
+        if engine.flavour is not None:
+            raise
+        return BuiltEngine(None, None, f"not built: {error}")
+    say(f"engine: verifying {path.name}")
+    try:
+        opened = open_stage(path, Device("cuda", engine.device))
+    except (DeviceError, ArtifactError) as error:
+        return BuiltEngine(stage, None, f"not run: {error}")
+    return BuiltEngine(stage, gate.compare(opened), "")
 
 
 def export_model(

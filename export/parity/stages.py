@@ -16,10 +16,11 @@ from u2net.model.network import OUTPUT_NAMES
 from u2net.runtime.artifact import METADATA_KEY, InputShape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, InputError
-from u2net.runtime.loading import load
+from u2net.runtime.loading import ENGINE_SUFFIXES, load
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
+from u2net.runtime.trt.record import read_record
 
 
 class Stage(Protocol):
@@ -121,6 +122,8 @@ def open_stage(path: Path, device: Device, preset: str | None = None) -> Stage:
     Raises:
         CheckpointError, ArtifactError, DeviceError, DependencyError: the file cannot be opened or run.
     """
+    if path.suffix.lower() in ENGINE_SUFFIXES:
+        return _open_engine(path, device, preset)
     if path.suffix.lower() != ".onnx":
         return EagerStage(load_checkpoint(path), device)
     graph = read_graph(path)
@@ -129,6 +132,13 @@ def open_stage(path: Path, device: Device, preset: str | None = None) -> Stage:
     names = tuple(str(value.name) for value in graph.graph.outputs)
     rounded = session.info.precision == "fp16" and device.kind == "cpu"
     return (RoundedStage if rounded else SessionStage)(session, names)
+
+
+def _open_engine(path: Path, device: Device, preset: str | None) -> Stage:
+    record = read_record(path)
+    known = record is not None and record.artifact is not None
+    session = load(path, str(device), preset=None if known else preset)
+    return SessionStage(session, session.info.outputs)
 
 
 def claimed_preset(candidate: Stage, wanted: Preset | None) -> Preset:

@@ -30,7 +30,7 @@ def test_a_build_writes_models_reports_and_pictures_and_nothing_else(built: Buil
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
     assert written == {
-        *("model.onnx", "model.fp16.onnx", "report.json", "report.md"),
+        *("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json", "report.json", "report.md"),
         *("pictures/astronaut.mask.png", "pictures/astronaut.cutout.png"),
         *("pictures/cat.mask.png", "pictures/cat.cutout.png"),
     }
@@ -52,8 +52,20 @@ def test_the_table_says_what_its_columns_are(built: Built) -> None:
 def test_what_was_written_is_named(built: Built) -> None:
     (line,) = [line for line in built[1].stdout.splitlines() if line.startswith("Wrote to ")]
 
-    for name in ("model.onnx", "model.fp16.onnx", "report.json", "report.md", "cat.mask.png", "cat.cutout.png"):
+    models = ("model.onnx", "model.fp16.onnx", "model.engine")
+    for name in (*models, "report.json", "report.md", "cat.mask.png", "cat.cutout.png"):
         assert name in line
+
+
+def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Built) -> None:
+    folder, said = built
+    (line,) = [line.split() for line in said.stdout.splitlines() if line.strip().startswith("engine ")]
+    (note,) = [line for line in said.stdout.splitlines() if line.startswith("The engine was")]
+
+    assert line[-2:] == ["not", "run"]
+    assert note.startswith("The engine was not run: ")
+    assert note in (folder / "report.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["build"]["engine"]["parity"] is None
 
 
 def test_a_build_says_nothing_on_stderr(built: Built) -> None:

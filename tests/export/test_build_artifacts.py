@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from u2net.export import BuildOptions, ExportOptions, build_artifacts, export_model
+from u2net.export import BuildOptions, EngineOptions, ExportOptions, build_artifacts, export_model
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import load, read_image
-from u2net.runtime.errors import CheckpointError, InputError
+from u2net.runtime.errors import CheckpointError, DependencyError, InputError
 
 
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
@@ -15,8 +15,11 @@ def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) 
     result = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", options, said.append)
     assert result.passed
     assert [stage.name for stage in result.stages] == ["export", "simplify", "fp16"]
-    assert [path.name for path in result.artifacts] == ["model.onnx", "model.fp16.onnx"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.fp16.onnx", "model.onnx"]
+    assert [path.name for path in result.graphs] == ["model.onnx", "model.fp16.onnx"]
+    assert [path.name for path in result.artifacts] == ["model.onnx", "model.fp16.onnx", "model.engine"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json")
+    }
     assert any("verifying" in message for message in said)
     digest = hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest()
     with load(result.artifacts[0]) as session:
@@ -24,6 +27,30 @@ def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) 
         mask = session(read_image(photograph_folder / "coffee.png"))
     assert mask.shape == (160, 200)
     assert mask.min() < 0.1 and mask.max() > 0.9
+
+
+def test_an_engine_is_built_from_the_fp16_graph(tmp_path: Path, photograph_folder: Path) -> None:
+    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(ExportOptions(size=(64, 64)), photograph_folder))
+    assert result.engine is not None and result.engine.stage is not None
+    record = result.engine.stage.record
+    assert (record.onnx, record.precision) == ("model.fp16.onnx", "fp16")
+    assert record.artifact == result.stages[-1].graph.artifact
+
+
+def test_no_engine_where_none_is_wanted_or_no_tensorrt_is_installed(
+    tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = ExportOptions(size=(64, 64), batch=1)
+    unwanted = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "a", BuildOptions(export, photograph_folder, engine=None))
+    monkeypatch.setattr("u2net.export.build.installed_flavours", list)
+    missing = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "b", BuildOptions(export, photograph_folder))
+    assert unwanted.engine is missing.engine is None
+
+
+def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path, photograph_folder: Path) -> None:
+    options = BuildOptions(ExportOptions(size=(64, 64), batch=1), photograph_folder, engine=EngineOptions("tensorrt"))
+    with pytest.raises(DependencyError, match=r"u2net-deploy\[gpu\]"):
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
 
 
 def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) -> None:
