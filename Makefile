@@ -23,7 +23,7 @@ types: .venv/ready
 	$(BIN)/mypy tests examples
 
 # Idle threads of torch sleep instead of spinning: the tests run many small networks beside other programs.
-tests: .venv/ready
+tests: .venv/ready .bindings/ready
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
 
 # The wheel in an environment without torch and onnx.
@@ -51,5 +51,16 @@ dist/model.onnx: .venv/ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# TensorRT's bindings of every supported version, over libraries that do nothing: enough to see what they hold.
+BINDINGS := tests/environments/tensorrt_bindings
+.bindings/ready: .venv/ready $(BINDINGS).txt $(BINDINGS).py
+	rm -rf .bindings
+	while read -r wheel; do \
+		version=$${wheel#*==}; \
+		$(BIN)/pip install --quiet --no-deps --target ".bindings/$${version%%;*}" "$$wheel" || exit 1; \
+	done < $(BINDINGS).txt
+	$(BIN)/python $(BINDINGS).py stub .bindings/*/
+	touch $@
+
 clean:
-	rm -rf .venv .venv-bare .venv-rembg .typing build dist demo *.egg-info
+	rm -rf .venv .venv-bare .venv-rembg .bindings .typing build dist demo *.egg-info
