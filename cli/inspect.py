@@ -25,6 +25,7 @@ def inspect(
         (layer.name, layer.kind, layer.precision, f"{times[layer.name]:.4f}" if layer.name in times else "")
         for layer in found.layers
     ]
-    print_table(("layer", "type", "precision", "ms"), rows, f"{engine}: {found.where}", words=3)
+    print_table(("layer", "type", "precision", "ms"), rows, str(engine), words=3)
+    console.print(found.where, soft_wrap=True)
     for line in summarize_layers(found.layers).lines():
         console.print(line, soft_wrap=True)

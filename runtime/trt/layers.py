@@ -45,11 +45,12 @@ class LayerSummary:
     def lines(self) -> list[str]:
         """The counts in words."""
         precisions = ", ".join(f"{count} {name}" for name, count in self.precisions.items())
+        lone = f" ({', '.join(self.lone_resizes)})" if self.lone_resizes else ""
         return [
-            f"{self.layers} layers: {precisions}",
-            f"{self.fused_convolutions} of {self.convolutions} convolutions run with bias and ReLU in one kernel",
-            f"{self.reformats} copies only change a tensor's format",
-            f"{len(self.lone_resizes)} upsamplings are kernels of their own: {', '.join(self.lone_resizes) or 'none'}",
+            f"layers: {self.layers} ({precisions})",
+            f"convolutions with bias and ReLU in one kernel: {self.fused_convolutions} of {self.convolutions}",
+            f"copies that only change a tensor's format: {self.reformats}",
+            f"upsamplings that are kernels of their own: {len(self.lone_resizes)}{lone}",
         ]
 
 

@@ -1,0 +1,63 @@
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from u2net.runtime.trt.layers import Layer
+from u2net.runtime.trt.record import read_record, write_record
+
+Command = Callable[..., CompletedProcess[str]]
+
+LAYERS = (
+    Layer("Reformatting CopyNode for Input Tensor 0 to stage1.conv", "Reformat", "fp16", False, False, ""),
+    Layer("stage1.conv + stage1.relu", "CaskConvolution", "fp16", True, True, "sm80_xmma_fprop"),
+    Layer("outconv", "CaskConvolution", "fp32", True, False, "sm80_xmma_fprop"),
+    Layer("stage1.upsample", "Resize", "fp16", False, False, ""),
+)
+
+
+@pytest.fixture
+def engine(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> Path:
+    """An engine of the shared build."""
+    model = Path(shutil.copy(built_onnx, tmp_path))
+    assert run_u2net("compile", model).returncode == 0
+    return model.with_suffix(".engine")
+
+
+def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:
+    record = read_record(engine)
+    assert record is not None
+    write_record(engine, replace(record, gpu="NVIDIA H200", layers=LAYERS))
+
+    result = run_u2net("inspect", engine)
+
+    assert result.returncode == 0, result.stderr
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for layer in LAYERS:
+        assert any(row.startswith(f"{layer.name} {layer.kind} {layer.precision}") for row in rows)
+    assert "recorded when it was built on NVIDIA H200" in result.stdout
+    assert rows[-4:] == [
+        "layers: 4 (3 fp16, 1 fp32)",
+        "convolutions with bias and ReLU in one kernel: 1 of 2",
+        "copies that only change a tensor's format: 1",
+        "upsamplings that are kernels of their own: 1 (stage1.upsample)",
+    ]
+
+
+def test_what_is_not_recorded_is_said(run_u2net: Command, engine: Path) -> None:
+    result = run_u2net("inspect", engine)
+
+    assert result.returncode == 2
+    assert "is not recorded beside it" in result.stderr
+    assert "TensorRT-RTX settles its layers there" in result.stderr
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "is cuda or cuda:N here")])
+def test_a_gpu_that_is_not_there_is_said(run_u2net: Command, engine: Path, device: str, said: str) -> None:
+    result = run_u2net("inspect", engine, "--device", device)
+
+    assert result.returncode == 2
+    assert said in result.stderr
