@@ -12,9 +12,10 @@ from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
 from u2net.benchmarks.timing import Run, time_in_turns
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import U2Net
+from u2net.model.placing import place_network
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DeviceError, InputError
+from u2net.runtime.errors import InputError
 from u2net.runtime.loading import load
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess, preprocess_batch
@@ -112,7 +113,7 @@ def measure(
     checkpoint = load_checkpoint(reference)
     sessions = {str(path): load(path, options.device, threads=threads) for path in models}
     size = _common_size(sessions, checkpoint)
-    _place(checkpoint.network, device)
+    place_network(checkpoint.network, device)
     previous = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -144,12 +145,6 @@ def _common_size(sessions: dict[str, Session], checkpoint: Checkpoint) -> tuple[
                 "name its own checkpoint with --reference"
             )
     return height, width
-
-
-def _place(network: U2Net, device: Device) -> None:
-    if device.kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"{device} was asked for, but this PyTorch ({torch.__version__}) sees no CUDA device")
-    network.to(torch.device(str(device)))
 
 
 def _measure_batch(

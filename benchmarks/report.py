@@ -12,6 +12,7 @@ from u2net.export.engine import EngineStage
 from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread
 from u2net.export.parity.gate import MASK, StageParity
+from u2net.model.evaluation import Evaluation
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
 
@@ -188,6 +189,16 @@ def bench_cells(row: BenchRow) -> tuple[str, ...]:
         f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
         NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
     )
+
+
+SCORE_HEADER = ("model", "max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "boundary F")
+
+
+def score_cells(result: Evaluation) -> tuple[str, ...]:
+    """A model's scores as text, in the order of :data:`SCORE_HEADER`."""
+    scores = result.scores
+    values = (scores.max_f, scores.mean_f, scores.weighted_f, scores.s_measure, scores.e_measure, scores.mae)
+    return (Path(result.model).name, *(f"{value:.4f}" for value in (*values, scores.iou, scores.boundary_f)))
 
 
 PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postprocess ms")

@@ -9,6 +9,7 @@ from u2net.cli.bench import bench
 from u2net.cli.build import build
 from u2net.cli.compile import compile
 from u2net.cli.doctor import doctor
+from u2net.cli.evaluate import evaluate
 from u2net.cli.export import export
 from u2net.cli.info import info
 from u2net.cli.inspect import inspect
@@ -47,6 +48,7 @@ def root(
 
 for command in (build, export, compile, verify, bench, run, train, info, inspect, doctor):
     app.command()(command)
+app.command("eval")(evaluate)
 
 
 def run_app() -> int:

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from u2net.cli.printing import print_table
-from u2net.runtime.loading import ENGINE_SUFFIXES
+from u2net.runtime.loading import MODEL_SUFFIXES
 
 
 def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")]) -> None:
     """Say what a file is."""
-    if file.suffix.lower() in (".onnx", *ENGINE_SUFFIXES):
+    if file.suffix.lower() in MODEL_SUFFIXES:
         from u2net.runtime.description import describe_engine, describe_model
 
         facts = describe_model(file) if file.suffix.lower() == ".onnx" else describe_engine(file)

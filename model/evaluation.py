@@ -1,12 +1,7 @@
-"""Scores of a checkpoint on a folder of photographs with masks, beside a guess that does not look at them.
+"""Scores of checkpoints and model files on a folder of photographs with masks."""
 
-``python -m u2net.model.evaluation CHECKPOINT FOLDER`` prints both as JSON.
-"""
-
-import json
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +9,101 @@ import torch
 from PIL import Image
 
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.dataset import Pair, find_pairs
+from u2net.model.dataset import Pair
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import U2Net
+from u2net.model.placing import place_network
+from u2net.runtime.device import Device
+from u2net.runtime.errors import DatasetError
 from u2net.runtime.images import read_image
+from u2net.runtime.loading import MODEL_SUFFIXES, load
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
-from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.presets import PRESETS, Preset, find_preset
 
 Predictor = Callable[[ByteArray], FloatArray]
 """Image, uint8 H×W×3, to mask, float32 H×W in [0, 1]."""
+
+CPU = Device("cpu")
 
 GAUSSIAN_WIDTH = 0.25
 """Standard deviation of the centred guess, as a share of height and of width."""
 
 
-def evaluate(predict: Predictor, pairs: Sequence[Pair]) -> SaliencyScores:
+@dataclass(frozen=True)
+class PictureScore:
+    """How well one picture was met."""
+
+    pair: Pair
+    mae: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on a data set."""
+
+    model: str
+    scores: SaliencyScores
+    pictures: tuple[PictureScore, ...]
+    """Worst first."""
+
+
+def score_predictor(model: str, predict: Predictor, pairs: Sequence[Pair]) -> Evaluation:
     """Score a predictor at each picture's own size.
 
     Raises:
         InputError: a picture cannot be read.
+        DatasetError: a mask cannot be read, or is of another size than its picture.
     """
     meter = SaliencyMeter()
+    pictures = []
     for pair in pairs:
-        image = read_image(pair.image)
+        image, truth = read_image(pair.image), read_mask(pair)
+        if truth.shape != image.shape[:2]:
+            raise DatasetError(f"{pair.mask} is {truth.shape}, its picture {image.shape[:2]} pixels high and wide")
+        mask = predict(image)
+        meter.add(mask, truth)
+        pictures.append(PictureScore(pair, float(np.abs(mask - truth.astype(np.float32) / 255).mean())))
+    return Evaluation(model, meter.scores(), tuple(sorted(pictures, key=lambda each: each.mae, reverse=True)))
+
+
+def read_mask(pair: Pair) -> ByteArray:
+    """A pair's mask: uint8 H×W from 0 to 255.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
         with Image.open(pair.mask) as mask:
-            truth = np.array(mask.convert("L"))
-        meter.add(predict(image), truth)
-    return meter.scores()
+            return np.array(mask.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{pair.mask} cannot be read as a picture: {error}") from error
 
 
-def eager_predictor(network: U2Net, preset: Preset) -> Predictor:
-    """The network in eager PyTorch on the CPU, fed as the preset says."""
+def open_predictor(path: Path, device: str, preset: str | None = None) -> Predictor:
+    """A checkpoint in eager PyTorch, or a model file in the runtime.
+
+    Args:
+        preset: contract that the images are prepared by; None takes a model file's own, and ``reference`` for a
+            checkpoint.
+
+    Raises:
+        CheckpointError, ArtifactError, DeviceError, DependencyError: the file cannot be opened or run.
+    """
+    if path.suffix.lower() in MODEL_SUFFIXES:
+        return load(path, device, preset=preset).__call__
+    chosen = find_preset(preset) if preset else PRESETS["reference"]
+    return eager_predictor(load_checkpoint(path).network, chosen, Device.parse(device))
+
+
+def eager_predictor(network: U2Net, preset: Preset, device: Device = CPU) -> Predictor:
+    """The network in eager PyTorch, fed as the preset says."""
+    network.eval()
+    place = place_network(network, device)
 
     def predict(image: ByteArray) -> FloatArray:
         with torch.inference_mode():
-            maps = network(torch.from_numpy(preprocess(image, preset))).d0.numpy()
+            maps = network(torch.from_numpy(preprocess(image, preset)).to(place)).d0.cpu().numpy()
         return postprocess(maps[0], preset, *image.shape[:2])
 
     return predict
@@ -63,10 +117,3 @@ def centred_gaussian(image: ByteArray) -> FloatArray:
         for side in (height, width)
     )
     return np.asarray(rows[:, None] * columns[None, :], np.float32)
-
-
-if __name__ == "__main__":
-    found = find_pairs(Path(sys.argv[2]))
-    reference = eager_predictor(load_checkpoint(sys.argv[1]).network, PRESETS["reference"])
-    scores = {"checkpoint": evaluate(reference, found), "centred Gaussian": evaluate(centred_gaussian, found)}
-    print(json.dumps({name: asdict(score) for name, score in scores.items()}, indent=2))

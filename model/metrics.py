@@ -1,9 +1,11 @@
-"""MAE, max-Fβ and IoU of saliency maps, through PySODMetrics, the standard library of the field."""
+"""Scores of saliency maps through PySODMetrics, the standard library of the field, and the outline's Fβ."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from u2net.model.boundary import boundary_f
 
 BETA_SQUARED = 0.3
 """Weight of precision in Fβ, as the salient-object-detection papers set it."""
@@ -15,11 +17,21 @@ class SaliencyScores:
 
     pictures: int
     mae: float
-    """Mean absolute error; lower is better."""
+    """Mean absolute error; the only one where lower is better."""
     max_f: float
     """Largest, over 256 thresholds, of Fβ averaged over the pictures."""
+    mean_f: float
+    """Mean over the 256 thresholds."""
+    weighted_f: float
+    """Fβ that weighs errors by where they are (Margolin et al.), β² = 1."""
+    s_measure: float
+    """Likeness of structure, of regions and objects in equal parts (Fan et al.)."""
+    e_measure: float
+    """Enhanced alignment (Fan et al.), mean over the 256 thresholds."""
     iou: float
     """Intersection over union at threshold 0.5, averaged over the pictures."""
+    boundary_f: float
+    """Relaxed Fβ of the outline at threshold 0.5, averaged over the pictures."""
 
 
 class SaliencyMeter:
@@ -29,30 +41,41 @@ class SaliencyMeter:
     """
 
     def __init__(self) -> None:
-        from py_sod_metrics import MAE, FmeasureHandler, FmeasureV2, IOUHandler
+        from py_sod_metrics import MAE, Emeasure, FmeasureHandler, FmeasureV2, IOUHandler, Smeasure, WeightedFmeasure
 
         self._mae = MAE()
+        self._structure = Smeasure()
+        self._alignment = Emeasure()
+        self._weighted = WeightedFmeasure()
         self._handlers = FmeasureV2(
             {
                 "f": FmeasureHandler(with_dynamic=True, with_adaptive=False, beta=BETA_SQUARED),
                 "iou": IOUHandler(with_dynamic=False, with_adaptive=False, with_binary=True, sample_based=True),
             }
         )
-        self._pictures = 0
+        self._boundaries: list[float] = []
 
     def add(self, prediction: npt.NDArray[np.float32], truth: npt.NDArray[np.uint8]) -> None:
         """Take one map: float32 H×W in [0, 1], and its mask: uint8 H×W from 0 to 255."""
-        grey = (prediction * 255).round().astype(np.uint8)
-        self._mae.step(grey, truth)
-        self._handlers.step(grey, truth)
-        self._pictures += 1
+        from py_sod_metrics.utils import prepare_data
+
+        stretched, wanted = prepare_data((prediction * 255).round().astype(np.uint8), truth)
+        for measure in (self._mae, self._structure, self._alignment, self._weighted, self._handlers):
+            measure.step(stretched, wanted, normalize=False)
+        self._boundaries.append(boundary_f(stretched > 0.5, wanted))
 
     def scores(self) -> SaliencyScores:
         """Scores of what was added so far; at least one picture."""
         results = self._handlers.get_results()
+        dynamic = results["f"]["dynamic"]
         return SaliencyScores(
-            pictures=self._pictures,
+            pictures=len(self._boundaries),
             mae=float(self._mae.get_results()["mae"]),
-            max_f=float(results["f"]["dynamic"].max()),
+            max_f=float(dynamic.max()),
+            mean_f=float(dynamic.mean()),
+            weighted_f=float(self._weighted.get_results()["wfm"]),
+            s_measure=float(self._structure.get_results()["sm"]),
+            e_measure=float(self._alignment.get_results()["em"]["curve"].mean()),
             iou=float(results["iou"]["binary"]),
+            boundary_f=float(np.mean(self._boundaries)),
         )

@@ -9,6 +9,7 @@ from u2net.runtime.presets import Preset, find_preset
 from u2net.runtime.session import Session
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
 
 
 def load(

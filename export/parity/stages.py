@@ -13,9 +13,10 @@ from u2net.export.graph import read_graph
 from u2net.export.rounding import round_like_fp16
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import OUTPUT_NAMES
+from u2net.model.placing import place_network
 from u2net.runtime.artifact import METADATA_KEY, InputShape
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DeviceError, InputError
+from u2net.runtime.errors import InputError
 from u2net.runtime.loading import ENGINE_SUFFIXES, load
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS, Preset
@@ -59,11 +60,9 @@ class EagerStage:
     preset = None
 
     def __init__(self, checkpoint: Checkpoint, device: Device) -> None:
-        if device.kind == "cuda" and not torch.cuda.is_available():
-            raise DeviceError(f"{device} was asked for, but this PyTorch ({torch.__version__}) sees no CUDA device")
         self.label = str(checkpoint.path)
-        self._device = torch.device(str(device))
-        self._network = checkpoint.network.to(self._device)
+        self._network = checkpoint.network
+        self._device = place_network(checkpoint.network, device)
 
     def infer(self, tensor: FloatArray) -> dict[str, FloatArray]:
         """Run the network; see :class:`Stage`."""

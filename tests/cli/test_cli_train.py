@@ -46,7 +46,10 @@ def test_options_reach_the_training(
 
     def train(folder: Path, output: Path, options: TrainOptions) -> TrainResult:
         asked.extend((folder, output, options))
-        return TrainResult(Path("w"), Path("c"), SaliencyScores(mae=0.125, max_f=0.75, iou=0.5, pictures=9))
+        scores = SaliencyScores(
+            9, 0.125, 0.75, mean_f=0.7, weighted_f=0.6, s_measure=0.8, e_measure=0.8, iou=0.5, boundary_f=0.4
+        )
+        return TrainResult(Path("w"), Path("c"), scores)
 
     monkeypatch.setattr("u2net.model.training.train", train)
 

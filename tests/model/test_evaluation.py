@@ -1,29 +1,76 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from u2net.model.checkpoint import Checkpoint
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.contact_sheet import CAPTION, CELL, draw_contact_sheet
 from u2net.model.dataset import find_pairs
-from u2net.model.evaluation import centred_gaussian, eager_predictor, evaluate
+from u2net.model.evaluation import Predictor, centred_gaussian, eager_predictor, open_predictor, score_predictor
+from u2net.model.network import U2Net
 from u2net.model.synthetic import make_scene, write_scenes
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.errors import DatasetError
 from u2net.runtime.preprocess import ByteArray, FloatArray
 from u2net.runtime.presets import PRESETS
 
 
+def truths(seeds: tuple[int, ...]) -> Iterator[FloatArray]:
+    return iter([(make_scene(seed, 64, 64)[1] / 255).astype(np.float32) for seed in seeds])
+
+
+def perfect(seeds: tuple[int, ...], *, upside: bool = False) -> Predictor:
+    """Knows the masks of these scenes, or their opposites, in turn."""
+    masks = truths(seeds)
+    return lambda _image: 1 - next(masks) if upside else next(masks)
+
+
 def test_perfect_and_opposite_predictions_score_as_they_must(tmp_path: Path) -> None:
     write_scenes(tmp_path, 3, seed=1, size=64)
-    truths = iter([make_scene(seed, 64, 64)[1] for seed in (1, 2, 3)] * 2)
+    pairs = find_pairs(tmp_path)
 
-    def perfect(_image: ByteArray) -> FloatArray:
-        return (next(truths) / 255).astype(np.float32)
+    best = score_predictor("best", perfect((1, 2, 3)), pairs).scores
+    worst = score_predictor("worst", perfect((1, 2, 3), upside=True), pairs).scores
 
-    def opposite(image: ByteArray) -> FloatArray:
-        return 1 - perfect(image)
-
-    best, worst = evaluate(perfect, find_pairs(tmp_path)), evaluate(opposite, find_pairs(tmp_path))
-    assert (best.mae, best.max_f, best.iou) == pytest.approx((0, 1, 1))
+    assert (best.mae, best.max_f, best.iou, best.boundary_f) == pytest.approx((0, 1, 1, 1))
+    assert (best.weighted_f, best.s_measure) == pytest.approx((1, 1), abs=1e-3)
     assert (worst.mae, worst.iou) == pytest.approx((1, 0))
+    assert max(worst.mean_f, worst.weighted_f, worst.e_measure, worst.s_measure) < 0.5
+
+
+def test_pictures_come_worst_first(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3, seed=1, size=64)
+    pairs = find_pairs(tmp_path)
+    known = truths((1, 2, 3))
+    share = iter((0.5, 0.0, 1.0))
+
+    def half_right(_image: ByteArray) -> FloatArray:
+        return next(known) * np.float32(next(share))
+
+    found = score_predictor("m", half_right, pairs).pictures
+
+    assert [each.pair for each in found] == [pairs[1], pairs[0], pairs[2]]
+    assert found[2].mae == 0
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 1, seed=1, size=64)
+    pair = find_pairs(tmp_path)[0]
+    Image.new("L", (32, 64)).save(pair.mask)
+
+    with pytest.raises(DatasetError, match="pixels high and wide"):
+        score_predictor("m", centred_gaussian, [pair])
+
+
+def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 1, seed=1, size=64)
+    pair = find_pairs(tmp_path)[0]
+    pair.mask.write_bytes(b"no picture")
+
+    with pytest.raises(DatasetError, match=pair.mask.name):
+        score_predictor("m", centred_gaussian, [pair])
 
 
 def test_guess_is_a_blob_in_the_middle() -> None:
@@ -35,6 +82,36 @@ def test_guess_is_a_blob_in_the_middle() -> None:
 
 def test_network_is_scored_at_the_pictures_own_size(checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_scenes(tmp_path, 2, seed=1, size=80)
-    scores = evaluate(eager_predictor(checkpoint.network, PRESETS["reference"].with_size(64, 64)), find_pairs(tmp_path))
+    predict = eager_predictor(checkpoint.network, PRESETS["reference"].with_size(64, 64))
+    scores = score_predictor("m", predict, find_pairs(tmp_path)).scores
     assert scores.pictures == 2
     assert 0 < scores.mae < 1
+
+
+def test_a_checkpoint_and_its_graph_score_alike(small_onnx: Path, tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3, seed=1, size=96)
+    pairs = find_pairs(tmp_path)
+    size = PRESETS["reference"].with_size(160, 160)
+    eager = score_predictor("eager", eager_predictor(open_network(), size), pairs).scores
+
+    graph = score_predictor("graph", open_predictor(small_onnx, "cpu"), pairs).scores
+
+    for name, value in vars(eager).items():
+        assert getattr(graph, name) == pytest.approx(value, abs=1e-4), name
+
+
+def open_network() -> U2Net:
+    return load_checkpoint(BUNDLED_WEIGHTS).network
+
+
+def test_a_contact_sheet_shows_picture_truth_and_mask(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 2, seed=1, size=64)
+    found = score_predictor("m", perfect((1, 2), upside=True), find_pairs(tmp_path)).pictures
+
+    draw_contact_sheet(found, centred_gaussian, tmp_path / "sheet.png")
+
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (2 * (CELL + CAPTION), 3 * CELL, 3)
+    middle = CAPTION + CELL // 2
+    assert sheet[middle, 2 * CELL + CELL // 2].min() > 200  # the guess is brightest in the middle
+    assert np.ptp(sheet[CAPTION : CAPTION + CELL, :CELL]) > 50  # a picture, not a blank

@@ -1,0 +1,41 @@
+"""``u2net eval``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2net.cli.options import Device
+from u2net.cli.printing import console, print_table
+
+WORST = 12
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Checkpoint or model file.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, same stems.")],
+    more: Annotated[list[Path] | None, typer.Argument(help="Further checkpoints or model files.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preprocessing instead of the file's own.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw what the first model met worst, as PNG.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Score models on photographs with masks, beside a guess that does not look at them."""
+    from u2net.benchmarks.report import SCORE_HEADER, score_cells, write_json
+    from u2net.model.contact_sheet import draw_contact_sheet
+    from u2net.model.dataset import find_pairs
+    from u2net.model.evaluation import centred_gaussian, open_predictor, score_predictor
+
+    pairs = find_pairs(dataset)
+    names = [str(path) for path in (model, *(more or []))]
+    predictors = {name: open_predictor(Path(name), device, preset) for name in names}
+    with console.status("scoring") as status:
+        results = []
+        for name, predict in {**predictors, "centred Gaussian": centred_gaussian}.items():
+            status.update(f"scoring {name} on {len(pairs)} pictures")
+            results.append(score_predictor(name, predict, pairs))
+        if sheet is not None:
+            draw_contact_sheet(results[0].pictures[:WORST], predictors[names[0]], sheet)
+    print_table(SCORE_HEADER, [score_cells(result) for result in results], f"{dataset}: {len(pairs)} pictures")
+    if json_file is not None:
+        write_json(json_file, {"dataset": dataset.name, "scores": {each.model: each.scores for each in results}})

@@ -1,0 +1,46 @@
+"""The pictures that a model met worst, side by side with the masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from u2net.model.evaluation import PictureScore, Predictor, read_mask
+from u2net.runtime.errors import InputError
+from u2net.runtime.files import written_whole
+from u2net.runtime.images import read_image
+from u2net.runtime.postprocess import to_grey
+
+CELL = 200
+"""Side of the square that each picture is fitted into, pixels."""
+CAPTION = 16
+"""Height of the line above a row, pixels."""
+
+
+def draw_contact_sheet(worst: Sequence[PictureScore], predict: Predictor, path: Path) -> None:
+    """Write a picture with a row each: photograph, true mask, the model's mask.
+
+    Raises:
+        InputError: the file cannot be written, or a picture not be read.
+    """
+    sheet = Image.new("RGB", (3 * CELL, len(worst) * (CELL + CAPTION)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, score in enumerate(worst):
+        top = row * (CELL + CAPTION)
+        pen.text((2, top + 2), f"{score.pair.image.stem}: MAE {score.mae:.3f}; picture, truth, mask", fill="black")
+        image = read_image(score.pair.image)
+        cells = (image, read_mask(score.pair), to_grey(predict(image)))
+        for column, pixels in enumerate(cells):
+            _paste(sheet, np.asarray(pixels), column * CELL, top + CAPTION)
+    try:
+        with written_whole(path) as partial:
+            sheet.save(partial, format="PNG")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _paste(sheet: Image.Image, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], left: int, top: int) -> None:
+    picture = Image.fromarray(pixels).convert("RGB")
+    picture.thumbnail((CELL, CELL))
+    sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))

@@ -1,0 +1,56 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from PIL import Image
+
+from u2net.benchmarks.report import SCORE_HEADER
+from u2net.model.synthetic import write_scenes
+from u2net.model.weights import BUNDLED_WEIGHTS
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Three scenes with their masks."""
+    write_scenes(tmp_path / "scenes", 3, seed=1, size=64)
+    return tmp_path / "scenes"
+
+
+def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, built_onnx: Path, tmp_path: Path) -> None:
+    said = run_u2net(
+        *("eval", BUNDLED_WEIGHTS, scenes, built_onnx, "--json", tmp_path / "s.json", "--sheet", tmp_path / "w.png")
+    )
+
+    assert said.returncode == 0, said.stderr
+    rows = [line.split() for line in said.stdout.splitlines()]
+    for name in (BUNDLED_WEIGHTS.name, built_onnx.name, "centred"):
+        assert any(row and row[0] == name for row in rows)
+    for column in SCORE_HEADER:
+        assert column in said.stdout
+    scores = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["scores"]
+    assert set(scores) == {str(BUNDLED_WEIGHTS), str(built_onnx), "centred Gaussian"}
+    assert all(each["pictures"] == 3 and 0 <= each["mae"] <= 1 for each in scores.values())
+    assert Image.open(tmp_path / "w.png").width == 600
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("{weights} nowhere", "is no folder"),
+        ("nowhere.onnx {scenes}", "there is no such file"),
+        ("{weights} {scenes} --preset odd", "odd"),
+        ("{weights} {scenes} --device cuda:9", "cuda"),
+        ("{weights} {scenes} --sheet nowhere/sheet.png", "nowhere/sheet.png cannot be written"),
+        ("{weights} {scenes} --json nowhere/s.json", "nowhere/s.json cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line(run_u2net: Command, scenes: Path, words: str, said: str) -> None:
+    result = run_u2net("eval", *words.format(weights=BUNDLED_WEIGHTS, scenes=scenes).split())
+
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
