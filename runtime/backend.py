@@ -31,16 +31,15 @@ class Backend(Protocol):
         """Names of the outputs, in order."""
 
     @property
-    def batch_limit(self) -> int | None:
-        """Images at once at most; None where only memory sets a limit."""
-
-    @property
     def artifact(self) -> Artifact | None:
         """Metadata of the file; None where the file was not exported by this project."""
 
     @property
     def rebuilt(self) -> str | None:
         """Why the file was built again on loading; None where it was not."""
+
+    def batch_limit(self, height: int, width: int) -> int | None:
+        """Images of that size at once at most; None where only memory sets a limit."""
 
     def run(self, shape: tuple[int, int, int, int], fill: Fill) -> AbstractContextManager[Mapping[str, FloatArray]]:
         """Run a batch: each output by name, float32 N×C×H×W, valid until the context is left.

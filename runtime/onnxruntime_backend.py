@@ -50,9 +50,12 @@ class OnnxRuntimeBackend:
         self.name = f"onnxruntime {runtime.__version__}"
         self.provider = used
         self.shape = _declared_shape(self._session, path)
-        self.batch_limit = self.shape.batch
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.artifact = _metadata(self._session)
+
+    def batch_limit(self, _height: int, _width: int) -> int | None:
+        """The batch that the file declares, whatever the size; None where it is dynamic."""
+        return self.shape.batch
 
     @contextmanager
     def run(self, shape: tuple[int, int, int, int], fill: Fill) -> Iterator[dict[str, FloatArray]]:

@@ -33,7 +33,7 @@ class SessionInfo:
     outputs: tuple[str, ...]
     """Names of what :meth:`Session.infer` gives, in order."""
     batch_limit: int | None
-    """Images at once at most; None where only memory sets a limit."""
+    """Images of the preset's size at once at most; None where only memory sets a limit."""
     preset: Preset
     precision: str | None
     """Of the weights and activations; None where the file does not say."""
@@ -57,7 +57,7 @@ class Session:
             device=str(device),
             shape=backend.shape,
             outputs=backend.outputs,
-            batch_limit=backend.batch_limit,
+            batch_limit=backend.batch_limit(preset.height, preset.width),
             preset=preset,
             precision=artifact.precision if artifact else None,
             variant=artifact.variant if artifact else None,
@@ -86,7 +86,7 @@ class Session:
         backend = self._require_open()
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
         pixels = [as_rgb(image) for image in images]
-        step = backend.batch_limit or BATCH_LIMIT
+        step = backend.batch_limit(preset.height, preset.width) or BATCH_LIMIT
         return [
             mask
             for start in range(0, len(pixels), step)
@@ -138,19 +138,19 @@ class Session:
     ) -> dict[str, FloatArray]:
         if outputs is not None:
             raise InputError("a NumPy array gives new NumPy arrays; outputs are for arrays in GPU memory")
-        checked = self._check_tensor(backend, tensor)
+        checked = self._check_tensor(tensor)
         batch, channels, height, width = checked.shape
         with backend.run((batch, channels, height, width), lambda target: np.copyto(target, checked)) as maps:
             return {name: np.array(values) for name, values in maps.items()}
 
-    def _check_tensor(self, backend: Backend, tensor: object) -> FloatArray:
+    def _check_tensor(self, tensor: object) -> FloatArray:
         if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32 or tensor.ndim != 4 or tensor.shape[1] != 3:
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise InputError(f"infer takes a float32 array N×3×H×W; got {got}")
-        limit = backend.batch_limit
-        if len(tensor) < 1 or (limit is not None and len(tensor) > limit):
-            raise InputError(f"the network takes 1 to {limit or 'any number of'} images at once; got {len(tensor)}")
         self.info.shape.check_size(*tensor.shape[2:])
+        fixed = self.info.shape.batch
+        if len(tensor) < 1 or (fixed is not None and len(tensor) > fixed):
+            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {len(tensor)}")
         return tensor
 
     def _require_open(self) -> Backend:
@@ -172,4 +172,5 @@ class Session:
 
 
 def _is_device_array(value: object) -> bool:
-    return hasattr(value, "__cuda_array_interface__") or hasattr(value, "__dlpack__")
+    # DLPack first: the other is a property that may compute, and raise.
+    return hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__")

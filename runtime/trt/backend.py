@@ -64,7 +64,11 @@ class TensorRTBackend:
         self.shape = declared_shape(opened.engine.get_tensor_shape(maker.input))
         self.artifact: Artifact | None = opened.record.artifact if opened.record else None
         self.rebuilt = opened.rebuilt
-        self.batch_limit = max(profile.batch.high for profile in self.profiles)
+
+    def batch_limit(self, height: int, width: int) -> int:
+        """Images at once at most under the profiles that take the size; where none does, under any."""
+        sized = [profile for profile in self.profiles if height in profile.height and width in profile.width]
+        return max(profile.batch.high for profile in sized or self.profiles)
 
     @contextmanager
     def run(self, shape: Shape, fill: Callable[[FloatArray], None]) -> Iterator[dict[str, FloatArray]]:
@@ -116,8 +120,9 @@ class TensorRTBackend:
 
     def _wait_for_users(self, slot: Slot, arrays: Sequence[DeviceArray], stream: int | None) -> None:
         """Let the run wait for what makes its input, and for what still uses the arrays it writes to."""
-        for producer in {stream, *(array.stream for array in arrays)} - {None}:
-            slot.stream.wait_for(producer)
+        for producer in {stream, *(array.stream for array in arrays)}:
+            if producer is not None:
+                slot.stream.wait_for(producer)
         if stream is None and any(array.stream is None and not array.ready for array in arrays):
             self._cuda.synchronize()
 

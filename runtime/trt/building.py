@@ -1,9 +1,11 @@
 """ONNX to a plan: parse, configure, build. Needs TensorRT and nothing else, so that a runtime can do it too."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from u2net.runtime.trt.messages import make_logger
 from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import Profile
 from u2net.runtime.trt.progress import Progress, build_with_progress
+
+log = logging.getLogger("u2net.tensorrt")
 
 OLD_PARSER_OPSET = 17
 """Newest opset that TensorRT 8's parser knows."""
@@ -75,7 +79,7 @@ def build_plan(source: Source, options: EngineOptions, progress: Progress | None
     for profile in profiles:
         _add_profile(builder, config, network, profile)
     with _timing_cache(config, options.timing_cache):
-        content = build_with_progress(trt, builder, network, config, progress)
+        content = build_with_progress(trt, builder, network, config, progress, claim=partial(_use_gpu, gpu))
     if content is None:
         raise EngineBuildError(f"{flavour} {trt.__version__} cannot build {source.path.name}: {logger.drain()}")
     return Plan(content, flavour, trt.__version__, gpu, profiles, time.perf_counter() - started)
@@ -87,6 +91,11 @@ def _claim_gpu(index: int) -> Gpu:
     gpu = cuda.find_gpu(index)
     cuda.use(index)
     return gpu
+
+
+def _use_gpu(gpu: Gpu | None) -> None:
+    if gpu is not None:
+        open_cuda().use(gpu.index)
 
 
 def is_strongly_typed(trt: TensorRT) -> bool:
@@ -191,9 +200,16 @@ def _timing_cache(config: IBuilderConfig, path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    known = path.read_bytes() if path.is_file() else b""
-    if not config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False):
+    try:
+        known = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         raise InputError(f"{path} is no timing cache of this TensorRT and GPU; name another file")
     yield
-    with written_whole(path) as partial:
-        partial.write_bytes(bytes(config.get_timing_cache().serialize()))
+    try:
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(bytes(config.get_timing_cache().serialize()))
+    except OSError as error:
+        log.warning("%s cannot be written, so the next build measures again: %s", path, error)

@@ -1,6 +1,7 @@
 """Execution contexts of an open engine; TensorRT-RTX captures graphs itself and keeps compiled kernels on disk."""
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class ContextMaker:
         self.input, self.outputs = tensor_names(opened, path)
         self._config, self._cache = self._runtime_config(use_graph)
         self._kept = b""
+        self._keeping = threading.Lock()
 
     @property
     def captures_itself(self) -> bool:
@@ -66,15 +68,16 @@ class ContextMaker:
         """Write the kernels that TensorRT-RTX compiled beside the engine, so that the next start need not."""
         if self._cache is None:
             return
-        content = bytes(self._cache.serialize())
-        if content == self._kept:
-            return
-        self._kept = content
-        try:
-            with written_whole(self._cache_path) as partial:
-                partial.write_bytes(content)
-        except OSError as error:
-            log.warning("%s cannot be written, so kernels are compiled at each start: %s", self._cache_path, error)
+        with self._keeping:
+            content = bytes(self._cache.serialize())
+            if content == self._kept:
+                return
+            self._kept = content
+            try:
+                with written_whole(self._cache_path) as partial:
+                    partial.write_bytes(content)
+            except OSError as error:
+                log.warning("%s cannot be written, so kernels are compiled at each start: %s", self._cache_path, error)
 
     def _runtime_config(self, use_graph: bool) -> tuple[Any, Any]:
         trt: Any = self._opened.trt
@@ -85,8 +88,11 @@ class ContextMaker:
         config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if use_graph else strategies.DISABLED
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         cache = config.create_runtime_cache()
-        if self._cache_path.is_file() and not cache.deserialize(self._cache_path.read_bytes()):
-            log.warning("%s is of another machine or version; kernels are compiled again", self._cache_path)
+        try:
+            if self._cache_path.is_file() and not cache.deserialize(self._cache_path.read_bytes()):
+                log.warning("%s is of another machine or version; kernels are compiled again", self._cache_path)
+        except OSError as error:
+            log.warning("%s cannot be read, so kernels are compiled again: %s", self._cache_path, error)
         config.set_runtime_cache(cache)
         return config, cache
 

@@ -59,7 +59,7 @@ def choose_flavour(wanted: Flavour | None) -> Flavour:
         return wanted
     found = installed_flavours()
     if not found:
-        raise DependencyError("TensorRT", "gpu' (the full TensorRT) or 'u2net-deploy[rtx")
+        raise DependencyError("TensorRT", "gpu]' (the full TensorRT) or 'u2net-deploy[rtx")
     return found[0]
 
 

@@ -69,7 +69,7 @@ def open_engine(path: Path, cuda: Cuda, device: int, *, rebuild: bool = False) -
     except EngineStaleError as error:
         if not rebuild:
             raise
-        return opener.open(rebuild_engine(path, record, device, str(error)), rebuilt=str(error))
+        return opener.open(rebuild_engine(path, record, gpu, str(error)), rebuilt=str(error))
 
 
 class Opener:
@@ -112,8 +112,8 @@ VERDICTS: Mapping[str, Verdict] = {
     "OLD_CUDA_DRIVER": (DriverTooOldError, "update the NVIDIA driver"),
     "OLD_CUDA_RUNTIME": (DriverTooOldError, "update the NVIDIA driver and the CUDA packages"),
     "INSUFFICIENT_GPU_MEMORY": NO_MEMORY,
-    "MALFORMED_ENGINE": DAMAGED,
     "CUDA_ERROR": (DeviceError, "CUDA does not work here: see `u2net doctor`"),
+    "MALFORMED_ENGINE": DAMAGED,
 }
 """What TensorRT-RTX's diagnostics mean."""
 

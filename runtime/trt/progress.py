@@ -18,6 +18,8 @@ class Phases:
 
     def __init__(self, report: Progress | None) -> None:
         self.cancelled = False
+        self.failure: BaseException | None = None
+        """What ``report`` raised, which ends the build; TensorRT would keep it to itself."""
         self._report = report
         self._open: dict[str, tuple[str | None, int, int]] = {}
         self._highest = 0.0
@@ -43,6 +45,12 @@ class Phases:
         with self._lock:
             self._open.pop(name, None)
 
+    def complete(self) -> None:
+        """All is done; what ``report`` raises comes through."""
+        self._highest = 1.0
+        if self._report is not None:
+            self._report("Engine built", 1.0)
+
     def share(self) -> float:
         """Of the whole that is done: each phase fills one step of the phase around it. Never decreases."""
         with self._lock:
@@ -57,27 +65,45 @@ class Phases:
         return best
 
     def _tell(self, name: str) -> None:
-        if self._report is not None:
+        if self._report is None or self.failure is not None:
+            return
+        try:
             self._report(name, self.share())
+        except BaseException as error:  # handed to the thread that waits
+            self.failure, self.cancelled = error, True
 
 
 def build_with_progress(
-    trt: TensorRT, builder: Builder, network: INetworkDefinition, config: IBuilderConfig, report: Progress | None
+    trt: TensorRT,
+    builder: Builder,
+    network: INetworkDefinition,
+    config: IBuilderConfig,
+    report: Progress | None,
+    *,
+    claim: Callable[[], object],
 ) -> bytes | None:
     """Build; None where TensorRT fails. Ctrl-C ends it at the builder's next step.
 
     TensorRT holds the thread it builds in, where Python then cannot see a signal. So it builds in another,
     while this one waits for the end or for Ctrl-C. Versions without a progress monitor build in this one.
+
+    Args:
+        claim: makes the builder's GPU the current one of the thread that builds.
     """
+
+    def build() -> bytes | None:
+        claim()
+        plan = builder.build_serialized_network(network, config)
+        return None if plan is None else bytes(plan)
+
     if not hasattr(config, "progress_monitor"):
-        return _bytes(builder.build_serialized_network(network, config))
+        return build()
     phases = Phases(report)
     config.progress_monitor = _make_monitor(trt, phases)
-    return _build_aside(lambda: _bytes(builder.build_serialized_network(network, config)), phases)
-
-
-def _bytes(plan: Any) -> bytes | None:
-    return None if plan is None else bytes(plan)
+    content = _build_aside(build, phases)
+    if content is not None:
+        phases.complete()
+    return content
 
 
 def _make_monitor(trt: Any, phases: Phases) -> Any:
@@ -106,16 +132,24 @@ def _build_aside(build: Callable[[], bytes | None], phases: Phases) -> bytes | N
             outcome.append(build())
         except BaseException as error:  # handed to the thread that waits
             failure.append(error)
+        finally:
+            done.set()
 
+    # An event, because in a join() Ctrl-C makes Python 3.11 take a running thread for one that has ended.
+    done = threading.Event()
     thread = threading.Thread(target=work, name="tensorrt-build")
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(WAIT)
+        while not done.wait(WAIT):
+            pass
     except BaseException:
         phases.cancelled = True
-        thread.join()
+        done.wait()
         raise
+    finally:
+        thread.join()
+    if phases.failure is not None:
+        raise phases.failure
     if failure:
         raise failure[0]
     return outcome[0]

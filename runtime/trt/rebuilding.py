@@ -1,11 +1,13 @@
 """A stale engine built again from the graph that its record names."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from u2net.runtime.errors import EngineBuildError
 from u2net.runtime.trt.building import Source, build_plan
-from u2net.runtime.trt.record import EngineRecord, describe_plan, hash_bytes, write_engine
+from u2net.runtime.trt.cuda import Gpu
+from u2net.runtime.trt.record import EngineRecord, describe_plan, hash_bytes, target_name, write_engine
 
 log = logging.getLogger("u2net.tensorrt")
 
@@ -27,8 +29,8 @@ def find_source(path: Path, record: EngineRecord) -> Path:
     return source
 
 
-def rebuild_engine(path: Path, record: EngineRecord, device: int, why: str) -> EngineRecord:
-    """Build an engine again in place and say so in the log; its new record.
+def rebuild_engine(path: Path, record: EngineRecord, gpu: Gpu, why: str) -> EngineRecord:
+    """Build an engine again in place and say so in the log; its new record. What it was built for stays, with this GPU.
 
     Raises:
         U2NetError: see :func:`u2net.runtime.trt.building.build_plan`.
@@ -37,7 +39,10 @@ def rebuild_engine(path: Path, record: EngineRecord, device: int, why: str) -> E
     log.warning("building %s again from %s: %s", path, onnx, why)
     preset = record.artifact.preset if record.artifact else None
     source = Source(onnx, record.precision, record.opset, record.fp32_nodes, preset)
-    options = record.options(device)
+    options = record.options(gpu.index)
+    here = target_name(gpu.compute_capability)
+    if options.targets and here not in options.targets:
+        options = replace(options, targets=(*options.targets, here))
     plan = build_plan(source, options)
     renewed = describe_plan(plan, source, options, path, record.artifact)
     write_engine(path, plan, renewed)

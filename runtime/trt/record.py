@@ -5,7 +5,8 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_type_hints
 
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
@@ -69,19 +70,27 @@ class EngineRecord:
             if schema != SCHEMA:
                 raise ArtifactError(f"the engine's record has schema {schema}; this version reads {SCHEMA}")
             artifact = values["artifact"]
-            return cls(
+            record = cls(
                 **{
                     **values,
                     "flavour": parse_flavour(values["flavour"]),
-                    "targets": tuple(values["targets"]),
-                    "fp32_nodes": tuple(values["fp32_nodes"]),
+                    "targets": _strings(values["targets"]),
+                    "fp32_nodes": _strings(values["fp32_nodes"]),
                     "profiles": tuple(Profile.from_dict(profile) for profile in values["profiles"]),
                     "layers": tuple(Layer(**layer) for layer in values["layers"]),
                     "artifact": None if artifact is None else Artifact.from_json(json.dumps(artifact)),
                 }
             )
+            record._check_kinds()
+            return record
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"the engine's record is damaged ({error!r}); compile the engine again") from error
+
+    def _check_kinds(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            wanted = int | float if kind is float else kind
+            if isinstance(wanted, type | UnionType) and not isinstance(getattr(self, name), wanted):
+                raise TypeError(f"{name} is no {wanted}")
 
     def options(self, device: int) -> EngineOptions:
         """How to build the engine again, on that CUDA device."""
@@ -112,12 +121,17 @@ class EngineRecord:
                 f"the engine was built on {self.gpu} (compute capability {wanted}), here is {gpu} "
                 f"({compute_capability}); compile it here, or load it with rebuild=True"
             )
-        here = f"sm_{compute_capability.replace('.', '')}"
+        here = target_name(compute_capability)
         if self.targets and here not in self.targets:
             raise EngineGpuError(
                 f"the engine was built for {', '.join(self.targets)}, here is {gpu} ({here}); "
-                f"compile it with --target {here}"
+                f"compile it with --target {here}, or load it with rebuild=True"
             )
+
+
+def target_name(compute_capability: str) -> str:
+    """``sm_86`` for ``8.6``."""
+    return f"sm_{compute_capability.replace('.', '')}"
 
 
 def record_path(engine: Path) -> Path:
@@ -196,6 +210,12 @@ def read_record(engine: Path) -> EngineRecord | None:
 def hash_bytes(content: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of names")
+    return tuple(values)
 
 
 def _relative(path: Path, folder: Path) -> str:

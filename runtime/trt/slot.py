@@ -51,6 +51,8 @@ class Slot:
         self._graph: Graph | None = None
         self._use_graph = use_graph
         self._runs = 0
+        self._seen: set[Shape] = set()
+        """What it ran on so far: kernels are compiled for new shapes."""
 
     @property
     def captured(self) -> bool:
@@ -105,7 +107,8 @@ class Slot:
             return
         self._enqueue(bindings)
         self._runs += 1
-        if self._runs == 1:
+        if bindings.shape not in self._seen:
+            self._seen.add(bindings.shape)
             self._maker.keep_cache()
 
     def _bind(self, bindings: Bindings) -> None:

@@ -37,7 +37,6 @@ class FakeBackend:
 
     def __init__(self, shape: InputShape = DYNAMIC) -> None:
         self.shape = shape
-        self.batch_limit = shape.batch
         self.artifact: Artifact | None = None
         self.rebuilt: str | None = None
         self.batches: list[int] = []
@@ -45,6 +44,9 @@ class FakeBackend:
         self.started = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
+
+    def batch_limit(self, _height: int, _width: int) -> int | None:
+        return self.shape.batch
 
     @contextmanager
     def run(self, shape: tuple[int, int, int, int], fill: Fill) -> Iterator[dict[str, Maps]]:

@@ -1,0 +1,202 @@
+"""The pool of execution contexts, alone and under a session that many threads call."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.fake_cuda import FakeCudaRuntime
+from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
+from u2net.runtime import load
+from u2net.runtime.errors import OutOfMemoryError
+from u2net.runtime.trt.pool import Pool
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Thing:
+    """Made by a pool; knows what it was last used for, and whether it is in use."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.last = -1
+        self.used = threading.Lock()
+
+
+def counting(made: list[Thing], fails: Callable[[int], bool] = lambda _call: False) -> Callable[[], Thing]:
+    """Makes things, and fails in the calls that ``fails`` says, counted from 0."""
+    calls = iter(range(10**6))
+
+    def make() -> Thing:
+        if fails(next(calls)):
+            raise OutOfMemoryError("no memory")
+        time.sleep(1e-4)
+        made.append(Thing(len(made)))
+        return made[-1]
+
+    return make
+
+
+def anything(_thing: Thing) -> bool:
+    return False
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Do the work on each item in a thread of its own; where one waits for ever, the test fails."""
+    futures: list[Future[Result]] = [Future() for _ in items]
+
+    def run(item: Item, future: Future[Result]) -> None:
+        try:
+            future.set_result(work(item))
+        except BaseException as error:
+            future.set_exception(error)
+
+    for pair in zip(items, futures, strict=True):
+        threading.Thread(target=run, args=pair, daemon=True).start()
+    return [future.result(timeout=20) for future in futures]
+
+
+@given(
+    limit=st.integers(1, 5),
+    uses=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=8),
+    failing=st.sets(st.integers(0, 6)),
+)
+@settings(max_examples=60, deadline=None)
+def test_at_most_so_many_are_made_and_each_serves_one_thread_at_a_time(
+    limit: int, uses: list[list[int]], failing: set[int]
+) -> None:
+    made: list[Thing] = []
+    pool = Pool(counting(made, failing.__contains__), limit)
+
+    def work(kinds: list[int]) -> int:
+        failures = 0
+        for kind in kinds:
+            try:
+                with pool.lend(lambda thing, kind=kind: thing.last == kind) as thing:  # type: ignore[misc]
+                    assert thing.used.acquire(blocking=False), "lent to two threads"
+                    thing.last = kind
+                    time.sleep(1e-4)
+                    thing.used.release()
+            except OutOfMemoryError:
+                failures += 1
+        return failures
+
+    failures = sum(in_threads(work, uses))
+
+    assert failures <= len(failing)
+    assert len(made) <= min(limit, sum(map(len, uses)))
+    assert not any(thing.used.locked() for thing in made)
+
+
+def test_one_that_is_liked_comes_before_a_new_one_and_a_new_one_before_any_other() -> None:
+    made: list[Thing] = []
+    pool = Pool(counting(made), 3)
+    with pool.lend(anything) as first, pool.lend(anything) as second:
+        first.last, second.last = 1, 2
+
+    with pool.lend(lambda thing: thing.last == 1) as liked, pool.lend(lambda thing: thing.last == 9) as fresh:
+        assert liked is first
+        assert fresh is made[2]
+        with pool.lend(lambda thing: thing.last == 9) as left:
+            assert left is second
+    assert len(made) == 3
+
+
+def test_where_all_are_out_the_next_that_comes_back_is_lent() -> None:
+    pool = Pool(counting([]), 1)
+    given_back = threading.Event()
+
+    def hold(_number: int) -> tuple[bool, Thing]:
+        with pool.lend(anything) as thing:
+            early = given_back.is_set()
+            time.sleep(0.05)
+            given_back.set()
+            return early, thing
+
+    (first, one), (second, other) = in_threads(hold, (0, 1))
+    assert one is other
+    assert {first, second} == {False, True}
+
+
+def test_an_exception_brings_back_what_was_lent() -> None:
+    pool = Pool(counting([]), 1)
+    with pytest.raises(KeyError), pool.lend(anything):
+        raise KeyError
+
+    with pool.lend(anything) as thing:
+        assert thing.number == 0
+
+
+def test_a_failing_make_leaves_the_pool_usable() -> None:
+    made: list[Thing] = []
+    pool = Pool(counting(made, lambda call: call < 3), 1)
+    for _ in range(3):
+        with pytest.raises(OutOfMemoryError), pool.lend(anything):
+            pass
+
+    with pool.lend(anything) as thing:
+        assert thing is made[0]
+
+
+def test_a_failing_make_wakes_one_that_waits() -> None:
+    """The limit is 1: the second thread may make one only when the first has given up."""
+    started, made = threading.Event(), list[Thing]()
+
+    def make() -> Thing:
+        if not started.is_set():
+            started.set()
+            time.sleep(0.1)
+            raise OutOfMemoryError("no memory")
+        made.append(Thing(0))
+        return made[0]
+
+    pool = Pool(make, 1)
+
+    def use(number: int) -> Thing | None:
+        if number:
+            started.wait(10)
+        try:
+            with pool.lend(anything) as thing:
+                return thing
+        except OutOfMemoryError:
+            return None
+
+    assert in_threads(use, (0, 1)) == [None, made[0]]
+
+
+@pytest.mark.parametrize("contexts", [1, 3, 16])
+def test_many_threads_with_mixed_shapes_get_their_own_results(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, contexts: int
+) -> None:
+    shapes = [(1, 32, 32), (3, 32, 32), (4, 64, 64), (2, 64, 32)]
+    with load(write_engine(trt), "cuda:0", contexts=contexts) as session:
+
+        def work(thread: int) -> None:
+            random = np.random.default_rng(thread)
+            for _ in range(50):
+                count, height, width = shapes[random.integers(len(shapes))]
+                tensor = random.random((count, 3, height, width), dtype=np.float32)
+                np.testing.assert_allclose(session.infer(tensor)["d0"], expected(tensor), rtol=1e-6)
+
+        in_threads(work, range(16))
+        assert trt.contexts <= contexts
+    assert cuda.calls["cudaGraphLaunch"] > 0
+    assert cuda.complaints == []
+
+
+def test_each_profile_has_contexts_of_its_own(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+    profiles = [[(1, 3, 32, 32)] * 3, [(2, 3, 32, 32)] * 3]
+    with load(write_engine(trt, profiles=profiles), "cuda:0", contexts=1) as session:
+        for count in (1, 2, 1, 2):
+            session.infer(np.zeros((count, 3, 32, 32), np.float32))
+
+    assert trt.contexts == 2
+    assert [profile for profile, _ in trt.executed] == [0, 1, 0, 1]

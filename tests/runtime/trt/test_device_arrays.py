@@ -1,0 +1,419 @@
+"""Arrays in GPU memory in and out: no copies, and an order that streams keep."""
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.trt.caller_arrays import CPU, CUDA, CallerArray, Tensor, WithDlpack, WithInterface
+from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.fake_cuda import FakeCudaRuntime
+from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
+from u2net.runtime import Session, load
+from u2net.runtime.errors import DeviceError, InputError, OutOfMemoryError, ProfileError
+from u2net.runtime.trt.arrays import DeviceArray
+
+SHAPE = (2, 3, 32, 32)
+STRIDES = (3 * 1024, 1024, 32, 1)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+def read(cuda: FakeCudaRuntime, array: Any) -> Tensor:
+    facts = array.__cuda_array_interface__
+    return cuda.floats(facts["data"][0], facts["shape"]).copy()
+
+
+@pytest.fixture
+def caller(cuda: FakeCudaRuntime) -> Iterator[int]:
+    """Handle of a stream of the caller's."""
+    stream = cuda.cudaStreamCreateWithFlags(1)[1]
+    yield int(stream)
+    cuda.cudaStreamDestroy(stream)
+
+
+def make(kind: type[CallerArray], cuda: FakeCudaRuntime, values: Tensor, **facts: Any) -> Any:
+    """An array, with attributes changed."""
+    options = {name: facts.pop(name) for name in ("stream", "offset") if name in facts}
+    array = kind(cuda, values, **options)
+    for name, value in facts.items():
+        setattr(array, name, value)
+    return array
+
+
+KINDS = [
+    pytest.param(WithInterface, {}, id="interface"),
+    pytest.param(WithInterface, {"changes": {"strides": tuple(4 * stride for stride in STRIDES)}}, id="with strides"),
+    pytest.param(WithInterface, {"changes": {"strides": None, "stream": 1}}, id="of the default stream"),
+    pytest.param(WithDlpack, {}, id="dlpack"),
+    pytest.param(WithDlpack, {"strides": STRIDES}, id="dlpack with strides"),
+    pytest.param(WithDlpack, {"offset": 256}, id="dlpack with an offset"),
+]
+
+
+@pytest.mark.parametrize(("kind", "facts"), KINDS)
+def test_an_array_of_another_library_goes_in_without_a_copy(
+    session: Session, cuda: FakeCudaRuntime, kind: type[CallerArray], facts: dict[str, Any]
+) -> None:
+    for seed in range(3):
+        values = noise(*SHAPE, seed=seed)
+        maps = session.infer(make(kind, cuda, values, **facts))
+
+        assert list(maps) == ["d0"]
+        np.testing.assert_allclose(read(cuda, maps["d0"]), expected(values), rtol=1e-6)
+    assert cuda.calls["cudaMemcpyAsync"] == 0
+    assert cuda.calls["cudaHostAlloc"] == 0
+
+
+def test_strides_of_single_rows_mean_nothing(session: Session, cuda: FakeCudaRuntime) -> None:
+    values = noise(1, 3, 32, 32)
+    for strides in ((7, 1024, 32, 1), (0, 1024, 32, 1)):
+        array = make(WithDlpack, cuda, values, strides=strides)
+
+        np.testing.assert_allclose(read(cuda, session.infer(array)["d0"]), expected(values), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [WithInterface, WithDlpack])
+def test_outputs_are_written_where_the_caller_wants_them(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, kind: type[CallerArray]
+) -> None:
+    values = noise(*SHAPE)
+    with load(write_engine(trt, outputs={"d0": 1, "d1": 1}), "cuda:0") as session:
+        outputs = {name: make(kind, cuda, noise(2, 1, 32, 32)) for name in ("d1", "d0")}
+        before = cuda.calls["cudaMalloc"]
+
+        maps = session.infer(make(kind, cuda, values), outputs)
+
+        assert cuda.calls["cudaMalloc"] == before + 1  # the input that this test made
+        for index, name in enumerate(("d0", "d1")):
+            np.testing.assert_allclose(outputs[name].values(), expected(values) + index, rtol=1e-6)
+            assert maps[name].address == outputs[name].address
+
+
+def test_the_same_arrays_again_are_one_launch_and_nothing_else(session: Session, cuda: FakeCudaRuntime) -> None:
+    array, out = make(WithInterface, cuda, noise(*SHAPE)), make(WithInterface, cuda, noise(2, 1, 32, 32))
+    for seed in range(5):
+        array.values()[:] = noise(*SHAPE, seed=seed)
+        before = cuda.calls.copy()
+        session.infer(array, {"d0": out})
+        np.testing.assert_allclose(out.values(), expected(array.values()), rtol=1e-6)
+
+    steady = cuda.calls - before
+    assert set(steady) == {"cudaSetDevice", "cudaDeviceSynchronize", "cudaGraphLaunch", "cudaStreamSynchronize"}
+    assert set(steady.values()) == {1}
+
+
+def test_host_and_device_memory_may_come_in_turns(session: Session, cuda: FakeCudaRuntime) -> None:
+    array = make(WithDlpack, cuda, noise(*SHAPE))
+    for seed in range(8):
+        values = noise(*SHAPE, seed=seed)
+        np.testing.assert_allclose(session.infer(values)["d0"], expected(values), rtol=1e-6)
+        np.testing.assert_allclose(read(cuda, session.infer(array)["d0"]), expected(array.values()), rtol=1e-6)
+
+
+def test_a_refused_address_does_not_stay_half_set(session: Session, cuda: FakeCudaRuntime, trt: FakeTensorRT) -> None:
+    values, array = noise(*SHAPE, seed=1), make(WithInterface, cuda, noise(*SHAPE))
+    session.infer(values)
+    trt.refused = {"set_tensor_address d0"}
+    with pytest.raises(DeviceError, match="address of 'd0'"):
+        session.infer(array)
+    trt.refused = set()
+
+    np.testing.assert_allclose(session.infer(values)["d0"], expected(values), rtol=1e-6)
+
+
+# --- order ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [WithInterface, WithDlpack])
+def test_with_the_callers_stream_all_waiting_is_done_on_the_gpu(
+    session: Session, cuda: FakeCudaRuntime, caller: int, kind: type[CallerArray]
+) -> None:
+    session.infer(noise(*SHAPE))  # the context is there; making one waits for the GPU
+    values = noise(*SHAPE, seed=1)
+    array = make(kind, cuda, values, stream=caller)
+    out, copy = make(kind, cuda, np.zeros((2, 1, 32, 32), np.float32)), np.zeros((2, 1, 32, 32), np.float32)
+    before = cuda.calls.copy()
+
+    session.infer(array, {"d0": out}, stream=caller)
+    cuda.enqueue(caller, lambda: np.copyto(copy, out.values()))
+
+    assert not {"cudaStreamSynchronize", "cudaDeviceSynchronize"} & set(cuda.calls - before)
+    assert not out.values().any()
+    cuda.cudaStreamSynchronize(caller)
+    np.testing.assert_allclose(copy, expected(values), rtol=1e-6)
+
+
+def test_the_default_stream_may_be_the_callers(session: Session, cuda: FakeCudaRuntime) -> None:
+    """PyTorch's own has the handle 0."""
+    values = noise(*SHAPE)
+    session.infer(values)
+    array = make(WithInterface, cuda, values, stream=0)
+    before = cuda.calls.copy()
+
+    out = session.infer(array, stream=0)["d0"]
+
+    assert not {"cudaStreamSynchronize", "cudaDeviceSynchronize"} & set(cuda.calls - before)
+    cuda.cudaStreamSynchronize(0)
+    np.testing.assert_allclose(read(cuda, out), expected(values), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [WithInterface, WithDlpack])
+def test_without_a_stream_the_call_waits_before_and_after(
+    session: Session, cuda: FakeCudaRuntime, caller: int, kind: type[CallerArray]
+) -> None:
+    values = noise(*SHAPE)
+
+    maps = session.infer(make(kind, cuda, values, stream=caller))
+
+    np.testing.assert_allclose(read(cuda, maps["d0"]), expected(values), rtol=1e-6)
+
+
+def test_a_producer_that_names_its_stream_is_waited_for_alone(
+    session: Session, cuda: FakeCudaRuntime, caller: int
+) -> None:
+    values = noise(*SHAPE)
+    session.infer(values)
+    array = make(WithInterface, cuda, values, stream=caller, changes={"stream": caller})
+
+    maps = session.infer(array)
+
+    np.testing.assert_allclose(read(cuda, maps["d0"]), expected(values), rtol=1e-6)
+    assert cuda.calls["cudaDeviceSynchronize"] == 0
+
+
+@pytest.mark.parametrize("facts", [{}, {"changes": {"stream": 1}}], ids=["silent", "names its stream"])
+def test_what_still_uses_an_output_is_waited_for(
+    session: Session, cuda: FakeCudaRuntime, facts: dict[str, Any]
+) -> None:
+    """The input is ready; work on the output is not, and would overwrite the result."""
+    values = noise(*SHAPE)
+    array = make(WithDlpack, cuda, values)
+    out = make(WithInterface, cuda, np.zeros((2, 1, 32, 32), np.float32), stream=1, **facts)
+
+    session.infer(array, {"d0": out})
+    cuda.cudaDeviceSynchronize()
+
+    np.testing.assert_allclose(out.values(), expected(values), rtol=1e-6)
+
+
+def test_runs_of_different_shapes_may_be_under_way_in_one_context(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, caller: int
+) -> None:
+    values = [noise(1 + seed // 3 % 2, 3, 32, 32, seed=seed) for seed in range(9)]
+    with load(write_engine(trt), "cuda:0", contexts=1) as session:
+        arrays = [make(WithDlpack, cuda, one) for one in values]
+        outputs = [make(WithDlpack, cuda, expected(one) * 0) for one in values]
+        for array, out in zip(arrays, outputs, strict=True):
+            session.infer(array, {"d0": out}, stream=caller)
+        cuda.cudaStreamSynchronize(caller)
+
+    for out, one in zip(outputs, values, strict=True):
+        np.testing.assert_allclose(out.values(), expected(one), rtol=1e-6)
+
+
+def test_what_comes_out_can_be_written_to_again_at_once(session: Session, cuda: FakeCudaRuntime, caller: int) -> None:
+    """The first run is still under way, in another context, when the second one writes to its output."""
+    values = [noise(*SHAPE, seed=seed) for seed in range(2)]
+    first, second = (make(WithDlpack, cuda, one) for one in values)
+    backend = session._require_open()
+    with backend.run((2, 3, 32, 32), lambda tensor: tensor.fill(0)):
+        out = session.infer(first, stream=caller)  # in a context that is not the one that comes next
+    session.infer(second, out)
+    cuda.cudaDeviceSynchronize()
+
+    np.testing.assert_allclose(read(cuda, out["d0"]), expected(values[1]), rtol=1e-6)
+
+
+def test_the_input_lives_as_long_as_the_run(session: Session, cuda: FakeCudaRuntime) -> None:
+    """What goes with the capsule must not go before the GPU has read it."""
+    values = noise(*SHAPE)
+    array = make(WithDlpack, cuda, values)
+    released: list[bool] = []
+    executed = session.infer(values)["d0"]
+
+    def release(_capsule: int) -> None:
+        released.append(True)
+        if len(released) == 2:  # the first was only looked at
+            array.values().fill(np.nan)
+
+    array.on_release = release
+    maps = session.infer(array)["d0"]
+    gc.collect()
+
+    assert len(released) == 2
+    np.testing.assert_allclose(read(cuda, maps), executed, rtol=1e-6)
+
+
+def test_synchronising_does_not_break_a_capture_in_another_thread(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """CUDA forbids to wait for a device while any stream of it is captured."""
+    capturing, waited = threading.Event(), threading.Event()
+
+    def linger() -> None:
+        if cuda.capturing and not capturing.is_set():
+            capturing.set()
+            waited.wait(0.3)
+
+    with load(write_engine(trt), "cuda:0") as session, ThreadPoolExecutor(1) as other:
+        array = make(WithInterface, cuda, noise(1, 3, 64, 64))
+        session.infer(array)
+        trt.on_run = linger
+        host = noise(*SHAPE)
+        results = other.submit(lambda: [session.infer(host)["d0"] for _ in range(3)])
+        assert capturing.wait(10)
+        out = session.infer(array)["d0"]
+        waited.set()
+
+        np.testing.assert_allclose(read(cuda, out), expected(array.values()), rtol=1e-6)
+        for result in results.result(10):
+            np.testing.assert_allclose(result, expected(host), rtol=1e-6)
+    assert caplog.text == ""
+
+
+# --- what cannot be used -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "says"),
+    [
+        (WithInterface, {"changes": {"typestr": "<f2"}}, r"float32 \(<f4\); got <f2"),
+        (WithInterface, {"changes": {"typestr": ">f4"}}, "got >f4"),
+        (WithInterface, {"changes": {"shape": (3, 32, 32)}}, r"N×3×H×W; got \(3, 32, 32\)"),
+        (WithInterface, {"changes": {"shape": (2, 32, 32, 3)}}, r"got \(2, 32, 32, 3\)"),
+        (WithInterface, {"changes": {"shape": (0, 3, 32, 32), "data": (0, False)}}, r"got \(0, 3, 32, 32\)"),
+        (WithInterface, {"changes": {"strides": (12288, 4, 384, 12)}}, "C-contiguous"),
+        (WithInterface, {"changes": {"strides": (12288, 4096, 128, 6)}}, "C-contiguous"),
+        (WithInterface, {"changes": {"mask": object()}}, "mask"),
+        (WithDlpack, {"kind": (2, 16, 1)}, "type 2 of 16 bits"),
+        (WithDlpack, {"kind": (0, 32, 1)}, "type 0 of 32 bits"),
+        (WithDlpack, {"kind": (2, 32, 4)}, "float32"),
+        (WithDlpack, {"device": (CUDA, 1)}, "engine is on cuda:0, the array in cuda:1; move it"),
+        (WithDlpack, {"device": (CPU, 0)}, r"DLPack device 1\); move it, or give a NumPy array"),
+        (WithDlpack, {"strides": (3072, 1, 96, 3)}, "C-contiguous"),
+        (WithDlpack, {"refuses": "it requires grad"}, "cannot be shared: it requires grad"),
+        (WithDlpack, {"shape": (0, 3, 32, 32), "start": 0}, r"got \(0, 3, 32, 32\)"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_nothing_runs(
+    session: Session,
+    trt: FakeTensorRT,
+    cuda: FakeCudaRuntime,
+    *,
+    kind: type[CallerArray],
+    facts: dict[str, Any],
+    says: str,
+) -> None:
+    array = make(kind, cuda, noise(*SHAPE))
+    start = array.start
+    for name, value in facts.items():
+        setattr(array, name, value)
+
+    with pytest.raises(InputError, match=says):
+        session.infer(array)
+
+    array.start = start
+    assert trt.executed == []
+
+
+class NeedsGradient(WithDlpack):
+    """Like a tensor of PyTorch's that requires grad."""
+
+    refuses = "it requires grad"
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        raise RuntimeError("it requires grad")
+
+
+def test_a_tensor_that_requires_grad_is_refused(session: Session, cuda: FakeCudaRuntime) -> None:
+    said = ""
+    try:
+        session.infer(make(NeedsGradient, cuda, noise(*SHAPE)))
+    except (InputError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {error}"
+    assert said == "InputError: the array cannot be shared: it requires grad"
+
+
+def test_a_shape_outside_the_profiles_is_refused(session: Session, cuda: FakeCudaRuntime) -> None:
+    for shape in ((5, 3, 32, 32), (1, 3, 96, 32), (1, 3, 32, 33 - 32)):
+        with pytest.raises(ProfileError, match="1:2:4"):
+            session.infer(make(WithDlpack, cuda, noise(*shape)))
+
+
+def test_a_device_array_is_not_padded(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
+    with (
+        load(write_engine(trt, profiles=[[(4, 3, 32, 32)] * 3]), "cuda:0") as session,
+        pytest.raises(ProfileError, match="takes 4 images at once, not 2; pad the tensor"),
+    ):
+        session.infer(make(WithDlpack, cuda, noise(*SHAPE)))
+
+
+def test_outputs_that_cannot_be_used_are_refused(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
+) -> None:
+    array = make(WithDlpack, cuda, noise(*SHAPE))
+    good = make(WithDlpack, cuda, noise(2, 1, 32, 32))
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"d0": good}, "no array to write 'd1' to; the engine gives d0, d1"),
+        ({"d0": good, "d1": array}, r"output 'd1' is \(2, 1, 32, 32\), the array to write it to \(2, 3, 32, 32\)"),
+        ({"d0": good, "d1": make(WithDlpack, cuda, noise(2, 1, 32, 32), device=(CPU, 0))}, "move it"),
+        ({"d0": good, "d1": noise(2, 1, 32, 32)}, "DLPack device 1"),
+        ({"d0": good, "d1": make(WithInterface, cuda, noise(2, 1, 32, 32), changes={"data": (1, True)})}, "read-only"),
+    ]
+    with load(write_engine(trt, outputs={"d0": 1, "d1": 1}), "cuda:0") as session:
+        for outputs, says in refused:
+            with pytest.raises(InputError, match=says):
+                session.infer(array, outputs)
+            assert trt.executed == []
+        session.infer(array)  # the session is none the worse
+
+
+def test_an_output_of_another_gpu_is_refused(session: Session, cuda: FakeCudaRuntime) -> None:
+    elsewhere = DeviceArray(1 << 20, (2, 1, 32, 32), 1, None)
+
+    with pytest.raises(InputError, match="cuda:1"):
+        session.infer(make(WithDlpack, cuda, noise(*SHAPE)), {"d0": elsewhere})
+
+
+def test_numpy_arrays_and_gpu_memory_do_not_mix(session: Session, cuda: FakeCudaRuntime) -> None:
+    with pytest.raises(InputError, match="outputs are for arrays in GPU memory"):
+        session.infer(noise(*SHAPE), {"d0": make(WithDlpack, cuda, noise(2, 1, 32, 32))})
+
+
+def test_onnx_takes_no_gpu_memory(tiny_onnx: Callable[..., Path], cuda: FakeCudaRuntime) -> None:
+    with load(tiny_onnx(), preset="raw") as session, pytest.raises(InputError, match="needs a TensorRT engine"):
+        session.infer(make(WithInterface, cuda, noise(*SHAPE)))
+
+
+def test_memory_may_run_out_for_any_output(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
+    array = make(WithDlpack, cuda, noise(*SHAPE))
+    with load(write_engine(trt, outputs={"d0": 1, "d1": 1, "d2": 1}), "cuda:0") as session:
+        session.infer(array)
+        before = cuda.leaks()
+        for allowed in range(3):
+            cuda.allowed = allowed
+            with pytest.raises(OutOfMemoryError):
+                session.infer(array)
+            assert cuda.leaks() == before
+        cuda.allowed = 3
+
+        assert len(session.infer(array)) == 3
+
+
+def test_outputs_outlive_the_session(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
+    values = noise(*SHAPE)
+    with load(write_engine(trt), "cuda:0") as session:
+        out = session.infer(make(WithDlpack, cuda, values))["d0"]
+    gc.collect()
+
+    np.testing.assert_allclose(read(cuda, out), expected(values), rtol=1e-6)
+    assert len(cuda.leaks()) == 1

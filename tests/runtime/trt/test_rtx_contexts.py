@@ -1,0 +1,165 @@
+"""TensorRT-RTX captures graphs itself, and keeps the kernels that it compiles in a file beside the engine."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.trt.caller_arrays import WithInterface
+from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.fake_builder import HostMemory
+from tests.runtime.trt.fake_cuda import FakeCudaRuntime
+from tests.runtime.trt.fake_tensorrt import FakeTensorRT, RuntimeConfig, expected
+from u2net.runtime import Session, load
+
+
+def run(session: Session, count: int, seed: int = 0) -> None:
+    tensor = np.random.default_rng(seed).random((count, 3, 32, 32), dtype=np.float32)
+    np.testing.assert_allclose(session.infer(tensor)["d0"], expected(tensor), rtol=1e-6)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_it_is_told_whether_to_capture_and_nothing_is_captured_here(
+    rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, graph: bool
+) -> None:
+    with load(write_engine(rtx), "cuda:0", cuda_graph=graph) as session:
+        assert session.info.backend == "tensorrt-rtx 1.7.1.116"
+        for seed in range(4):
+            run(session, 2, seed)
+
+    (config,) = rtx.runtime_configs
+    assert config.cuda_graph_strategy == rtx.CudaGraphStrategy["WHOLE_GRAPH_CAPTURE" if graph else "DISABLED"]
+    assert config.dynamic_shapes_kernel_specialization_strategy == rtx.DynamicShapesKernelSpecializationStrategy.EAGER
+    assert config.cache is config
+    assert cuda.calls["cudaStreamBeginCapture"] == 0
+    assert len(rtx.executed) == 4
+
+
+def test_the_next_start_finds_the_kernels_of_the_last(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
+    path = write_engine(rtx)
+    with load(path, "cuda:0") as session:
+        for count in (1, 2, 1, 2):
+            run(session, count)
+    assert rtx.compiled == {(1, 3, 32, 32): 1, (2, 3, 32, 32): 1}
+
+    rtx.compiled.clear()
+    with load(path, "cuda:0") as session:
+        for count in (1, 2):
+            run(session, count)
+        assert rtx.compiled == {}
+        run(session, 3)
+
+    with load(path, "cuda:0") as session:
+        for count in (1, 2, 3):
+            run(session, count)
+    assert rtx.compiled == {(3, 3, 32, 32): 1}
+    assert path.with_name("model.engine.cache").is_file()
+
+
+def test_an_unchanged_cache_is_not_written_again(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
+    """The second context runs a shape that is new to it, and for which the first one compiled everything."""
+    path = write_engine(rtx)
+    cache = path.with_name("model.engine.cache")
+    with load(path, "cuda:0") as session, session._require_open().run((1, 3, 32, 32), lambda tensor: tensor.fill(0)):
+        cache.unlink()
+        run(session, 1)
+
+    assert rtx.cache_reads == 2
+    assert not cache.exists()
+
+
+def test_the_cache_is_asked_for_when_a_shape_is_new_and_only_then(
+    rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
+) -> None:
+    """Reading it copies it: too dear for every run, and new addresses are no new shape."""
+    with load(write_engine(rtx), "cuda:0", contexts=1) as session:
+        for seed in range(4):
+            values = np.random.default_rng(seed).random((1 + seed % 2, 3, 32, 32), dtype=np.float32)
+            session.infer(WithInterface(cuda, values))
+            run(session, 1 + seed % 2)
+
+    assert rtx.cache_reads == 2
+
+
+def test_a_folder_that_cannot_be_written_is_survived(
+    rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_engine(rtx)
+    path.with_name("model.engine.cache.partial").mkdir()
+    with load(path, "cuda:0") as session:
+        for count in (1, 1, 1):
+            run(session, count)
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "model.engine.cache cannot be written, so kernels are compiled at each start" in caplog.text
+
+
+def test_the_cache_of_another_machine_is_survived_and_replaced(
+    rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_engine(rtx)
+    cache = path.with_name("model.engine.cache")
+    cache.write_bytes(b"of another driver")
+    with load(path, "cuda:0") as session:
+        run(session, 1)
+
+    assert f"{cache} is of another machine or version; kernels are compiled again" in caplog.text
+    assert cache.read_bytes().startswith(b"CACHE")
+
+
+def test_a_cache_that_cannot_be_read_is_survived(
+    rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_engine(rtx)
+    cache = path.with_name("model.engine.cache")
+    cache.write_bytes(b"CACHE[]")
+    read = Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self == cache:
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with load(path, "cuda:0") as session:
+        run(session, 1)
+
+    assert f"{cache} cannot be read" in caplog.text
+
+
+def test_threads_that_keep_the_cache_at_once_do_not_hinder_each_other(
+    rtx: FakeTensorRT, write_engine: WriteEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_engine(rtx)
+    write, meet = Path.write_bytes, threading.Barrier(4)
+    serialize = RuntimeConfig.serialize
+
+    def slow_write(self: Path, content: Any) -> int:
+        size = write(self, content)
+        threading.Event().wait(0.02)
+        return size
+
+    def different(self: RuntimeConfig) -> HostMemory:
+        return serialize(self) + HostMemory(str(threading.get_ident()).encode())  # type: ignore[return-value]
+
+    monkeypatch.setattr(Path, "write_bytes", slow_write)
+    monkeypatch.setattr(RuntimeConfig, "serialize", different)
+
+    def work(count: int) -> None:
+        meet.wait(10)
+        run(session, count)
+
+    with load(path, "cuda:0") as session, ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, (1, 2, 3, 4)))
+
+    assert caplog.text == ""
+    assert {file.name for file in path.parent.glob("*.cache*")} == {"model.engine.cache"}
+
+
+def test_the_full_tensorrt_keeps_no_cache(session: Session) -> None:
+    run(session, 1)
+
+    assert not list(session.info.path.parent.glob("*.cache*"))
