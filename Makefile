@@ -1,9 +1,10 @@
 # make demo   the main job on the bundled weights and real photographs, into demo/
 # make test   everything that needs no GPU
+# make gpu-check   tests and timings on a GPU, into docs/results/; installs nothing, takes what PYTHON has; ARGS=--help
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types tests bare rembg clean
+.PHONY: demo test lint types tests gpu-check bare rembg clean
 
 demo: .venv/ready
 	$(BIN)/python examples/photographs.py demo/photographs
@@ -25,6 +26,10 @@ types: .venv/ready
 # Idle threads of torch sleep instead of spinning: the tests run many small networks beside other programs.
 tests: .venv/ready .bindings/ready
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+
+# Runs from the source tree alone: tree.py puts it in place of the installed package.
+gpu-check:
+	$(PYTHON) -P benchmarks/gpu/tree.py u2net.benchmarks.gpu $(ARGS)
 
 # The wheel in an environment without torch and onnx.
 bare: .venv/ready dist/model.onnx

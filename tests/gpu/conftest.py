@@ -1,0 +1,161 @@
+"""Real engines on a real GPU. Without torch, as in a Python for TensorRT alone, ``--graphs`` names what was exported.
+
+The folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17), its metadata ``artifact.json``, ``input.npz`` and
+``output.npz``: pictures, float32 P×3×H×W, and their maps in eager FP32, float32 P×1×H×W. ``make gpu-check`` writes it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from u2net.runtime import DependencyError, DeviceError, EngineGpuError, load
+from u2net.runtime.artifact import Artifact
+from u2net.runtime.trt.arrays import DeviceArray, new_device_array
+from u2net.runtime.trt.building import Source, build_plan
+from u2net.runtime.trt.cuda import Gpu, PinnedMemory, Stream, open_cuda
+from u2net.runtime.trt.flavours import installed_flavours, parse_flavour
+from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.profiles import ProfileRequest, Span
+from u2net.runtime.trt.record import describe_plan, write_engine
+
+FloatArray = npt.NDArray[np.float32]
+BuildEngine = Callable[[Path, EngineOptions], Path]
+
+DEVICE = "cuda:0"
+SIDE = 128
+SCENES = 8
+LARGEST_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """An exported network and what it gives in eager FP32."""
+
+    onnx: Path
+    artifact: Artifact
+    pictures: FloatArray
+    maps: FloatArray
+
+    @property
+    def source(self) -> Source:
+        """For the builder."""
+        facts = self.artifact
+        return Source(self.onnx, facts.precision, facts.opset, facts.fp32_nodes, facts.preset)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--graphs", type=Path, default=None, help="folder of an exported network, for a Python without torch"
+    )
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Gpu:
+    """The first GPU; without one the test is skipped."""
+    try:
+        return open_cuda().find_gpu(0)
+    except (DependencyError, DeviceError) as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def graphs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graphs:
+    """The bundled network, exported now or before; only where there is a GPU to try it on."""
+    request.getfixturevalue("gpu")
+    folder: Path | None = request.config.getoption("--graphs", default=None)
+    if folder is None:
+        folder = tmp_path_factory.mktemp("graphs")
+        _export(folder)
+    artifact = Artifact.from_json((folder / "artifact.json").read_text(encoding="utf-8"))
+    with np.load(folder / "input.npz") as pictures, np.load(folder / "output.npz") as maps:
+        return Graphs(folder / "graph.onnx", artifact, pictures["array"], maps["array"])
+
+
+def _export(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from u2net.export.fp16 import convert_fp16
+    from u2net.export.onnx_export import ExportOptions, export_onnx
+    from u2net.model.checkpoint import load_checkpoint
+    from u2net.model.synthetic import make_scenes
+    from u2net.model.weights import BUNDLED_WEIGHTS
+    from u2net.runtime.preprocess import preprocess_batch
+    from u2net.runtime.presets import PRESETS
+
+    checkpoint = load_checkpoint(BUNDLED_WEIGHTS)
+    plain = export_onnx(checkpoint, folder / "plain.onnx", ExportOptions(size=(SIDE, SIDE), opset=17))
+    artifact = convert_fp16(plain.path, folder / "graph.onnx").artifact
+    (folder / "artifact.json").write_text(artifact.to_json(), encoding="utf-8")
+    pictures = preprocess_batch(make_scenes(SCENES), PRESETS["reference"].with_size(SIDE, SIDE))
+    with torch.inference_mode():
+        maps = checkpoint.network(torch.from_numpy(pictures)).d0.numpy()
+    np.savez(folder / "input.npz", array=pictures)
+    np.savez(folder / "output.npz", array=maps)
+
+
+@pytest.fixture(scope="session")
+def build(graphs: Graphs) -> BuildEngine:
+    """Build an engine of the exported network; it stands beside a copy of the graph, as a user has it."""
+
+    def build(path: Path, options: EngineOptions) -> Path:
+        onnx = path.with_suffix(".onnx")
+        onnx.write_bytes(graphs.onnx.read_bytes())
+        source = Source(
+            onnx, graphs.source.precision, graphs.source.opset, graphs.source.fp32_nodes, graphs.source.preset
+        )
+        plan = build_plan(source, options)
+        write_engine(path, plan, describe_plan(plan, source, options, path, graphs.artifact))
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="session", params=["tensorrt", "tensorrt-rtx"])
+def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
+    """How the engine of each flavour that is installed is built: quickly."""
+    flavour = parse_flavour(request.param)
+    if flavour not in installed_flavours():
+        pytest.skip(f"{flavour} is not installed")
+    return EngineOptions(flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=1, device=gpu.index)
+
+
+@pytest.fixture(scope="session")
+def engine(
+    build: BuildEngine, options: EngineOptions, graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An engine of batch 1:1:4; where the library does not take this GPU, its answer is why the test is skipped."""
+    path = build(tmp_path_factory.mktemp("engines") / "model.engine", options)
+    try:
+        with load(path, DEVICE) as session:
+            session.infer(graphs.pictures[:1])
+    except EngineGpuError as error:
+        pytest.skip(f"{options.flavour} does not take this GPU: {error}")
+    return path
+
+
+def to_gpu(array: FloatArray) -> DeviceArray:
+    """Values in new memory on the first GPU."""
+    cuda = open_cuda()
+    cuda.use(0)
+    batch, channels, height, width = array.shape
+    target, stream = new_device_array(cuda, (batch, channels, height, width), 0), Stream(cuda)
+    pinned = PinnedMemory(cuda, array.nbytes)
+    pinned.view(array.shape)[:] = array
+    cuda.copy(target.address, pinned.address, array.nbytes, stream)
+    stream.synchronize()
+    return target
+
+
+def to_host(array: DeviceArray) -> FloatArray:
+    """Values of GPU memory that nobody writes to any more."""
+    cuda = open_cuda()
+    cuda.use(0)
+    size = 4 * math.prod(array.shape)
+    stream, pinned = Stream(cuda), PinnedMemory(cuda, size)
+    cuda.copy(pinned.address, array.address, size, stream)
+    stream.synchronize()
+    return pinned.view(array.shape).copy()

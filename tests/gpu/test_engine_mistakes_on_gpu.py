@@ -1,0 +1,141 @@
+"""Engines that do not belong here, opened by a real TensorRT."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.gpu.conftest import DEVICE, Graphs
+from u2net.runtime import (
+    ArtifactError,
+    DeviceError,
+    EngineBuildError,
+    EngineDamagedError,
+    EngineGpuError,
+    EngineVersionError,
+    load,
+)
+from u2net.runtime.trt.contexts import CACHE_SUFFIX
+from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.record import EngineRecord, read_record, record_path
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def copy(engine: Path, tmp_path: Path) -> Path:
+    """A copy of the engine with all that stands beside it, for tests that spoil it."""
+    shutil.copytree(engine.parent, tmp_path / "copy")
+    return tmp_path / "copy" / engine.name
+
+
+def change_record(path: Path, **changes: Any) -> None:
+    record = read_record(path)
+    assert isinstance(record, EngineRecord)
+    record_path(path).write_text(replace(record, **changes).to_json(), encoding="utf-8")
+
+
+def test_another_version_of_tensorrt(copy: Path) -> None:
+    change_record(copy, version="1.2.3")
+
+    with pytest.raises(EngineVersionError, match=r"1\.2\.3"):
+        load(copy, DEVICE)
+
+
+def test_another_gpu(copy: Path) -> None:
+    change_record(copy, gpu="Some GPU", compute_capability="5.2")
+
+    with pytest.raises(EngineGpuError, match=r"Some GPU.*5\.2"):
+        load(copy, DEVICE)
+
+
+def test_a_stale_engine_is_built_again_when_asked(copy: Path, graphs: Graphs, caplog: pytest.LogCaptureFixture) -> None:
+    change_record(copy, version="1.2.3")
+    with caplog.at_level(logging.WARNING, "u2net.tensorrt"), load(copy, DEVICE, rebuild=True) as session:
+        maps = session.infer(graphs.pictures[:1])["d0"]
+
+        assert session.info.rebuilt is not None and "1.2.3" in session.info.rebuilt
+    assert "again" in caplog.text
+    assert np.abs(maps - graphs.maps[:1]).mean() <= 2e-3
+    with load(copy, DEVICE) as session:
+        assert session.info.rebuilt is None
+
+
+def test_a_stale_engine_without_its_graph_cannot_be_built_again(copy: Path) -> None:
+    change_record(copy, version="1.2.3")
+    copy.with_suffix(".onnx").unlink()
+
+    with pytest.raises(EngineBuildError, match="is not there"):
+        load(copy, DEVICE, rebuild=True)
+
+
+def _truncate(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _alter(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("spoil", [_truncate, _alter])
+def test_a_spoilt_plan(copy: Path, spoil: Callable[[bytes], bytes]) -> None:
+    copy.write_bytes(spoil(copy.read_bytes()))
+
+    with pytest.raises(EngineDamagedError):
+        load(copy, DEVICE)
+
+
+@pytest.mark.parametrize("content", [b"", b"no plan at all", bytes(100_000)])
+@pytest.mark.usefixtures("engine")
+def test_a_file_that_is_no_plan_and_has_no_record(tmp_path: Path, content: bytes) -> None:
+    """Here nothing but TensorRT itself can tell; it must not crash."""
+    (tmp_path / "foreign.engine").write_bytes(content)
+
+    with pytest.raises(ArtifactError):
+        load(tmp_path / "foreign.engine", DEVICE, preset="reference")
+
+
+def test_a_truncated_plan_without_a_record(copy: Path) -> None:
+    copy.write_bytes(_truncate(copy.read_bytes()))
+    record_path(copy).unlink()
+
+    with pytest.raises(ArtifactError):
+        load(copy, DEVICE, preset="reference")
+
+
+def test_a_plan_without_a_record_is_run_with_a_named_preset(
+    copy: Path, graphs: Graphs, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_path(copy).unlink()
+    with caplog.at_level(logging.WARNING, "u2net.tensorrt"), load(copy, DEVICE, preset="reference") as session:
+        maps = session.infer(graphs.pictures[:1])["d0"]
+
+    assert "no record" in caplog.text
+    assert np.abs(maps - graphs.maps[:1]).mean() <= 1e-3
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:99"])
+def test_a_device_that_cannot_run_it(engine: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match=r"needs a GPU|is not there"):
+        load(engine, device)
+
+
+def test_rtx_keeps_its_kernels_and_outlives_a_spoilt_cache(copy: Path, options: EngineOptions, graphs: Graphs) -> None:
+    if options.flavour != "tensorrt-rtx":
+        pytest.skip("only TensorRT-RTX compiles kernels where it runs")
+    cache = copy.with_name(copy.name + CACHE_SUFFIX)
+    cache.unlink(missing_ok=True)
+    with load(copy, DEVICE) as session:
+        wanted = session.infer(graphs.pictures[:1])["d0"]
+    assert cache.stat().st_size > 0
+
+    for content in (cache.read_bytes(), b"no cache", b""):
+        cache.write_bytes(content)
+        with load(copy, DEVICE) as session:
+            np.testing.assert_allclose(session.infer(graphs.pictures[:1])["d0"], wanted, atol=1e-6)
