@@ -50,8 +50,9 @@ class TensorRTBackend:
             raise InputError(f"contexts must be at least 1; got {contexts}")
         self._device = device.index
         self._cuda = cuda = open_cuda()
-        opened = open_engine(path, cuda, device.index, rebuild=rebuild)
-        maker = ContextMaker(opened, path, use_graph=cuda_graph)
+        with cuda.restoring():
+            opened = open_engine(path, cuda, device.index, rebuild=rebuild)
+            maker = ContextMaker(opened, path, use_graph=cuda_graph)
         capture = cuda_graph and not maker.captures_itself
         self.profiles = engine_profiles(opened.engine, maker.input)
         self._pools = [
@@ -74,8 +75,7 @@ class TensorRTBackend:
     def run(self, shape: Shape, fill: Callable[[FloatArray], None]) -> Iterator[dict[str, FloatArray]]:
         """Run on pinned memory that ``fill`` writes; see :class:`u2net.runtime.backend.Backend`."""
         index, padded = self._fit(shape)
-        self._cuda.use(self._device)
-        with self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
+        with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
             tensor = slot.host_input(padded)
             fill(tensor[: shape[0]])
             tensor[shape[0] :] = 0
@@ -96,8 +96,7 @@ class TensorRTBackend:
             InputError: an array cannot be used.
             ProfileError: the engine was not built for its shape.
         """
-        self._cuda.use(self._device)
-        with self._lend_for(tensor) as (slot, source):
+        with self._cuda.using(self._device), self._lend_for(tensor) as (slot, source):
             shapes = slot.set_shape(source.four)
             targets = {name: self._target(name, outputs, shapes[name], slot.stream.handle) for name in shapes}
             self._wait_for_users(slot, [source, *targets.values()], stream)

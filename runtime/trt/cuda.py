@@ -3,6 +3,8 @@
 import ctypes
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -111,6 +113,23 @@ class Cuda:
     def use(self, index: int) -> None:
         """Make a device the calling thread's current one."""
         self.call("cudaSetDevice", index)
+
+    @contextmanager
+    def using(self, index: int) -> Iterator[None]:
+        """Make a device the calling thread's current one, and the one before it again afterwards."""
+        with self.restoring():
+            self.use(index)
+            yield
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Leave the calling thread's current device as it is now, whatever is done meanwhile; needs no driver."""
+        before = self.api.cudaGetDevice()
+        try:
+            yield
+        finally:
+            if self.api.cudaGetDevice() != before:
+                self.use(before[1])
 
     def synchronize(self) -> None:
         """Block the calling thread until everything on the current device is done."""

@@ -55,6 +55,9 @@ class Memory:
     content: Bytes
 
 
+NEED_NO_DRIVER = ("cudaGetDevice", "cudaGetDeviceCount", "cudaDriverGetVersion", "cudaRuntimeGetVersion")
+
+
 def entry(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     """A function of CUDA's: one at a time, counted, made to fail where a test says so, answered with a status."""
     name = function.__name__
@@ -63,7 +66,7 @@ def entry(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     def call(self: "FakeCudaRuntime", *arguments: Any) -> tuple[Any, ...]:
         with self.lock:
             self.calls[name] += 1
-            if not self.ready() and name not in ("cudaGetDeviceCount", "cudaDriverGetVersion", "cudaRuntimeGetVersion"):
+            if not self.ready() and name not in NEED_NO_DRIVER:
                 self.complain(f"{name} was called without a driver")
             try:
                 if name in self.failures:
@@ -213,6 +216,12 @@ class FakeCudaRuntime:
     def cudaGetDeviceProperties(self, _index: int) -> Any:
         major, minor = self.capability
         return SimpleNamespace(name=b"Fake GPU", major=major, minor=minor, totalGlobalMem=self.memory)
+
+    @entry
+    def cudaGetDevice(self) -> int:
+        if not self.ready():
+            raise Failure(errors.cudaErrorInsufficientDriver)
+        return self.device
 
     @entry
     def cudaSetDevice(self, index: int) -> None:

@@ -424,3 +424,14 @@ def test_profiles_are_read_from_the_plan(trt: FakeTensorRT, write_engine: WriteE
 
     with load(path, "cuda:0") as session, pytest.raises(ProfileError, match=r"1:2:4.*32:32:64"):
         session.infer(noise(1, 3, 96, 32))
+
+
+def test_the_callers_current_device_stays(trt: FakeTensorRT, cuda: FakeCudaRuntime, write_engine: WriteEngine) -> None:
+    cuda.devices = 2
+    cuda.cudaSetDevice(0)
+
+    with load(write_engine(trt), "cuda:1") as session:
+        opened = cuda.device
+        session(np.zeros((8, 8, 3), np.uint8))
+
+    assert (opened, cuda.device) == (0, 0)
