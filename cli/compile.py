@@ -7,7 +7,6 @@ import typer
 
 from u2net.cli.options import device_number, parse_flavour_name, parse_names, parse_profiles
 from u2net.cli.printing import build_bar, console, describe_engine_stage
-from u2net.runtime.errors import InputError
 
 
 def compile(
@@ -34,9 +33,6 @@ def compile(
         targets=parse_names(target),
         device=device_number(device),
     )
-    path = output or model.with_suffix(".engine")
-    if path.suffix.lower() == ".onnx":
-        raise InputError(f"{path} would replace an ONNX file; name the engine with -o")
     with build_bar() as report:
-        stage = build_engine(model, path, options, report)
+        stage = build_engine(model, output or model.with_suffix(".engine"), options, report)
     console.print(describe_engine_stage(stage), soft_wrap=True)

@@ -40,7 +40,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
     if text == DYNAMIC:
         return None
     sides = text.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+    if len(sides) > 2 or not all(map(_is_number, sides)):
         raise InputError(f"--size is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
     return int(sides[0]), int(sides[-1])
 
@@ -49,7 +49,7 @@ def parse_batch(text: str) -> int | None:
     """A number or ``dynamic``, None for dynamic."""
     if text == DYNAMIC:
         return None
-    if not text.isdecimal():
+    if not _is_number(text):
         raise InputError(f"--batch is a number or {DYNAMIC}; got {text!r}")
     return int(text)
 
@@ -64,7 +64,7 @@ def parse_outputs(text: str) -> tuple[str, ...]:
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     """Whole numbers with commas."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
+    if not all(map(_is_number, parts)):
         raise InputError(f"{option} takes whole numbers with commas; got {text!r}")
     return tuple(int(part) for part in parts)
 
@@ -117,7 +117,7 @@ def _parse_span(text: str) -> "Span":
     from u2net.runtime.trt.profiles import Span
 
     parts = text.split(":")
-    if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
+    if len(parts) not in (1, 3) or not all(map(_is_number, parts)):
         raise InputError(f"--batch is MIN:OPT:MAX or a number; got {text!r}")
     return Span(*(int(part) for part in parts * (3 // len(parts))))
 
@@ -131,3 +131,8 @@ def _parse_size_span(text: str) -> "SizeSpan":
         raise InputError(f"--size of an engine is MIN:OPT:MAX or one size, each a number or HxW; got {text!r}")
     heights, widths = zip(*known * (3 // len(parts)), strict=True)
     return SizeSpan(Span(*heights), Span(*widths))
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number in digits that everybody can type."""
+    return text.isascii() and text.isdecimal()

@@ -16,15 +16,25 @@ console = Console(highlight=False, markup=False, emoji=False)
 """Prints text as it is: a file may be named [red] or :cat:."""
 
 
+FIRST_WIDTH = 8
+"""Columns that the first column of a table keeps at least, so that no stage's name is broken."""
+
+
+def printable(text: str) -> str:
+    """A text without what could steer a terminal: what a file says of itself is not to be trusted."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+
+
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, *, words: int = 1
 ) -> None:
     """A table that fits 80 columns: the first ``words`` columns to the left, figures to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
+        least = FIRST_WIDTH if index == 0 else None
+        table.add_column(name, justify="left" if index < words else "right", overflow="fold", min_width=least)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console.print(table)
 
 
@@ -32,7 +42,7 @@ def print_table(
 def build_bar() -> Iterator[Callable[[str, float], None]]:
     """A bar that is told what is being done and the share that is done; it goes when the work ends."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=1.0)
         yield lambda what, share: progress.update(task, description=what, completed=share)
 

@@ -105,7 +105,7 @@ class Artifact:
                     "fp32_nodes": tuple(values["fp32_nodes"]),
                 }
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise ArtifactError(f"the artifact's preset cannot be used: {error}") from error
             raise ArtifactError(f"the artifact's metadata is damaged: {error!r}; export it again") from error

@@ -23,7 +23,7 @@ class Device:
         """
         if name == "cpu":
             return cls("cpu")
-        match = re.fullmatch(r"cuda(?::(\d+))?", name)
+        match = re.fullmatch(r"cuda(?::([0-9]+))?", name)
         if match is None:
             raise InputError(f"there is no device {name!r}; a device is cpu, cuda or cuda:N")
         return cls("cuda", int(match[1] or 0))

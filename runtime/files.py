@@ -1,6 +1,7 @@
 """Files and folders that are written: whole, or not at all."""
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,13 @@ from u2net.runtime.errors import InputError
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on leaving it takes its place, on an error it is removed."""
+    """Give a temporary path beside ``path``; on leaving it takes its place, on an error it is removed.
+
+    Raises:
+        OSError: something that is no file, a folder or a device, has the name.
+    """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise OSError(errno.EINVAL, "it is there and is no file")
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial

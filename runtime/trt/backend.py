@@ -7,7 +7,7 @@ from pathlib import Path
 
 from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DeviceError, InputError, ProfileError
+from u2net.runtime.errors import ArtifactError, DeviceError, InputError, ProfileError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.api import ICudaEngine
 from u2net.runtime.trt.arrays import DeviceArray, as_device_array, new_device_array
@@ -44,8 +44,10 @@ class TensorRTBackend:
         Raises:
             U2NetError: see :func:`u2net.runtime.trt.opening.open_engine`.
         """
+        if not path.is_file():
+            raise ArtifactError(f"{path}: there is no such file")
         if device.kind != "cuda":
-            raise DeviceError(f"{path} is a TensorRT engine, which needs a GPU: device='cuda:0', or load its .onnx")
+            raise DeviceError(f"{path} is a TensorRT engine, which needs a GPU: name device cuda, or take its .onnx")
         if contexts < 1:
             raise InputError(f"contexts must be at least 1; got {contexts}")
         self._device = device.index

@@ -189,7 +189,10 @@ def _set_targets(trt: TensorRT, config: IBuilderConfig, targets: tuple[str, ...]
 
 def _add_profile(builder: Builder, config: IBuilderConfig, network: INetworkDefinition, profile: Profile) -> None:
     entry = builder.create_optimization_profile()
-    entry.set_shape(network.get_input(0).name, *profile.shapes())
+    try:
+        entry.set_shape(network.get_input(0).name, *profile.shapes())
+    except RuntimeError as error:
+        raise EngineBuildError(f"TensorRT does not take the profile {profile}: {error}") from error
     if config.add_optimization_profile(entry) < 0:
         raise EngineBuildError(f"TensorRT does not take the profile {profile}")
 

@@ -64,7 +64,11 @@ def keep_layers(path: Path, device: int) -> EngineRecord:
 
 
 def _from_record(path: Path) -> Inspection:
+    if not path.is_file():
+        raise ArtifactError(f"{path}: there is no such file")
     record = read_record(path)
+    if record is not None:
+        record.check_plan(path.read_bytes(), path)
     if record is None or not record.layers:
         raise ArtifactError(
             f"what {path} runs is not recorded beside it; inspect it on the GPU it is for, with --device cuda"

@@ -58,6 +58,8 @@ def open_engine(path: Path, cuda: Cuda, device: int, *, rebuild: bool = False) -
     if not path.is_file():
         raise ArtifactError(f"{path}: there is no such file")
     record = read_record(path)
+    if record is not None:
+        record.check_plan(path.read_bytes(), path)
     gpu = cuda.find_gpu(device)  # before anything of TensorRT's: without a driver its runtime may crash
     cuda.use(device)
     opener = Opener(path, choose_flavour(record.flavour if record else None), gpu)

@@ -12,6 +12,10 @@ Shape = tuple[int, int, int, int]
 """N, channels, height, width."""
 
 
+LARGEST_VALUE = 1 << 14
+"""Of any dimension: beyond it TensorRT counts a tensor's values wrong."""
+
+
 @dataclass(frozen=True)
 class Span:
     """Smallest, most frequent and largest value of a dimension."""
@@ -21,8 +25,8 @@ class Span:
     high: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.best <= self.high:
-            raise InputError(f"a range is MIN:OPT:MAX with 1 ≤ MIN ≤ OPT ≤ MAX; got {self}")
+        if not 1 <= self.low <= self.best <= self.high <= LARGEST_VALUE:
+            raise InputError(f"a range is MIN:OPT:MAX with 1 ≤ MIN ≤ OPT ≤ MAX ≤ {LARGEST_VALUE}; got {self}")
 
     @classmethod
     def only(cls, value: int) -> "Span":
@@ -132,7 +136,7 @@ def _check(profile: Profile, shape: InputShape) -> None:
         if fixed is not None and span != Span.only(fixed):
             raise InputError(
                 f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; "
-                "export it with --batch dynamic or --size dynamic"
+                f"export it with --{'batch' if what == 'batch' else 'size'} dynamic"
             )
     for height, width in ((s[2], s[3]) for s in profile.shapes()):
         shape.check_size(height, width)

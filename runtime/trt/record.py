@@ -83,8 +83,8 @@ class EngineRecord:
             )
             record._check_kinds()
             return record
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(f"the engine's record is damaged ({error!r}); compile the engine again") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ArtifactError(f"the engine's record is damaged ({error}); compile the engine again") from error
 
     def _check_kinds(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -204,7 +204,10 @@ def read_record(engine: Path) -> EngineRecord | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
-    return EngineRecord.from_json(text)
+    try:
+        return EngineRecord.from_json(text)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
 
 
 def hash_bytes(content: bytes) -> str:

@@ -51,8 +51,8 @@ def test_every_option_reaches_the_record(run_u2net: Command, model: Path) -> Non
         ("--flavour tensorrt", "tensorrt is not installed; `pip install 'u2net-deploy[gpu]'`"),
         ("--batch 1:8", "--batch is MIN:OPT:MAX or a number; got '1:8'"),
         ("--batch x", "--batch is MIN:OPT:MAX or a number"),
-        ("--batch 4:2:8", "1 ≤ MIN ≤ OPT ≤ MAX; got 4:2:8"),
-        ("--batch 0", "1 ≤ MIN ≤ OPT ≤ MAX; got 0"),
+        ("--batch 4:2:8", "MAX ≤ 16384; got 4:2:8"),
+        ("--batch 0", "MAX ≤ 16384; got 0"),
         ("--size dynamic", "--size of an engine is MIN:OPT:MAX or one size"),
         ("--size 64:64", "--size of an engine is MIN:OPT:MAX or one size"),
         ("--size 32:64:96", "the graph's height is fixed at 64"),
@@ -62,7 +62,13 @@ def test_every_option_reaches_the_record(run_u2net: Command, model: Path) -> Non
         ("--target 86", "targets are distinct compute capabilities such as sm_86; got 86"),
         ("--timing-cache cache", "TensorRT-RTX measures no kernels while it builds"),
         ("--device cpu", "--device is cuda or cuda:N here"),
-        ("-o other.onnx", "would replace an ONNX file"),
+        ("-o other.onnx", "other.onnx is no name for an engine; one ends in .engine, .plan, .trt"),
+        ("-o /dev/null", "/dev/null is no name for an engine"),
+        ("-o .", "is no name for an engine"),
+        ("--batch 1:1:2147483648", "MAX ≤ 16384"),
+        ("--batch 99999999999999999999", "MAX ≤ 16384"),
+        ("--batch १", "--batch is MIN:OPT:MAX or a number"),
+        ("--device cuda:१", "there is no device"),
         ("-o nowhere/m.engine", "there is no folder nowhere"),
     ],
 )
@@ -115,7 +121,7 @@ def test_an_engine_is_not_run_on_a_processor(run_u2net: Command, model: Path, pi
     result = run_u2net(*words)
 
     assert result.returncode == 2
-    assert "which needs a GPU: device='cuda:0'" in result.stderr
+    assert "which needs a GPU: name device cuda" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from u2net.export.onnx_export import ExportOptions
 
-LIMIT = 1.0
-"""Seconds from the first import to the first mask, on two cores."""
+LIMIT = 1.5
+"""Time from the first import to the first mask, as a multiple of what ONNX Runtime alone takes to its first map."""
 
-SCRIPT = """
+ROUNDS = 5
+
+OURS = """
 import sys, time
 started = time.perf_counter()
 import numpy as np
@@ -19,9 +21,27 @@ print(time.perf_counter() - started)
 print(sorted({"torch", "onnx"} & set(sys.modules)))
 """
 
+ONNX_RUNTIME_ALONE = """
+import sys, time
+started = time.perf_counter()
+import numpy as np
+import onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+session.run(None, {"input": np.zeros((1, 3, 320, 320), np.float32)})
+print(time.perf_counter() - started)
+"""
 
-def test_first_mask_comes_within_a_second(exported: Callable[[ExportOptions], Path]) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(exported(ExportOptions()))]
-    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n") for _ in range(5)]
-    assert min(float(seconds) for seconds, *_ in runs) < LIMIT
-    assert {heavy for _, heavy, *_ in runs} == {"[]"}
+
+def test_the_first_mask_comes_soon_after_onnx_runtime_itself(exported: Callable[[ExportOptions], Path]) -> None:
+    """In turns, so that a busy machine slows both."""
+    path = str(exported(ExportOptions()))
+
+    def run(script: str) -> list[str]:
+        command = [sys.executable, "-c", script, path]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+
+    rounds = [(run(OURS), run(ONNX_RUNTIME_ALONE)) for _ in range(ROUNDS)]
+
+    ours, alone = (min(float(lines[0]) for lines in side) for side in zip(*rounds, strict=True))
+    assert ours < LIMIT * alone, f"{ours:.2f} s, ONNX Runtime alone {alone:.2f} s"
+    assert {lines[1] for lines, _ in rounds} == {"[]"}

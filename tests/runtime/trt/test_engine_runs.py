@@ -321,7 +321,7 @@ def test_memory_that_ran_out_may_come_back(session: Session, cuda: FakeCudaRunti
 
 
 def test_an_engine_needs_a_gpu(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    with pytest.raises(DeviceError, match=r"needs a GPU: device='cuda:0', or load its \.onnx"):
+    with pytest.raises(DeviceError, match=r"needs a GPU: name device cuda, or take its \.onnx"):
         load(write_engine(trt), "cpu")
 
 
