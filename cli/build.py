@@ -9,6 +9,7 @@ from u2net.cli.options import (
     Batch,
     Checkpoint,
     Device,
+    FlavourName,
     Images,
     Opset,
     Outputs,
@@ -33,7 +34,7 @@ def build(
     device: Device = "cpu",
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine where TensorRT is installed.")] = True,
-    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; the installed one without it.")] = None,
+    flavour: FlavourName = None,
 ) -> None:
     """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
     from u2net.benchmarks import BenchOptions, measure, write_report

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import device_number, parse_flavour_name, parse_names, parse_profiles
+from u2net.cli.options import FlavourName, device_number, parse_flavour_name, parse_names, parse_profiles
 from u2net.cli.printing import build_bar, console, describe_engine_stage
 
 
 def compile(
     model: Annotated[Path, typer.Argument(help="ONNX file; FP16 or FP32 is as the graph says.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Engine; MODEL.engine without it.")] = None,
-    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; the installed one without it.")] = None,
+    flavour: FlavourName = None,
     batch: Annotated[list[str] | None, typer.Option(help="MIN:OPT:MAX or a number; again for more profiles.")] = None,
     size: Annotated[list[str] | None, typer.Option(help="MIN:OPT:MAX, each a number or HxW; again for more.")] = None,
     opt_level: Annotated[int | None, typer.Option(help="0 to 5: how long the builder searches.")] = None,

@@ -23,6 +23,9 @@ Outputs = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
 PresetName = Annotated[str, typer.Option(help="Preprocessing: reference, rembg, cloth, portrait or raw.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of photographs; seeded synthetic scenes without it.")]
+FlavourName = Annotated[
+    str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; the installed one without it.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 
 

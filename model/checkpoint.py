@@ -1,6 +1,5 @@
 """Reading and writing checkpoints. A checkpoint is untrusted: it is never executed and never loaded in part."""
 
-import hashlib
 import pickle
 import re
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from u2net.model.network import VARIANTS, U2Net
 from u2net.runtime.errors import CheckpointError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import hash_file, written_whole
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts put the state dict."""
@@ -74,12 +73,6 @@ def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
     metadata = {"variant": network.variant, "out_channels": str(network.out_channels)}
     with written_whole(path) as partial:
         save_file(state, partial, metadata=metadata)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(path: Path) -> object:

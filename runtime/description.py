@@ -7,7 +7,7 @@ from u2net.runtime.artifact import Artifact
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from u2net.runtime.trt.record import EngineRecord, read_record, record_path
+from u2net.runtime.trt.record import EngineRecord, read_plan, record_path
 
 
 def describe_model(path: Path) -> dict[str, Any]:
@@ -29,12 +29,9 @@ def describe_engine(path: Path) -> dict[str, Any]:
         ArtifactError: there is no such file, its record is damaged or missing.
         EngineDamagedError: the file is not the one that the record describes.
     """
-    if not path.is_file():
-        raise ArtifactError(f"{path}: there is no such file")
-    record = read_record(path)
+    _, record = read_plan(path)
     if record is None:
         raise ArtifactError(f"{path} has no record ({record_path(path).name}) beside it; `u2net compile` writes one")
-    record.check_plan(path.read_bytes(), path)
     return {
         "kind": "TensorRT engine",
         "built by": f"{record.flavour} {record.version} in {record.seconds} s",

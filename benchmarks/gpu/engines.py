@@ -7,13 +7,14 @@ from typing import Any
 from u2net.benchmarks.gpu.protocol import Build, Inspect
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import ArtifactError
+from u2net.runtime.files import hash_file
 from u2net.runtime.trt.building import Source, build_plan
 from u2net.runtime.trt.flavours import import_flavour, parse_flavour
 from u2net.runtime.trt.inspection import inspect_engine
 from u2net.runtime.trt.layers import summarize_layers
 from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import ProfileRequest, Span
-from u2net.runtime.trt.record import EngineRecord, describe_plan, hash_bytes, read_record, write_engine
+from u2net.runtime.trt.record import EngineRecord, describe_plan, read_record, write_engine
 
 SLOWEST = 12
 """Layers that the report names."""
@@ -52,7 +53,7 @@ def _find_built(path: Path, source: Source, options: EngineOptions) -> EngineRec
         return None
     asked = (options.flavour, import_flavour(options.flavour).__version__, options.opt_level, options.tf32)
     built = (record.flavour, record.version, record.opt_level, record.tf32)
-    same_graph = record.onnx_sha256 == hash_bytes(source.path.read_bytes())
+    same_graph = record.onnx_sha256 == hash_file(source.path)
     same_profiles = tuple(profile.batch for profile in record.profiles) == options.profiles.batches
     return record if asked == built and same_graph and same_profiles else None
 

@@ -13,12 +13,13 @@ from u2net.export.build import export_model
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import read_artifact, read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
-from u2net.model.checkpoint import hash_file, load_checkpoint, save_weights
+from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.network import VARIANTS
 from u2net.model.synthetic import write_scenes
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, ExportError, InputError
+from u2net.runtime.files import hash_file
 
 OPSET = 17
 """The newest that TensorRT 8 reads; newer ones read it too."""

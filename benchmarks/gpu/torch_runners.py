@@ -11,6 +11,8 @@ from u2net.benchmarks.gpu.protocol import Open, RunnerKind
 from u2net.export.parity.stages import full_fp32
 from u2net.export.wrapping import ChosenOutputs
 from u2net.model.checkpoint import load_checkpoint
+from u2net.model.placing import torch_device
+from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, OutOfMemoryError
 from u2net.runtime.preprocess import FloatArray
 
@@ -21,7 +23,7 @@ class EagerRunner:
     """Operator by operator."""
 
     def __init__(self, command: Open, tensor: FloatArray) -> None:
-        self._device = _require_device(command.device)
+        self._device = torch_device(Device.parse(command.device))
         half = command.precision == "fp16"
         if self._device.type != "cuda" and (half or command.runner != "eager"):
             raise DeviceError("this needs a CUDA device; on a processor PyTorch is measured in eager FP32 alone")
@@ -132,16 +134,9 @@ TORCH_RUNNERS: Mapping[RunnerKind, type[EagerRunner]] = {
 
 def settle_torch(name: str) -> None:
     """Start the GPU and load the libraries of its convolutions."""
-    device = _require_device(name)
+    device = torch_device(Device.parse(name))
     if device.type == "cuda":
         for kind in (torch.float32, torch.float16):
             pixels = torch.zeros(1, 8, 32, 32, device=device, dtype=kind)
             torch.nn.functional.conv2d(pixels, torch.zeros(8, 8, 3, 3, device=device, dtype=kind))
         torch.cuda.synchronize(device)
-
-
-def _require_device(name: str) -> torch.device:
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"{name} was asked for, but this PyTorch ({torch.__version__}) sees no CUDA device")
-    return device

@@ -18,9 +18,6 @@ from u2net.runtime.trt.pool import Pool
 from u2net.runtime.trt.profiles import Profile, Shape
 from u2net.runtime.trt.slot import Slot
 
-CONTEXTS = 4
-"""Execution contexts a profile at most, unless asked otherwise: so many threads run at once."""
-
 
 class TensorRTBackend:
     """One engine on one GPU; a pool of execution contexts for each of its profiles."""
@@ -30,14 +27,14 @@ class TensorRTBackend:
         path: Path,
         device: Device,
         *,
-        contexts: int = CONTEXTS,
-        cuda_graph: bool = True,
-        rebuild: bool = False,
+        contexts: int,
+        cuda_graph: bool,
+        rebuild: bool,
     ) -> None:
         """Open an engine.
 
         Args:
-            contexts: execution contexts at most, each with memory of its own; further threads wait.
+            contexts: execution contexts a profile at most, each with memory of its own; further threads wait.
             cuda_graph: launch repeated shapes as one CUDA graph.
             rebuild: build an engine of another TensorRT or GPU again.
 

@@ -1,6 +1,5 @@
 """ONNX to a plan: parse, configure, build. Needs TensorRT and nothing else, so that a runtime can do it too."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +15,10 @@ from u2net.runtime.presets import Preset
 from u2net.runtime.trt.api import Builder, IBuilderConfig, INetworkDefinition, OnnxParser, TensorRT
 from u2net.runtime.trt.cuda import Gpu, open_cuda
 from u2net.runtime.trt.flavours import FLAVOURS, Flavour, choose_flavour, import_flavour
-from u2net.runtime.trt.messages import make_logger
+from u2net.runtime.trt.messages import log, make_logger
 from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import Profile
 from u2net.runtime.trt.progress import Progress, build_with_progress
-
-log = logging.getLogger("u2net.tensorrt")
 
 OLD_PARSER_OPSET = 17
 """Newest opset that TensorRT 8's parser knows."""

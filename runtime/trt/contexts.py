@@ -1,6 +1,5 @@
 """Execution contexts of an open engine; TensorRT-RTX captures graphs itself and keeps compiled kernels on disk."""
 
-import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,8 @@ from u2net.runtime.errors import ArtifactError, DeviceError, OutOfMemoryError, U
 from u2net.runtime.files import written_whole
 from u2net.runtime.trt.api import IExecutionContext
 from u2net.runtime.trt.cuda import Stream
-from u2net.runtime.trt.messages import MEMORY_WORDS
+from u2net.runtime.trt.messages import MEMORY_WORDS, log
 from u2net.runtime.trt.opening import OpenEngine
-
-log = logging.getLogger("u2net.tensorrt")
 
 CACHE_SUFFIX = ".cache"
 

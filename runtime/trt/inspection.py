@@ -4,15 +4,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from u2net.runtime.errors import ArtifactError, DeviceError
-from u2net.runtime.trt.api import IExecutionContext, TensorRT
+from u2net.runtime.errors import ArtifactError
+from u2net.runtime.trt.api import TensorRT
+from u2net.runtime.trt.backend import engine_profiles
 from u2net.runtime.trt.contexts import ContextMaker
-from u2net.runtime.trt.cuda import DeviceMemory, Stream, open_cuda
+from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.layers import Layer, read_layers
 from u2net.runtime.trt.opening import OpenEngine, open_engine
-from u2net.runtime.trt.profiles import Profile
-from u2net.runtime.trt.record import EngineRecord, read_record, write_record
-from u2net.runtime.trt.slot import byte_count, four_sides
+from u2net.runtime.trt.profiles import Shape
+from u2net.runtime.trt.record import EngineRecord, read_plan, write_record
+from u2net.runtime.trt.slot import Slot
 
 WARMUP, RUNS = 5, 20
 
@@ -40,12 +41,11 @@ def inspect_engine(path: Path, device: int | None) -> Inspection:
     """
     if device is None:
         return _from_record(path)
-    cuda = open_cuda()
-    opened = open_engine(path, cuda, device)
-    with_context = _OpenContext(opened, path)
-    layers = read_layers(opened.trt, opened.engine, with_context.context)
-    times = with_context.time_layers()
-    return Inspection(layers, times, f"{opened.gpu.name}, {with_context.shape} (mean of {RUNS} runs)")
+    opened = open_engine(path, open_cuda(), device)
+    slot, shape = _prepare(opened, path)
+    layers = read_layers(opened.trt, opened.engine, slot.context)
+    times = _time_layers(opened.trt, slot, shape)
+    return Inspection(layers, times, f"{opened.gpu.name}, {shape} (mean of {RUNS} runs)")
 
 
 def keep_layers(path: Path, device: int) -> EngineRecord:
@@ -57,18 +57,14 @@ def keep_layers(path: Path, device: int) -> EngineRecord:
     opened = open_engine(path, open_cuda(), device)
     if opened.record is None:
         raise ArtifactError(f"{path} has no record beside it")
-    layers = read_layers(opened.trt, opened.engine, _OpenContext(opened, path).context)
+    layers = read_layers(opened.trt, opened.engine, _prepare(opened, path)[0].context)
     record = replace(opened.record, layers=layers)
     write_record(path, record)
     return record
 
 
 def _from_record(path: Path) -> Inspection:
-    if not path.is_file():
-        raise ArtifactError(f"{path}: there is no such file")
-    record = read_record(path)
-    if record is not None:
-        record.check_plan(path.read_bytes(), path)
+    _, record = read_plan(path)
     if record is None or not record.layers:
         raise ArtifactError(
             f"what {path} runs is not recorded beside it; inspect it on the GPU it is for, with --device cuda"
@@ -77,40 +73,25 @@ def _from_record(path: Path) -> Inspection:
     return Inspection(record.layers, None, f"recorded when it was built on {record.gpu}")
 
 
-class _OpenContext:
-    """A context at the most frequent shape of the first profile, with memory bound."""
+def _prepare(opened: OpenEngine, path: Path) -> tuple[Slot, Shape]:
+    """A slot set up for the most frequent shape of the first profile."""
+    maker = ContextMaker(opened, path, use_graph=False)
+    profile = engine_profiles(opened.engine, maker.input)[0]
+    slot, shape = Slot(open_cuda(), maker, 0, profile, use_graph=False), profile.shapes()[1]
+    slot.set_shape(shape)
+    return slot, shape
 
-    def __init__(self, opened: OpenEngine, path: Path) -> None:
-        self._trt = opened.trt
-        self._cuda = open_cuda()
-        self._stream = Stream(self._cuda)
-        maker = ContextMaker(opened, path, use_graph=False)
-        self.context: IExecutionContext = maker.make(0, self._stream)
-        self.shape = Profile.from_shapes(
-            [four_sides(shape) for shape in opened.engine.get_tensor_profile_shape(maker.input, 0)]
-        ).shapes()[1]
-        self.context.set_input_shape(maker.input, self.shape)
-        self._memory = []
-        for name in (maker.input, *maker.outputs):
-            memory = DeviceMemory(self._cuda, byte_count(four_sides(self.context.get_tensor_shape(name))))
-            self.context.set_tensor_address(name, memory.address)
-            self._memory.append(memory)
 
-    def time_layers(self) -> dict[str, float]:
-        """Mean milliseconds of each layer."""
-        for _ in range(WARMUP):
-            self._run()
-        profiler = make_profiler(self._trt)
-        context: Any = self.context
-        context.profiler = profiler
-        for _ in range(RUNS):
-            self._run()
-        return {name: total / RUNS for name, total in profiler.totals.items()}
-
-    def _run(self) -> None:
-        if not self.context.execute_async_v3(self._stream.handle):
-            raise DeviceError("the engine cannot be run for its layers' times")
-        self._stream.synchronize()
+def _time_layers(trt: TensorRT, slot: Slot, shape: Shape) -> dict[str, float]:
+    """Mean milliseconds of each layer."""
+    for _ in range(WARMUP):
+        slot.run(shape)
+    profiler = make_profiler(trt)
+    context: Any = slot.context
+    context.profiler = profiler
+    for _ in range(RUNS):
+        slot.run(shape)
+    return {name: total / RUNS for name, total in profiler.totals.items()}
 
 
 def make_profiler(trt: TensorRT) -> Any:

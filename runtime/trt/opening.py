@@ -1,12 +1,10 @@
 """From a plan on disk to an engine that is known to belong here, or an error that says why not."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from u2net.runtime.errors import (
-    ArtifactError,
     DeviceError,
     DriverTooOldError,
     EngineDamagedError,
@@ -19,11 +17,9 @@ from u2net.runtime.errors import (
 from u2net.runtime.trt.api import ICudaEngine, Runtime, TensorRT
 from u2net.runtime.trt.cuda import Cuda, Gpu
 from u2net.runtime.trt.flavours import Flavour, choose_flavour, import_flavour
-from u2net.runtime.trt.messages import MEMORY_WORDS, MessageLog, make_logger
+from u2net.runtime.trt.messages import MEMORY_WORDS, MessageLog, log, make_logger
 from u2net.runtime.trt.rebuilding import rebuild_engine
-from u2net.runtime.trt.record import EngineRecord, read_record
-
-log = logging.getLogger("u2net.tensorrt")
+from u2net.runtime.trt.record import EngineRecord, read_plan
 
 
 @dataclass(frozen=True)
@@ -55,23 +51,19 @@ def open_engine(path: Path, cuda: Cuda, device: int, *, rebuild: bool = False) -
         EngineVersionError, EngineGpuError: it was built for another TensorRT or GPU, and ``rebuild`` is off.
         EngineBuildError: ``rebuild`` is on, and it cannot be built again.
     """
-    if not path.is_file():
-        raise ArtifactError(f"{path}: there is no such file")
-    record = read_record(path)
-    if record is not None:
-        record.check_plan(path.read_bytes(), path)
+    content, record = read_plan(path)
     gpu = cuda.find_gpu(device)  # before anything of TensorRT's: without a driver its runtime may crash
     cuda.use(device)
     opener = Opener(path, choose_flavour(record.flavour if record else None), gpu)
     if record is None:
         log.warning("%s has no record beside it: what it was built for is not known", path)
-        return opener.open(None)
     try:
-        return opener.open(record)
+        return opener.open(content, record)
     except EngineStaleError as error:
-        if not rebuild:
+        if record is None or not rebuild:
             raise
-        return opener.open(rebuild_engine(path, record, gpu, str(error)), rebuilt=str(error))
+        rebuild_engine(path, record, gpu, str(error))
+        return opener.open(*read_plan(path), rebuilt=str(error))
 
 
 class Opener:
@@ -83,14 +75,11 @@ class Opener:
         self._gpu = gpu
         self._trt = import_flavour(flavour)
 
-    def open(self, record: EngineRecord | None, *, rebuilt: str | None = None) -> OpenEngine:
-        """Check the plan against its record, then let TensorRT open it."""
+    def open(self, content: bytes, record: EngineRecord | None, *, rebuilt: str | None = None) -> OpenEngine:
+        """Check that the plan is for this TensorRT and GPU, then let TensorRT open it."""
         trt, gpu = self._trt, self._gpu
         if record is not None:
             record.check_here(trt.__version__, gpu.compute_capability, gpu.name)
-        content = self._path.read_bytes()
-        if record is not None:
-            record.check_plan(content, self._path)
         logger = make_logger(trt)
         runtime = trt.Runtime(logger)
         engine = runtime.deserialize_cuda_engine(content)

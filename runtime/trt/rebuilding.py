@@ -1,15 +1,14 @@
 """A stale engine built again from the graph that its record names."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
 from u2net.runtime.errors import EngineBuildError
+from u2net.runtime.files import hash_file
 from u2net.runtime.trt.building import Source, build_plan
 from u2net.runtime.trt.cuda import Gpu
-from u2net.runtime.trt.record import EngineRecord, describe_plan, hash_bytes, target_name, write_engine
-
-log = logging.getLogger("u2net.tensorrt")
+from u2net.runtime.trt.messages import log
+from u2net.runtime.trt.record import EngineRecord, describe_plan, target_name, write_engine
 
 
 def find_source(path: Path, record: EngineRecord) -> Path:
@@ -21,7 +20,7 @@ def find_source(path: Path, record: EngineRecord) -> Path:
     source = path.parent / record.onnx
     if not source.is_file():
         raise EngineBuildError(f"{path} cannot be built again: {source}, which it was built from, is not there")
-    if hash_bytes(source.read_bytes()) != record.onnx_sha256:
+    if hash_file(source) != record.onnx_sha256:
         raise EngineBuildError(
             f"{path} cannot be built again: {source} is not the graph it was built from; "
             f"`u2net compile {source} -o {path}` takes the new one"

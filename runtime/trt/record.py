@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import hash_file, written_whole
 from u2net.runtime.trt.building import Plan, Source
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
@@ -154,7 +154,7 @@ def describe_plan(
         opt_level=options.opt_level,
         tf32=options.tf32,
         onnx=_relative(source.path, engine.parent),
-        onnx_sha256=hash_bytes(source.path.read_bytes()),
+        onnx_sha256=hash_file(source.path),
         opset=source.opset,
         fp32_nodes=source.fp32_nodes,
         plan_bytes=len(plan.content),
@@ -208,6 +208,21 @@ def read_record(engine: Path) -> EngineRecord | None:
         return EngineRecord.from_json(text)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
+
+
+def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
+    """A plan, held against the record beside it, and that record; None where there is none.
+
+    Raises:
+        ArtifactError: there is no such file, or its record is damaged.
+        EngineDamagedError: the file is not the plan that the record describes.
+    """
+    if not engine.is_file():
+        raise ArtifactError(f"{engine}: there is no such file")
+    record, content = read_record(engine), engine.read_bytes()
+    if record is not None:
+        record.check_plan(content, engine)
+    return content, record
 
 
 def hash_bytes(content: bytes) -> str:

@@ -1,6 +1,5 @@
 """One execution context with what it needs to run: a stream, memory on both sides, a CUDA graph."""
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from u2net.runtime.errors import ArtifactError, DeviceError, ProfileError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.contexts import ContextMaker
 from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory, Graph, PinnedMemory, Stream
+from u2net.runtime.trt.messages import log
 from u2net.runtime.trt.profiles import Profile, Shape
-
-log = logging.getLogger("u2net.tensorrt")
 
 FLOAT = 4
 """Bytes of a float32, the type of every input and output."""
@@ -42,7 +40,7 @@ class Slot:
         self.stream = Stream(cuda)
         self._cuda = cuda
         self._maker = maker
-        self._context = maker.make(index, self.stream)
+        self.context = maker.make(index, self.stream)
         self._memory: dict[str, tuple[PinnedMemory, DeviceMemory]] = {}
         self.shape: Shape | None = None
         """What the context is set up for now."""
@@ -53,11 +51,6 @@ class Slot:
         self._runs = 0
         self._seen: set[Shape] = set()
         """What it ran on so far: kernels are compiled for new shapes."""
-
-    @property
-    def captured(self) -> bool:
-        """Whether the next run of the same kind is one launch of a CUDA graph."""
-        return self._graph is not None
 
     def host_input(self, shape: Shape) -> FloatArray:
         """The pinned input, float32 of that shape, to be filled before :meth:`run`."""
@@ -88,9 +81,9 @@ class Slot:
         if self.shape != shape:
             # A captured graph is tied to the state of its context: TensorRT leaves undefined what it does after this.
             self._graph, self._bindings, self._runs, self.shape = None, None, 0, None
-            if not self._context.set_input_shape(self._maker.input, shape):
+            if not self.context.set_input_shape(self._maker.input, shape):
                 raise ProfileError(f"TensorRT does not take {shape} under the profile {self.profile}")
-            self._sizes = {name: four_sides(self._context.get_tensor_shape(name)) for name in self._maker.outputs}
+            self._sizes = {name: four_sides(self.context.get_tensor_shape(name)) for name in self._maker.outputs}
             for name, size in self._sizes.items():
                 if (size[0], *size[2:]) != (shape[0], *shape[2:]):  # the memory is not sized for it
                     raise ArtifactError(f"the engine is no U²-Net: for {shape} it gives {name!r} of {size}")
@@ -115,7 +108,7 @@ class Slot:
         self._graph, self._bindings, self._runs = None, None, 0
         names = (self._maker.input, *self._maker.outputs)
         for name, address in zip(names, (bindings.input, *bindings.outputs), strict=True):
-            if not self._context.set_tensor_address(name, address):
+            if not self.context.set_tensor_address(name, address):
                 raise DeviceError(f"TensorRT does not take the address of {name!r}")
         self._bindings = bindings
 
@@ -147,7 +140,7 @@ class Slot:
         if bindings.through_host:
             pinned, device = self._memory[self._maker.input]
             self._cuda.copy(device.address, pinned.address, byte_count(bindings.shape), self.stream)
-        if not self._context.execute_async_v3(self.stream.handle):
+        if not self.context.execute_async_v3(self.stream.handle):
             raise self._maker.failure("the run cannot be enqueued")
         if bindings.through_host:
             for name in self._maker.outputs:

@@ -10,10 +10,10 @@ from PIL import Image
 
 from u2net.export import BuildOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
-from u2net.model.checkpoint import hash_file
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS, ExportError, load
+from u2net.runtime.files import hash_file
 
 Command = Callable[..., CompletedProcess[str]]
 Built = tuple[Path, CompletedProcess[str]]

@@ -5,8 +5,8 @@ from subprocess import CompletedProcess
 import onnx
 import pytest
 
-from u2net.model.checkpoint import hash_file
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.files import hash_file
 
 Command = Callable[..., CompletedProcess[str]]
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from u2net.model.checkpoint import describe_checkpoint, hash_file, load_checkpoint, save_weights
+from u2net.model.checkpoint import describe_checkpoint, load_checkpoint, save_weights
 from u2net.model.network import U2NET, U2NETP
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.errors import CheckpointError
+from u2net.runtime.files import hash_file
 
 State = dict[str, Tensor]
 MakeState = Callable[[int], State]

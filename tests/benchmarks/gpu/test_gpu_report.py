@@ -159,9 +159,9 @@ def test_a_dry_run_is_not_taken_for_a_gpu(report: GpuReport) -> None:
 
 
 def test_the_files_hold_the_figures_and_no_path_of_the_machine(report: GpuReport, tmp_path: Path) -> None:
-    leak = f"{tmp_path}/work/u2net.engine and {Path.home()}/x cannot be opened"
+    leak = f"{tmp_path}/scratch/u2net.engine and {Path.home()}/x cannot be opened"
     rows = (*report.rows, replace(report.rows[3], error=leak))
-    scrub = make_scrubber(tmp_path / "work", ["/opt/trt86/python"])
+    scrub = make_scrubber(tmp_path / "scratch", ["/opt/trt86/python"])
     files = write_gpu_report(
         tmp_path / "out", "h200", replace(report, rows=rows), gpu_markdown(replace(report, rows=rows)), scrub
     )

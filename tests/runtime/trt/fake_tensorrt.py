@@ -22,6 +22,7 @@ from tests.runtime.trt.fake_cuda import Failure, FakeCudaRuntime
 
 MAGIC, END = b"FAKEPLAN", b"NALPEKAF"
 MALFORMED = 32
+LAYER = "mean"
 PROFILES = [[(1, 3, 32, 32), (2, 3, 32, 32), (4, 3, 64, 64)]]
 
 
@@ -42,6 +43,8 @@ class FakeTensorRT:
     DataType = enum("FLOAT HALF", kind=Enum)
     TensorIOMode = enum("NONE INPUT OUTPUT")
     ProfilingVerbosity = enum("LAYER_NAMES_ONLY DETAILED")
+    LayerInformationFormat = enum("ONELINE JSON")
+    IProfiler = type("IProfiler", (), {})
 
     class ILogger:
         Severity = IntEnum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
@@ -176,6 +179,9 @@ class Engine(Held):
     def get_tensor_profile_shape(self, _name: str, index: int) -> Any:
         return self.facts["profiles"][index]
 
+    def create_engine_inspector(self) -> "Inspector":
+        return Inspector()
+
     def create_execution_context(self, config: Any = None) -> "Context | None":
         if (config is None) == (self.trt.kind == "rtx"):
             self.trt.cuda.complain("a runtime configuration is for TensorRT-RTX, and needed there")
@@ -185,6 +191,17 @@ class Engine(Held):
             said = "IExecutionContext::IExecutionContext: Error Code 2: OutOfMemory (Requested size was 64 bytes.)"
             self.logger.log(self.trt.ILogger.Severity.ERROR, said)
             return None
+
+
+class Inspector:
+    """Tells one layer, whose format depends on a context with a shape, as the real one's does."""
+
+    execution_context: "Context"
+
+    def get_engine_information(self, _format: Any) -> str:
+        wording = "Half" if self.execution_context.shape else "N/A due to dynamic shapes"
+        layer = {"Name": LAYER, "LayerType": "CaskConvolution", "Outputs": [{"Format/Datatype": wording}]}
+        return json.dumps({"Layers": [layer]})
 
 
 class RuntimeConfig:
@@ -217,6 +234,7 @@ class Context(Held):
         self.profile = -1
         self.shape: tuple[int, ...] | None = None
         self.addresses: dict[str, int] = {}
+        self.profiler: Any = None
         self._busy = threading.Lock()
         self.trt.contexts += 1
 
@@ -269,6 +287,8 @@ class Context(Held):
             if self.trt.on_run() is False or not fine:
                 return False
             self.trt.executed.append((self.profile, self.shape))
+            if self.profiler is not None:
+                self.profiler.report_layer_time(LAYER, 0.25)
             if self.config is not None and self.shape not in self.config.cache.kernels:
                 self.trt.compiled[self.shape] += 1
                 self.config.cache.kernels.add(self.shape)
