@@ -20,7 +20,8 @@ EXTRAS = {
     "onnxsim": "export",
     "safetensors": "export",
     "onnxruntime": "cpu",
-    "lightning": "train",
+    "lightning_fabric": "train",
+    "kornia": "train",
     "py_sod_metrics": "train",
 }
 """Which extra brings a module that may be missing."""

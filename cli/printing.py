@@ -11,6 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from u2net.export import EngineStage
+    from u2net.model.training import Status
 
 console = Console(highlight=False, markup=False, emoji=False)
 """Prints text as it is: a file may be named [red] or :cat:."""
@@ -45,6 +46,20 @@ def build_bar() -> Iterator[Callable[[str, float], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=1.0)
         yield lambda what, share: progress.update(task, description=what, completed=share)
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[["Status"], None]]:
+    """A bar that is told how a training gets on."""
+    with build_bar() as show:
+        yield lambda status: show(_describe_status(status), status.progress)
+
+
+def _describe_status(status: "Status") -> str:
+    if status.loss is None or status.images_per_second is None or status.waiting is None:
+        return status.doing
+    speed = f"{status.images_per_second:.1f} images/s, {status.waiting:.0%} waiting for data"
+    return f"{status.doing}: loss {status.loss:.3f}, {speed}"
 
 
 def describe_engine_stage(stage: "EngineStage") -> str:

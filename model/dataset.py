@@ -1,19 +1,13 @@
 """Folders of photographs with masks, as training and validation read them."""
 
-import random
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-from torch.utils.data import Dataset
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from u2net.runtime.errors import DatasetError
 from u2net.runtime.images import SUFFIXES
-from u2net.runtime.preprocess import normalize
 from u2net.runtime.presets import PRESETS
 
 REFERENCE = PRESETS["reference"]
@@ -68,52 +62,20 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
     for path, mode in ((pair.image, "RGB"), (pair.mask, "L")):
         try:
             with Image.open(path) as picture:
-                opened.append(picture.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
+                upright = ImageOps.exif_transpose(picture).convert(mode)
+                opened.append(upright.resize((size, size), Image.Resampling.BILINEAR))
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{path} cannot be read as a picture: {error}") from error
     return opened[0], opened[1]
 
 
-def to_tensors(image: Image.Image, mask: Image.Image) -> tuple[Tensor, Tensor]:
-    """Normalise as the ``reference`` preset does: float32 3×H×W, and float32 1×H×W in [0, 1]."""
-    pixels = normalize(np.asarray(image, dtype=np.float32), REFERENCE)
-    truth = np.array(mask, dtype=np.float32)[None] / 255
-    return torch.from_numpy(pixels), torch.from_numpy(truth)
+def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """Part pairs into those to train on and a share for validation, at least one, in their order.
 
-
-class RandomCropFlip:
-    """The authors' augmentation: a random square crop, then a left-right flip half the time."""
-
-    def __init__(self, crop: int) -> None:
-        self.crop = crop
-
-    def __call__(self, image: Image.Image, mask: Image.Image) -> tuple[Image.Image, Image.Image]:
-        left = random.randint(0, image.width - self.crop)
-        top = random.randint(0, image.height - self.crop)
-        box = (left, top, left + self.crop, top + self.crop)
-        image, mask = image.crop(box), mask.crop(box)
-        if random.random() < 0.5:
-            flip = Image.Transpose.FLIP_LEFT_RIGHT
-            image, mask = image.transpose(flip), mask.transpose(flip)
-        return image, mask
-
-
-Augmentation = Callable[[Image.Image, Image.Image], tuple[Image.Image, Image.Image]]
-
-
-class SaliencyFolder(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of a folder as tensors: image float32 3×S×S normalised, mask float32 1×S×S in [0, 1]."""
-
-    def __init__(self, pairs: list[Pair], size: int, augment: Augmentation | None = None) -> None:
-        self.pairs = pairs
-        self.size = size
-        self.augment = augment
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, mask = read_pair(self.pairs[index], self.size)
-        if self.augment is not None:
-            image, mask = self.augment(image, mask)
-        return to_tensors(image, mask)
+    Which are held out depends on their names alone, so that a training that goes on from another's weights, whatever
+    its seed, does not validate on what those have seen.
+    """
+    count = max(1, round(len(pairs) * share))
+    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.image.stem.encode()).digest())
+    held_out = set(ranked[:count])
+    return [pair for pair in pairs if pair not in held_out], [pair for pair in pairs if pair in held_out]

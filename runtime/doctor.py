@@ -13,7 +13,7 @@ from u2net.runtime.trt.flavours import FLAVOURS, Flavour, FlavourFacts, import_f
 
 TOOLS = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
-    "train": ("lightning", "pysodmetrics"),
+    "train": ("lightning-fabric", "kornia", "pysodmetrics"),
 }
 """Packages of the extras that make artifacts."""
 

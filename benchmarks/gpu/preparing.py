@@ -1,6 +1,5 @@
 """Weights and graphs, made in the Python that has torch."""
 
-import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import torch
 
 from u2net.benchmarks.gpu.protocol import Command, Describe, Export, Seed, Train
-from u2net.benchmarks.machine import usable_cores
 from u2net.export.build import export_model
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import read_artifact, read_graph
@@ -50,7 +48,7 @@ def do(command: Command) -> dict[str, Any]:
 
 def _train(command: Train) -> dict[str, Any]:
     """A small recipe: enough for maps that span [0, 1], not for a good network."""
-    from u2net.model.training import Recipe, TrainOptions, train
+    from u2net.model.training import Recipe, Stage, TrainOptions, train
 
     kind = Device.parse(command.device).kind
     side, count = (SCENE_SIDE, SCENES) if kind == "cuda" else (DRY_SIDE, DRY_SCENES)
@@ -59,18 +57,22 @@ def _train(command: Train) -> dict[str, Any]:
     write_scenes(folder / "scenes", count, seed=SCENE_SEED, size=side)
     options = TrainOptions(
         variant=command.variant,
-        recipe=Recipe(side, side * 7 // 8, 8 if kind == "cuda" else 2, 1e-3),
-        epochs=100_000,
+        recipe=Recipe(
+            size=side,
+            stages=(Stage(0.0, side * 7 // 8),),
+            batch=8 if kind == "cuda" else 2,
+            learning_rate=1e-3,
+            annealed=True,
+            precision="bf16-mixed" if kind == "cuda" else "32-true",
+        ),
         minutes=command.minutes,
-        precision="bf16-mixed" if kind == "cuda" else "32-true",
-        # A process that is not forked would look for an installed package.
-        workers=min(8, usable_cores()) if kind == "cuda" and multiprocessing.get_start_method() == "fork" else 0,
         device=kind,
     )
     result = train(folder / "scenes", folder / "run", options)
     result.weights.replace(command.path)
     shutil.rmtree(folder, ignore_errors=True)
-    return {"scenes": count, "mae": result.scores.mae, "iou": result.scores.iou}
+    scores = result.scores
+    return {"scenes": count} | ({"mae": scores.mae, "iou": scores.iou} if scores is not None else {})
 
 
 def _export(command: Export) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def run_without(module: str, *words: object) -> CompletedProcess[str]:
         ("rich", ("--version",), "cli"),
         ("torch", ("export",), "export"),
         ("onnx_ir", ("export",), "export"),
-        ("lightning", ("train", "data", "-o", "there"), "train"),
+        ("lightning_fabric", ("train", "data", "-o", "there"), "train"),
         ("onnxruntime", ("info", "m.onnx"), "cpu"),
     ],
 )

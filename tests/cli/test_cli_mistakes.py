@@ -143,7 +143,7 @@ def test_an_option_of_the_export(run_u2net: Command, places: Places, command: st
         ("train {scenes} -o run --epochs 0", "epochs"),
         ("train {scenes} -o run --lr 0", "learning rate"),
         ("train {scenes} -o run --crop 32 --size 32 --batch 2 --precision fp8", "precision"),
-        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --workers -1", "workers"),
+        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --pause 0", "pause"),
         ("train {scenes} -o run --crop 32 --size 32 --batch 2 --device abacus", "abacus"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.metrics import SaliencyScores
 from u2net.model.synthetic import write_scenes
-from u2net.model.training import RECIPES, Recipe, TrainOptions, TrainResult
+from u2net.model.training import Recipe, Report, Stage, Status, TrainOptions, TrainResult, find_recipe
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -32,11 +32,18 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
     [
         ("", TrainOptions()),
         ("--variant u2net --epochs 7 --seed 5", TrainOptions(variant="u2net", epochs=7, seed=5)),
-        ("--size 160 --crop 128 --batch 4 --lr 0.01", TrainOptions(recipe=Recipe(160, 128, 4, 0.01))),
-        ("--recipe authors --batch 8", TrainOptions(recipe=RECIPES["authors"].with_overrides(None, None, 8, None))),
-        ("--minutes 90 --init net.pth", TrainOptions(minutes=90, init=Path("net.pth"))),
-        ("--resume --precision bf16-mixed", TrainOptions(resume=True, precision="bf16-mixed")),
-        ("--workers 2 --device cuda --devices 4", TrainOptions(workers=2, device="cuda", devices=4)),
+        (
+            "--size 160 --crop 128 --batch 4 --lr 0.01",
+            TrainOptions(recipe=Recipe(size=160, stages=(Stage(0.0, 128),), batch=4, learning_rate=0.01)),
+        ),
+        ("--recipe fast", TrainOptions(recipe=find_recipe("fast", "cpu"))),
+        ("--recipe fast --device cuda", TrainOptions(recipe=find_recipe("fast", "cuda"), device="cuda")),
+        ("--minutes 90 --pause 8.5 --init net.pth", TrainOptions(minutes=90, pause=8.5, init=Path("net.pth"))),
+        ("--resume --devices 4", TrainOptions(resume=True, devices=4)),
+        (
+            "--precision bf16-mixed",
+            TrainOptions(recipe=find_recipe("authors", "cpu").with_overrides(precision="bf16-mixed")),
+        ),
     ],
 )
 def test_options_reach_the_training(
@@ -44,12 +51,13 @@ def test_options_reach_the_training(
 ) -> None:
     asked: list[object] = []
 
-    def train(folder: Path, output: Path, options: TrainOptions) -> TrainResult:
+    def train(folder: Path, output: Path, options: TrainOptions, report: Report) -> TrainResult:
         asked.extend((folder, output, options))
+        report(Status("training", 0.5, loss=1.5, images_per_second=9, waiting=0.1))
         scores = SaliencyScores(
             9, 0.125, 0.75, mean_f=0.7, weighted_f=0.6, s_measure=0.8, e_measure=0.8, iou=0.5, boundary_f=0.4
         )
-        return TrainResult(Path("w"), Path("c"), scores)
+        return TrainResult(Path("w"), Path("c"), 1, scores)
 
     monkeypatch.setattr("u2net.model.training.train", train)
 
@@ -57,3 +65,20 @@ def test_options_reach_the_training(
 
     assert said.stdout == "w: MAE 0.1250, max-F 0.7500, IoU 0.5000 on 9 held-out pictures\n"
     assert asked == [Path("data"), Path("there"), options]
+
+
+def test_a_paused_training_says_how_far_it_is(run_u2net: Command, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes", 8, size=48)
+    words = "--size 48 --crop 32 --batch 2 --epochs 2"
+
+    paused = run_u2net("train", tmp_path / "scenes", "-o", tmp_path / "run", *words.split(), "--pause", "0.00001")
+    resumed = run_u2net("train", tmp_path / "scenes", "-o", tmp_path / "run", *words.split(), "--resume")
+
+    assert "u2netp.safetensors: paused at 17%; go on with --resume" in paused.stdout.replace("\n", "")
+    assert "held-out pictures" in resumed.stdout.replace("\n", " ")
+
+
+def test_another_recipe_is_refused(run_u2net: Command, tmp_path: Path) -> None:
+    said = run_u2net("train", tmp_path, "-o", tmp_path / "run", "--recipe", "slow")
+
+    assert (said.returncode, said.stderr) == (2, "u2net: there is no recipe 'slow'; there are authors, fast\n")

@@ -1,4 +1,3 @@
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.model.dataset import Pair, RandomCropFlip, SaliencyFolder, find_pairs, read_pair, to_tensors
-from u2net.model.synthetic import make_scene
+from u2net.model.dataset import Pair, find_pairs, hold_out, read_pair
 from u2net.runtime.errors import DatasetError
 
 MEAN = np.array([0.485, 0.456, 0.406])[:, None, None]
@@ -111,74 +109,32 @@ def test_a_picture_too_large_to_trust_is_named(scenes: Path, monkeypatch: pytest
         read_pair(find_pairs(scenes)[0], 32)
 
 
-def test_tensors_are_normalised_as_the_reference_preset_does() -> None:
-    pixels, truth = make_scene(0, 16, 24)
+@pytest.mark.parametrize(("share", "count"), [(0.02, 1), (0.25, 2), (0.5, 4)])
+def test_a_share_is_held_out_by_name(scenes: Path, share: float, count: int) -> None:
+    pairs = find_pairs(scenes)
 
-    image, mask = to_tensors(Image.fromarray(pixels), Image.fromarray(truth))
+    training, held_out = hold_out(pairs, share)
 
-    expected = (pixels.transpose(2, 0, 1) / pixels.max() - MEAN) / STD
-    np.testing.assert_allclose(image.numpy(), expected, atol=2e-5)
-    np.testing.assert_array_equal(mask.numpy()[0], truth / 255)
-    assert (image.dtype, mask.dtype) == (image.float().dtype, image.float().dtype)
-
-
-def test_a_soft_mask_stays_soft() -> None:
-    _, mask = to_tensors(Image.new("RGB", (4, 4)), Image.new("L", (4, 4), 51))
-
-    assert mask.shape == (1, 4, 4)
-    np.testing.assert_allclose(mask.numpy(), 0.2)
+    assert len(held_out) == count
+    assert sorted([*training, *held_out], key=lambda pair: pair.image) == pairs
+    assert hold_out(list(reversed(pairs)), share)[1] == list(reversed(held_out))
 
 
-def test_the_folder_gives_its_pairs(scenes: Path) -> None:
-    data = SaliencyFolder(find_pairs(scenes), 48)
+def test_what_is_held_out_as_a_small_share_is_held_out_as_a_large_one(scenes: Path) -> None:
+    few, many = (set(hold_out(find_pairs(scenes), share)[1]) for share in (0.25, 0.5))
 
-    image, mask = data[3]
-
-    assert len(data) == 8
-    assert (tuple(image.shape), tuple(mask.shape)) == ((3, 48, 48), (1, 48, 48))
-    assert 0 <= mask.min() < mask.max() <= 1
+    assert few < many
 
 
-def test_augmenting_comes_before_normalising(scenes: Path) -> None:
-    image, mask = SaliencyFolder(find_pairs(scenes), 48, RandomCropFlip(32))[0]
+def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    lying = Image.new("RGB", (30, 20))
+    lying.paste((255, 0, 0), (0, 0, 10, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown upright, its left side is the top
+    lying.save(tmp_path / "a.png", exif=exif)
+    Image.new("L", (20, 30)).save(tmp_path / "m.png")
 
-    assert (tuple(image.shape), tuple(mask.shape)) == ((3, 32, 32), (1, 32, 32))
-    brightest = (image.numpy() * STD + MEAN).max()
-    assert brightest == pytest.approx(1, abs=1e-4)
+    image, _ = read_pair(Pair(tmp_path / "a.png", tmp_path / "m.png"), 30)
 
-
-def position_picture(size: int) -> tuple[Image.Image, Image.Image]:
-    """An image whose red is its column and green its row, and a mask that is the column."""
-    rows, columns = np.mgrid[:size, :size].astype(np.uint8)
-    return Image.fromarray(np.dstack([columns, rows, rows])), Image.fromarray(columns)
-
-
-def crops(count: int) -> list[tuple[int, int, bool]]:
-    """Left, top and flip of so many seeded crops of 40 to 32 pixels; image and mask must agree."""
-    random.seed(0)
-    found = []
-    for _ in range(count):
-        image, mask = RandomCropFlip(32)(*position_picture(40))
-        pixels, truth = np.asarray(image), np.asarray(mask)
-        np.testing.assert_array_equal(pixels[:, :, 0], truth)
-        assert pixels.shape == (32, 32, 3)
-        found.append((int(pixels[:, :, 0].min()), int(pixels[:, :, 1].min()), bool(truth[0, 0] > truth[0, -1])))
-    return found
-
-
-def test_crops_reach_every_place_and_flip_half_the_time() -> None:
-    found = crops(300)
-
-    assert {left for left, _, _ in found} == set(range(9))
-    assert {top for _, top, _ in found} == set(range(9))
-    assert 100 < sum(flipped for _, _, flipped in found) < 200
-
-
-def test_crops_follow_the_seed() -> None:
-    assert crops(20) == crops(20)
-
-
-def test_a_crop_of_the_whole_picture_goes() -> None:
-    image, _ = RandomCropFlip(40)(*position_picture(40))
-
-    assert image.size == (40, 40)
+    assert image.getpixel((15, 2)) == (255, 0, 0)
+    assert image.getpixel((15, 27)) == (0, 0, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "onnx", "onnxscript", "onnx_ir", "lightning", "u2net.model", "u2net.export")
+HEAVY = ("torch", "onnx", "onnxscript", "onnx_ir", "lightning_fabric", "u2net.model", "u2net.export")
 
 FIRST_MASK = """
 import sys

@@ -14,7 +14,7 @@ from u2net.benchmarks.gpu.protocol import Hello, Infer, Open, Time
 
 OPEN = Open("session", "session", "small.onnx", "cpu", "input.npz", "fp32")
 PATIENCE = 120.0
-ABSENT = ("torch", "onnx", "onnx_ir", "safetensors", "skimage", "cv2", "lightning")
+ABSENT = ("torch", "onnx", "onnx_ir", "safetensors", "skimage", "cv2", "lightning_fabric")
 """What the Python of the engines may lack."""
 
 

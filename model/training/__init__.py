@@ -1,0 +1,21 @@
+"""Training with seven-way deep supervision: a folder of photographs with masks to weights.
+
+recipes        what the network sees and how it is optimised; named ones
+options        seed, duration, devices
+pictures       all pictures decoded once, on the device
+augmentation   what is changed in them at random
+batches        which pictures a step sees: a function of seed and step
+schedule       how far a training is, and the learning rate there
+learner        one step: loss, gradients, optimizer, moving average
+progress       log and speed
+validation     scores on held-out pictures
+state          the checkpoint to resume from
+loop           all of it together
+"""
+
+from u2net.model.training.loop import TrainResult, train
+from u2net.model.training.options import TrainOptions
+from u2net.model.training.progress import Report, Status
+from u2net.model.training.recipes import RECIPES, Recipe, Stage, find_recipe
+
+__all__ = ["RECIPES", "Recipe", "Report", "Stage", "Status", "TrainOptions", "TrainResult", "find_recipe", "train"]

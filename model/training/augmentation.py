@@ -1,0 +1,64 @@
+"""What is changed at random in the pictures of a batch, on the device they lie on; the operations are Kornia's."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+from torch import Tensor
+
+AugmentationName = Literal["crop-flip", "strong"]
+Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Pictures N×3×S×S and masks N×1×S×S, float32 in [0, 1], to the same at the side of the crop."""
+
+
+def _crop_flip(crop: int) -> Augment:
+    """The authors': a random square crop, then a left-right flip half the time."""
+    import kornia.augmentation as K
+
+    return _as_augment(K.RandomCrop((crop, crop)), K.RandomHorizontalFlip(p=0.5))
+
+
+def _strong(crop: int) -> Augment:
+    """Turned by up to 10°, moved, scaled by 0.6 to 1.4, flipped; other colours; sometimes blurred or as a poor JPEG.
+
+    Scale and place matter most: in most training pictures the object is large and in the middle, and a network that
+    learns to answer with the middle has learnt little.
+    """
+    import kornia.augmentation as K
+
+    return _as_augment(
+        K.RandomAffine(
+            degrees=10.0, translate=(0.15, 0.15), scale=(0.6, 1.4), shear=5.0, padding_mode="reflection", p=0.9
+        ),
+        K.RandomCrop((crop, crop)),
+        K.RandomHorizontalFlip(p=0.5),
+        K.ColorJiggle(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03, p=0.6),
+        K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=0.1),
+        K.RandomJPEG(jpeg_quality=(30.0, 90.0), p=0.1),
+    )
+
+
+def _as_augment(*operations: Any) -> Augment:
+    import kornia.augmentation as K
+    from kornia.constants import DataKey, Resample
+
+    soft = {DataKey.MASK: {"resample": Resample.BILINEAR, "align_corners": False}}  # masks have soft edges
+    sequence = K.AugmentationSequential(*operations, data_keys=["input", "mask"], extra_args=soft)
+
+    def augment(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        changed = sequence(images, masks)
+        return changed[0].clamp(0, 1), changed[1]
+
+    return augment
+
+
+AUGMENTATIONS: Mapping[AugmentationName, Callable[[int], Augment]] = {
+    "crop-flip": _crop_flip,
+    "strong": _strong,
+}
+
+
+@lru_cache
+def find_augmentation(name: AugmentationName, crop: int) -> Augment:
+    """The augmentation of that name for one side of the crop; what is random in it comes from torch's own generator."""
+    return AUGMENTATIONS[name](crop)

@@ -1,0 +1,119 @@
+"""One step of a training: loss, gradients in pieces that fit into memory, optimizer, moving average."""
+
+import logging
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from u2net.model.loss import FusionLoss, bce_fusion
+from u2net.model.network import U2Net
+from u2net.model.training.batches import Batch
+from u2net.model.training.recipes import Recipe
+from u2net.runtime.errors import TrainingError
+
+log = logging.getLogger("u2net.training")
+
+
+class Supervised(nn.Module):
+    """A network with its loss, so that both are compiled, distributed and autocast as one."""
+
+    def __init__(self, network: U2Net) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, masks: Tensor) -> FusionLoss:
+        return bce_fusion(self.network.logits(images), masks)
+
+
+class Learner:
+    """A network, its optimizer and its moving average on one device."""
+
+    def __init__(self, fabric: Fabric, network: U2Net, recipe: Recipe) -> None:
+        self._fabric = fabric
+        self.network = network.train().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        supervised: nn.Module = Supervised(self.network)
+        if recipe.compiled:
+            supervised = torch.compile(supervised)  # type: ignore[assignment]
+        self._supervised, self.optimizer = fabric.setup(supervised, make_optimizer(self.network, recipe))
+        self.average = None if recipe.ema is None else make_average(self.network, recipe.ema)
+        self.pieces = 1
+        """So many parts a batch is taken in; more after the memory was too small."""
+
+    @property
+    def best(self) -> U2Net:
+        """The network to keep: the moving average where there is one."""
+        return self.network if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def step(self, batch: Batch, learning_rate: float) -> Tensor:
+        """Learn from a batch; the seven losses before it, float32 on the device.
+
+        Raises:
+            TrainingError: even two pictures do not fit into the memory.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        while (terms := self._try_gradients(batch)) is None:
+            self._split(len(batch[0]))
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return terms
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Leave the gradients of a batch in the parameters; the seven losses, float32 on the device."""
+        self.optimizer.zero_grad()
+        images, masks = (tensor.chunk(self.pieces) for tensor in batch)
+        terms: list[Tensor] = []
+        for some, truth in zip(images, masks, strict=True):
+            share = len(some) / len(batch[0])
+            loss = self._supervised(some, truth)
+            self._fabric.backward(loss.total * share)
+            terms.append(loss.terms.detach() * share)
+        return torch.stack(terms).sum(0)
+
+    def _try_gradients(self, batch: Batch) -> Tensor | None:
+        try:
+            return self.gradients(batch)
+        except torch.OutOfMemoryError:
+            return None  # what the error holds on to must be gone before the next try
+
+    def _split(self, batch: int) -> None:
+        self.optimizer.zero_grad()
+        torch.cuda.empty_cache()
+        if self._fabric.world_size > 1 or batch // (2 * self.pieces) < 2:
+            raise TrainingError(
+                f"{batch // self.pieces} pictures at once do not fit into the memory of {self._fabric.device}; "
+                "give a smaller --batch or --size"
+            )
+        self.pieces *= 2
+        log.warning(
+            "out of memory: each batch of %d is taken in %d pieces from here on; batch norm sees a piece at a time",
+            batch,
+            self.pieces,
+        )
+
+
+def make_optimizer(network: U2Net, recipe: Recipe) -> Optimizer:
+    """Adam or AdamW as the recipe says; what has one dimension, batch norm and biases, does not decay."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
+    return kind(groups, lr=recipe.learning_rate, fused=True)
+
+
+def make_average(network: U2Net, decay: float) -> AveragedModel:
+    """Exponential moving average of weights and batch-norm statistics; young, it forgets faster than its decay says."""
+
+    def mix(averages: Any, currents: Any, updates: Tensor | int) -> None:
+        done = int(average.n_averaged)  # lies on the CPU: `updates` would make the host wait for the GPU
+        young = (1 + done) / (10 + done)
+        get_ema_multi_avg_fn(min(decay, young))(averages, currents, updates)  # type: ignore[no-untyped-call]
+
+    average = AveragedModel(network, multi_avg_fn=mix, use_buffers=True)
+    average.module.eval()
+    return average

@@ -1,0 +1,60 @@
+"""How to train, beside the recipe."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from u2net.model.network import VARIANTS
+from u2net.model.training.recipes import Kind, Recipe, authors
+from u2net.model.training.schedule import Budget
+from u2net.runtime.errors import DeviceError, InputError
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train; see ``u2net train --help`` for each."""
+
+    variant: str = "u2netp"
+    recipe: Recipe = field(default_factory=lambda: authors("cpu"))
+    epochs: int | None = None
+    """Passes over the pictures; 100 where neither this nor ``minutes`` is given."""
+    minutes: float | None = None
+    """The whole training's, over all resumed runs."""
+    pause: float | None = None
+    """Minutes after which this run stops, to be resumed."""
+    seed: int = 0
+    init: Path | None = None
+    resume: bool = False
+    val_fraction: float = 0.02
+    device: Kind = "cpu"
+    devices: int = 1
+
+    def budget(self, steps_per_epoch: int) -> Budget:
+        """What the training may take."""
+        epochs = 100 if self.epochs is None and self.minutes is None else self.epochs
+        return Budget(
+            steps=None if epochs is None else epochs * steps_per_epoch,
+            seconds=None if self.minutes is None else 60 * self.minutes,
+        )
+
+    def check(self) -> None:
+        """Raise InputError or DeviceError where a value could not be used."""
+        if self.variant not in VARIANTS:
+            raise InputError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
+        self.recipe.check()
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"epochs must be at least 1; got {self.epochs}")
+        for name, minutes in (("minutes", self.minutes), ("pause", self.pause)):
+            if minutes is not None and not minutes > 0:
+                raise InputError(f"{name} must be above 0; got {minutes}")
+        if not 0 < self.val_fraction < 1:
+            raise InputError(f"the validation fraction must be between 0 and 1; got {self.val_fraction}")
+        if self.devices < 1 or self.recipe.batch % self.devices:
+            raise InputError(f"devices must be at least 1 and divide the batch {self.recipe.batch}; got {self.devices}")
+        if self.init is not None and self.resume:
+            raise InputError("resuming goes on with the weights of last.ckpt; leave out either --init or --resume")
+        if self.device not in ("cpu", "cuda"):
+            raise InputError(f"there is no device {self.device!r}; a device is cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError(f"cuda was asked for, but torch {torch.__version__} finds no CUDA device")

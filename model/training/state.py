@@ -1,0 +1,100 @@
+"""What a training needs to go on: written every few minutes, read by ``--resume``."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from u2net.model.checkpoint import load_checkpoint
+from u2net.model.training.learner import Learner
+from u2net.model.training.options import TrainOptions
+from u2net.runtime.errors import CheckpointError, InputError, TrainingError
+from u2net.runtime.files import written_whole
+
+State = Mapping[str, Any]
+
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a training is."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Spent so far, over all runs."""
+
+
+def save_state(path: Path, learner: Learner, reached: Reached, options: TrainOptions) -> None:
+    """Write a checkpoint, whole or not at all: ``state_dict`` are the weights to keep, ``trained`` those that learn.
+
+    Raises:
+        TrainingError: a weight is NaN or Inf.
+    """
+    weights = learner.best.state_dict()
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise TrainingError(f"weights became NaN or Inf before step {reached.step}; {describe_last_good(path)}")
+    state = {
+        "state_dict": weights,
+        "trained": None if learner.average is None else learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "step": reached.step,
+        "seconds": reached.seconds,
+        "pieces": learner.pieces,
+        "choices": _choices(options),
+    }
+    with written_whole(path) as partial:
+        torch.save(state, partial)
+
+
+def read_state(path: Path, options: TrainOptions) -> State:
+    """A checkpoint that a training with these options can go on from.
+
+    Raises:
+        InputError: it is not there, or was written with another recipe, variant, seed or validation share.
+        CheckpointError: it cannot be read, or no training here wrote it.
+    """
+    if not path.is_file():
+        raise InputError(f"nothing to resume: {path} is not there")
+    load_checkpoint(path)  # refuses what is damaged or holds code
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not {"choices", "optimizer", "step", "seconds", "trained"} <= state.keys():
+        raise CheckpointError(f"{path} was not written by this version's trainer; start from its weights with --init")
+    then, now = state["choices"], _choices(options)
+    changed = [f"{name} {then.get(name)!r}, not {value!r}" for name, value in now.items() if then.get(name) != value]
+    if changed:
+        raise InputError(
+            f"{path} was written with {'; '.join(changed)}: resume with the same options, or start anew with --init"
+        )
+    return state
+
+
+def restore_state(state: State, learner: Learner) -> Reached:
+    """Put a checkpoint into a learner whose network has its shape; how far it was."""
+    kept, trained = state["state_dict"], state["trained"]
+    learner.network.load_state_dict(kept if trained is None else trained)
+    if learner.average is not None:
+        learner.average.module.load_state_dict(kept)
+        learner.average.n_averaged.fill_(state["step"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.pieces = state["pieces"]
+    return Reached(state["step"], state["seconds"])
+
+
+def describe_last_good(path: Path) -> str:
+    """Where to go on after a training went wrong."""
+    if path.is_file():
+        return f"the last good checkpoint is {path}: start from it with --init and a lower --lr"
+    return "no checkpoint was written before that; begin again with a lower --lr"
+
+
+def _choices(options: TrainOptions) -> dict[str, Any]:
+    recipe = {name: _plain(value) for name, value in asdict(options.recipe).items()}
+    return {"variant": options.variant, "seed": options.seed, "val_fraction": options.val_fraction, **recipe}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as they come back from a file."""
+    return [dict(each) for each in value] if isinstance(value, tuple) else value

@@ -1,0 +1,26 @@
+"""Scores on the pictures that were held out."""
+
+import torch
+
+from u2net.model.metrics import SaliencyMeter, SaliencyScores
+from u2net.model.network import U2Net
+from u2net.model.training.batches import normalize_batch
+from u2net.model.training.pictures import Pictures
+
+BATCH = 8
+
+
+def validate(network: U2Net, pictures: Pictures, device: torch.device) -> SaliencyScores:
+    """Score a network on whole pictures in FP32; it is left in the mode it was in."""
+    training = network.training
+    network.eval()
+    meter = SaliencyMeter()
+    for indices in torch.arange(len(pictures)).split(BATCH):  # type: ignore[no-untyped-call]
+        images, masks = pictures.take(indices, device)
+        with torch.inference_mode():
+            maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
+        truths = (masks[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
+        for one_map, truth in zip(maps, truths, strict=True):
+            meter.add(one_map, truth)
+    network.train(training)
+    return meter.scores()

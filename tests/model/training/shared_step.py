@@ -1,0 +1,34 @@
+"""Run by a test, alone or by torchrun: one step with batch norm in eval mode; losses and gradients to a file."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from u2net.model.network import U2NETP
+from u2net.model.training import Recipe, Stage, TrainOptions
+from u2net.model.training.batches import Batches
+from u2net.model.training.learner import Learner
+from u2net.model.training.loop import launch_fabric
+from u2net.model.training.pictures import Pictures
+
+
+def main(folder: Path) -> None:
+    """Write ``RANK.pt``."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    images, masks = (torch.randint(0, 256, (16, bands, 32, 32), generator=generator).byte() for bands in (3, 1))
+    recipe = Recipe(size=32, stages=(Stage(0.0, 32),), batch=8, learning_rate=1e-3)
+    fabric = launch_fabric(TrainOptions(recipe=recipe, devices=int(os.environ.get("WORLD_SIZE", "1"))))
+    torch.manual_seed(1)
+    learner = Learner(fabric, U2NETP(), recipe)
+    learner.network.eval()
+    batches = Batches(Pictures(images, masks), recipe, 0, fabric.device, fabric.global_rank, fabric.world_size)
+    # Not augmented: what is random differs between the processes.
+    terms = learner.gradients(batches.pictures.take(batches.draw(1), fabric.device))
+    gradients = {name: each.grad for name, each in learner.network.named_parameters()}
+    torch.save({"terms": terms, "gradients": gradients}, folder / f"{fabric.global_rank}.pt")
+
+
+main(Path(sys.argv[1]))

@@ -1,0 +1,201 @@
+"""One step of a training: its pieces, its average, and the same step shared by two processes."""
+
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.model.training.conftest import OPTIONS, RECIPE
+from u2net.model.loss import bce_fusion
+from u2net.model.network import U2NETP
+from u2net.model.training.batches import Batch
+from u2net.model.training.learner import Learner, Supervised, make_average, make_optimizer
+from u2net.model.training.loop import launch_fabric
+from u2net.model.training.recipes import Recipe
+from u2net.runtime.errors import TrainingError
+
+STEP = Path(__file__).with_name("shared_step.py")
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(8, 3, 32, 32, generator=generator), torch.rand(8, 1, 32, 32, generator=generator)
+
+
+@pytest.fixture
+def network() -> U2NETP:
+    torch.manual_seed(1)
+    return U2NETP()
+
+
+def make_learner(network: U2NETP, recipe: Recipe = RECIPE) -> Learner:
+    return Learner(launch_fabric(replace(OPTIONS, recipe=recipe)), network, recipe)
+
+
+def gradients(learner: Learner) -> dict[str, Tensor]:
+    return {name: each.grad.clone() for name, each in learner.network.named_parameters() if each.grad is not None}
+
+
+def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert max(float(value.abs().max()) for value in expected.values()) > 1e-3
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_the_gradients_are_those_of_the_seven_way_loss(network: U2NETP, batch: Batch) -> None:
+    learner = make_learner(network)
+    learner.network.eval()
+    terms = learner.gradients(batch)
+    found = gradients(learner)
+
+    learner.network.zero_grad()
+    loss = bce_fusion(learner.network.logits(batch[0]), batch[1])
+    loss.total.backward()  # type: ignore[no-untyped-call]
+
+    torch.testing.assert_close(terms, loss.terms.detach())
+    assert_near(found, gradients(learner))
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 4])
+def test_pieces_add_up_to_the_batch(network: U2NETP, batch: Batch, pieces: int) -> None:
+    learner = make_learner(network)
+    learner.network.eval()  # batch norm would see another batch
+    whole = learner.gradients(batch)
+    expected = gradients(learner)
+
+    learner.pieces = pieces
+    terms = learner.gradients(batch)
+
+    torch.testing.assert_close(terms, whole)
+    assert_near(gradients(learner), expected)
+
+
+class Cramped:
+    """A forward pass with memory for so many pictures at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sizes: list[int] = []
+        self._forward = Supervised.forward
+
+    def forward(self, supervised: Supervised, images: Tensor, masks: Tensor) -> object:
+        self.sizes.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._forward(supervised, images, masks)
+
+
+@pytest.fixture
+def cramped(monkeypatch: pytest.MonkeyPatch) -> Cramped:
+    memory = Cramped(3)
+
+    def forward(supervised: Supervised, images: Tensor, masks: Tensor) -> object:
+        return memory.forward(supervised, images, masks)
+
+    monkeypatch.setattr(Supervised, "forward", forward)
+    return memory
+
+
+def test_too_little_memory_halves_the_pieces_and_says_so(
+    network: U2NETP, batch: Batch, cramped: Cramped, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = make_learner(network)
+
+    with caplog.at_level(logging.WARNING, "u2net.training"):
+        learner.step(batch, 1e-3)
+        learner.step(batch, 1e-3)
+
+    assert cramped.sizes == [8, 4, *[2] * 8]
+    assert learner.pieces == 4
+    assert [record.getMessage().partition(" from")[0] for record in caplog.records] == [
+        f"out of memory: each batch of 8 is taken in {pieces} pieces" for pieces in (2, 4)
+    ]
+
+
+def test_memory_for_not_even_two_pictures_is_an_error(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
+    cramped.room = 1
+
+    with pytest.raises(TrainingError, match=r"2 pictures at once do not fit into the memory of cpu; .* --batch"):
+        make_learner(network).step(batch, 1e-3)
+
+
+def test_a_step_takes_the_rate_it_is_given(network: U2NETP, batch: Batch) -> None:
+    learner = make_learner(network)
+    before = {name: value.detach().clone() for name, value in learner.network.named_parameters()}
+
+    learner.step(batch, 0.0)
+    assert all(torch.equal(value, before[name]) for name, value in learner.network.named_parameters())
+
+    learner.step(batch, 1e-2)
+    moved = [float((value.detach() - before[name]).abs().max()) for name, value in learner.network.named_parameters()]
+    assert 5e-3 < max(moved) < 2e-2
+
+
+def test_only_what_has_more_than_one_dimension_decays(network: U2NETP) -> None:
+    optimizer = make_optimizer(network, replace(RECIPE, optimizer="adamw", weight_decay=0.1))
+
+    decays = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
+    assert decays == {id(each): 0.1 if each.ndim > 1 else 0.0 for each in network.parameters()}
+    assert isinstance(optimizer, torch.optim.AdamW)
+
+
+def test_the_average_follows_slowly_and_is_what_is_kept(network: U2NETP, batch: Batch) -> None:
+    learner = make_learner(network, replace(RECIPE, ema=0.9))
+    start = learner.network.outconv.weight.detach().clone()
+
+    for _ in range(3):
+        learner.step(batch, 0.05)
+
+    assert learner.best is not learner.network
+    assert not learner.best.training
+    trained, kept = (each.state_dict() for each in (learner.network, learner.best))
+    far, near = (float((each["outconv.weight"] - start).abs().max()) for each in (trained, kept))
+    assert 0 < near < far
+    statistics = "stage1.rebnconvin.bn_s1.running_mean"
+    assert 0 < float(kept[statistics].abs().max()) < float(trained[statistics].abs().max())
+
+
+def test_the_average_is_the_exponential_one() -> None:
+    network = U2NETP()
+    average = make_average(network, 0.5)
+    expected = 0.0
+    for update in range(12):
+        with torch.no_grad():
+            network.outconv.weight.fill_(float(update))
+        average.update_parameters(network)
+        decay = min(0.5, (1 + update) / (10 + update))
+        expected = decay * expected + (1 - decay) * update if update else 0.0
+
+        kept = average.module.state_dict()["outconv.weight"]
+        assert float(kept.mean()) == pytest.approx(expected, rel=1e-5)
+
+
+def run_step(folder: Path, *launcher: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses and gradients of one shared step, as one process or several wrote them."""
+    folder.mkdir()
+    command = [sys.executable, *launcher, str(STEP), str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    written = [torch.load(path, weights_only=True) for path in sorted(folder.glob("*.pt"))]
+    for other in written[1:]:
+        for name, value in other["gradients"].items():
+            assert torch.equal(value, written[0]["gradients"][name])
+    return torch.stack([each["terms"] for each in written]).mean(0), written[0]["gradients"]
+
+
+def test_two_processes_of_torchrun_give_the_loss_and_gradients_of_one(tmp_path: Path) -> None:
+    one_terms, one = run_step(tmp_path / "one")
+
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    two_terms, two = run_step(tmp_path / "two", *torchrun)
+
+    assert len(list((tmp_path / "two").glob("*.pt"))) == 2
+    torch.testing.assert_close(two_terms, one_terms, atol=1e-6, rtol=1e-5)
+    assert_near(two, one)

@@ -1,0 +1,93 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from u2net.model.training import Recipe, Stage, find_recipe
+from u2net.runtime.errors import InputError
+
+RECIPE = Recipe(size=48, stages=(Stage(0.0, 32), Stage(0.5, 40)), batch=2, learning_rate=1e-3)
+
+
+def test_the_authors_recipe_is_theirs() -> None:
+    for kind in ("cpu", "cuda"):
+        assert find_recipe("authors", kind) == Recipe(
+            size=320,
+            stages=(Stage(0.0, 288),),
+            batch=12,
+            learning_rate=1e-3,
+            augmentation="crop-flip",
+            optimizer="adam",
+            weight_decay=0.0,
+            annealed=False,
+            ema=None,
+            precision="32-true",
+            compiled=False,
+        )
+
+
+def test_fast_on_a_gpu_is_compiled_and_in_bf16() -> None:
+    recipe = find_recipe("fast", "cuda")
+
+    recipe.check()
+    assert (recipe.precision, recipe.compiled, recipe.optimizer, recipe.annealed) == ("bf16-mixed", True, "adamw", True)
+    assert recipe.ema is not None
+    assert [stage.crop for stage in recipe.stages] == [288]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({"avx2": True}, "32-true"), ({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed")],
+)
+def test_fast_on_a_processor_grows_and_takes_bf16_where_it_is_computed(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+    recipe = find_recipe("fast", "cpu")
+
+    recipe.check()
+    assert [stage.crop for stage in recipe.stages] == [128, 192, 288]
+    assert (recipe.precision, recipe.compiled) == (precision, False)
+
+
+def test_there_is_no_other_recipe() -> None:
+    with pytest.raises(InputError, match="no recipe 'slow'; there are authors, fast"):
+        find_recipe("slow", "cpu")
+
+
+@pytest.mark.parametrize(("progress", "crop", "side"), [(0.0, 32, 38), (0.49, 32, 38), (0.5, 40, 48), (1.0, 40, 48)])
+def test_stages_follow_one_another_and_shrink_in_proportion(progress: float, crop: int, side: int) -> None:
+    assert RECIPE.crop_at(progress) == crop
+    assert RECIPE.side_of(crop) == side
+
+
+def test_overrides_change_what_is_given() -> None:
+    assert RECIPE.with_overrides() == RECIPE
+    assert RECIPE.with_overrides(size=64, learning_rate=0.5) == replace(RECIPE, size=64, learning_rate=0.5)
+    assert RECIPE.with_overrides(crop=36, batch=4) == replace(RECIPE, stages=(Stage(0.0, 36),), batch=4)
+    assert RECIPE.with_overrides(precision="bf16-mixed").precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"stages": (Stage(0.0, 31),)}, "crop 31 must be at least 32"),
+        ({"stages": (Stage(0.0, 49),)}, "at most the size 48"),
+        ({"stages": ()}, "begin at 0"),
+        ({"stages": (Stage(0.1, 32),)}, "begin at 0"),
+        ({"stages": (Stage(0.0, 32), Stage(0.0, 40))}, "rise"),
+        ({"batch": 1}, "at least 2 .* got 1"),
+        ({"learning_rate": 0.0}, "learning rate"),
+        ({"learning_rate": float("nan")}, "learning rate"),
+        ({"warmup": 1.0}, "warm-up"),
+        ({"ema": 1.0}, "EMA"),
+        ({"precision": "fp8"}, "precision 'fp8'; there are 32-true"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd'; there are adam"),
+        ({"augmentation": "mixup"}, "augmentation 'mixup'; there are crop-flip"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused(change: dict[str, Any], found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        replace(RECIPE, **change).check()
