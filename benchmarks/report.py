@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow
+from u2net.export.accuracy import LARGEST_COST, LEAST_PICTURES, AccuracyReport
 from u2net.export.build import BuildResult
 from u2net.export.engine import EngineStage
 from u2net.export.graph import GraphStage
@@ -126,6 +127,7 @@ def to_markdown(build: BuildResult, bench: BenchReport) -> str:
         "Δ is the absolute difference of `d0`'s probabilities from eager PyTorch; IoU is of the final masks.\n",
         "## Parity\n",
         _parity(build),
+        *(["## Accuracy\n", accuracy_markdown(build.accuracy)] if build.accuracy else []),
         "## Speed\n",
         bench_markdown(bench),
     ]
@@ -192,13 +194,45 @@ def bench_cells(row: BenchRow) -> tuple[str, ...]:
 
 
 SCORE_HEADER = ("model", "max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "boundary F")
+SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae", "iou", "boundary_f")
 
 
 def score_cells(result: Evaluation) -> tuple[str, ...]:
     """A model's scores as text, in the order of :data:`SCORE_HEADER`."""
-    scores = result.scores
-    values = (scores.max_f, scores.mean_f, scores.weighted_f, scores.s_measure, scores.e_measure, scores.mae)
-    return (Path(result.model).name, *(f"{value:.4f}" for value in (*values, scores.iou, scores.boundary_f)))
+    return (Path(result.model).name, *(f"{getattr(result.scores, name):.4f}" for name in SCORE_ORDER))
+
+
+def accuracy_header(report: AccuracyReport) -> tuple[str, ...]:
+    """The metric, eager PyTorch, then the files."""
+    return ("metric", "eager", *(Path(each.model).name for each in report.evaluations[1:]))
+
+
+def accuracy_cells(report: AccuracyReport) -> list[tuple[str, ...]]:
+    """A row for each metric: eager PyTorch's score, then what each file changes in it, as text."""
+    eager, *others = (each.scores for each in report.evaluations)
+    return [
+        (
+            title,
+            f"{getattr(eager, name):.4f}",
+            *(_signed(getattr(scores, name) - getattr(eager, name)) for scores in others),
+        )
+        for title, name in zip(SCORE_HEADER[1:], SCORE_ORDER, strict=True)
+    ]
+
+
+def _signed(change: float) -> str:
+    rounded = round(change, 5)
+    return f"{rounded:+.5f}" if rounded else "0.00000"
+
+
+def accuracy_markdown(report: AccuracyReport) -> str:
+    """What deployment costs in the task's metrics."""
+    return (
+        f"On the {report.pictures} pictures of {report.dataset}: eager PyTorch's scores, and what each file changes "
+        f"in them. On {LEAST_PICTURES} pictures or more at most {LARGEST_COST} may be lost.\n\n"
+        + table(accuracy_header(report), accuracy_cells(report))
+        + "".join(f"\n- {failure}\n" for failure in report.failures)
+    )
 
 
 PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postprocess ms")

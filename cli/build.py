@@ -31,6 +31,9 @@ def build(
     opset: Opset = 17,
     preset: PresetName = "reference",
     images: Images = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--eval", help="Photographs with masks to score each stage on.")
+    ] = None,
     device: Device = "cpu",
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine where TensorRT is installed.")] = True,
@@ -38,7 +41,7 @@ def build(
 ) -> None:
     """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
     from u2net.benchmarks import BenchOptions, measure, write_report
-    from u2net.benchmarks.report import HEADER, stage_cells
+    from u2net.benchmarks.report import HEADER, accuracy_cells, accuracy_header, stage_cells
     from u2net.export import BuildOptions, EngineOptions, build_artifacts
     from u2net.runtime import load
     from u2net.runtime.images import find_images
@@ -46,7 +49,7 @@ def build(
 
     source = checkpoint_or_bundled(checkpoint)
     compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
-    options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, compiled)
+    options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
     sources = [] if images is None else find_images(images)
     plan_pictures(sources, output)  # refuses what it could not write before the work, not after
     with console.status("starting") as status:
@@ -61,11 +64,14 @@ def build(
         with load(built.artifacts[0], device) as session:
             pictures = list(write_pictures(session, sources, output / "pictures")) if sources else []
     print_table(HEADER, stage_cells(built, timed))
+    if built.accuracy:
+        title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
+        print_table(accuracy_header(built.accuracy), accuracy_cells(built.accuracy), title)
+        console.print("Under eager its scores, under each file what it changes in them.")
     written = [*built.artifacts, *reports, *(path for each in pictures for path in (each.mask, each.cutout))]
     console.print(f"Wrote to {output}: {', '.join(path.name for path in written)}", soft_wrap=True)
     if built.engine and built.engine.note:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
-    for name, parity in built.parities().items():
-        for failure in parity.failures:
-            console.print(f"{name}: {failure}", style="red", soft_wrap=True)
+    for failure in built.failures:
+        console.print(failure, style="red", soft_wrap=True)
     raise typer.Exit(0 if built.passed else 1)

@@ -1,10 +1,11 @@
 """The main job: a checkpoint to verified artifacts, stage after stage."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from u2net.export.accuracy import AccuracyReport, measure_accuracy
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import GraphStage
@@ -13,6 +14,7 @@ from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.stages import open_stage
 from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import load_checkpoint
+from u2net.model.dataset import find_pairs
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import make_folder
@@ -34,6 +36,8 @@ class BuildOptions:
         export: what the graph takes and gives.
         images: photographs to calibrate and verify on; None takes seeded synthetic scenes.
         device: where the gate runs the graphs; an engine always runs on a GPU.
+        dataset: photographs with masks, ``images/`` and ``masks/``, to measure on what each stage costs in the task's
+            metrics; None measures nothing.
         engine: what to compile the FP16 graph for; None compiles nothing. Where it names no flavour, the installed
             one is taken, and where none is installed or the full TensorRT finds no GPU, nothing is compiled.
     """
@@ -41,6 +45,7 @@ class BuildOptions:
     export: ExportOptions = field(default_factory=ExportOptions)
     images: Path | None = None
     device: str = "cpu"
+    dataset: Path | None = None
     engine: EngineOptions | None = field(default_factory=EngineOptions)
 
 
@@ -73,11 +78,19 @@ class BuildResult:
     stages: tuple[BuiltStage, ...]
     engine: BuiltEngine | None = None
     """None where none was asked for, or no TensorRT is installed."""
+    accuracy: AccuracyReport | None = None
+    """None where no data set was given."""
 
     @property
     def passed(self) -> bool:
         """Whether everything that was run is within the tolerances."""
-        return all(parity.passed for parity in self.parities().values())
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What left its tolerances, in words."""
+        found = [f"{name}: {each}" for name, parity in self.parities().items() for each in parity.failures]
+        return (*found, *(self.accuracy.failures if self.accuracy else ()))
 
     def parities(self) -> dict[str, StageParity]:
         """What the gate found, by stage, of all that was run."""
@@ -98,10 +111,12 @@ class BuildResult:
 
     def loadable(self, device: str) -> tuple[Path, ...]:
         """The artifacts that can be loaded on a device: an engine only on a GPU, and only where it was run."""
-        takes_engines = (
-            Device.parse(device).kind == "cuda" and self.engine is not None and self.engine.parity is not None
-        )
-        return self.artifacts if takes_engines else self.graphs
+        return self.artifacts if Device.parse(device).kind == "cuda" and self.engine_runs else self.graphs
+
+    @property
+    def engine_runs(self) -> bool:
+        """Whether there is an engine, and it was run here."""
+        return self.engine is not None and self.engine.parity is not None
 
 
 def build_artifacts(
@@ -119,6 +134,8 @@ def build_artifacts(
     say = progress or (lambda _message: None)
     say("reading the checkpoint")
     network = load_checkpoint(checkpoint)
+    if options.dataset is not None:
+        find_pairs(options.dataset)  # refuses what could not be scored before the work, not after
     gate = ParityGate(
         checkpoint, VerifyOptions(images=options.images, preset=options.export.preset.name, device=options.device)
     )
@@ -135,7 +152,20 @@ def build_artifacts(
         graph = run()
         say(f"{name}: verifying {graph.path.name}")
         stages.append(BuiltStage(name, graph, gate.check(graph.path)))
-    return BuildResult(checkpoint, tuple(stages), _build_engine(fp16, folder / ENGINE_NAME, options, gate, say))
+    built = BuildResult(checkpoint, tuple(stages), _build_engine(fp16, folder / ENGINE_NAME, options, gate, say))
+    return replace(built, accuracy=_measure_accuracy(built, options, say))
+
+
+def _measure_accuracy(built: BuildResult, options: BuildOptions, say: Progress) -> AccuracyReport | None:
+    if options.dataset is None:
+        return None
+    device = Device.parse(options.device)
+    models = dict.fromkeys(built.graphs, device)
+    if built.engine_runs and built.engine and built.engine.stage and options.engine:
+        models[built.engine.stage.path] = Device("cuda", options.engine.device)
+    return measure_accuracy(
+        built.checkpoint, models, options.dataset, preset=options.export.preset.name, device=device, progress=say
+    )
 
 
 def _build_engine(

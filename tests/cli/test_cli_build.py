@@ -11,6 +11,7 @@ from PIL import Image
 from u2net.export import BuildOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
 from u2net.model.network import OUTPUT_NAMES
+from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS, ExportError, load
 from u2net.runtime.files import hash_file
@@ -136,6 +137,7 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
         ),
         (("--opset", "17", "--preset", "rembg"), BuildOptions(ExportOptions(opset=17, preset=PRESETS["rembg"]))),
         (("--device", "cuda:1"), BuildOptions(device="cuda:1")),
+        (("--eval", "DUTS-TE"), BuildOptions(dataset=Path("DUTS-TE"))),
     ],
 )
 def test_options_reach_the_stages(
@@ -153,6 +155,27 @@ def test_options_reach_the_stages(
 
     assert said.stderr == "u2net: enough\n"
     assert asked == [Path("net.pth"), Path("there"), options]
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_a_build_on_a_data_set_tells_what_each_file_costs(
+    run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
+    monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
+    write_scenes(tmp_path / "scenes", 3, size=64)
+
+    said = run_u2net("build", "--size", 64, "--rounds", 2, "-o", tmp_path / "out", "--eval", tmp_path / "scenes")
+
+    rows = {line.split("  ")[0].strip(): line.split() for line in said.stdout.splitlines() if line.strip()}
+    assert rows["metric"] == ["metric", "eager", "model.onnx", "model.fp16.onnx"]
+    assert float(rows["MAE"][1]) > 0
+    assert [float(cell) for cell in rows["boundary F"][-2:-1]] == [0]
+    assert "scenes: 3 pictures" in said.stdout
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| metric | eager | model.onnx | model.fp16.onnx |" in page
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert [each["scores"]["pictures"] for each in report["build"]["accuracy"]["evaluations"]] == [3, 3, 3]
 
 
 def test_folder_without_pictures_is_refused_before_the_work(

@@ -15,6 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from u2net.model.checkpoint import load_checkpoint
+from u2net.model.synthetic import make_scene, write_scenes
+from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import Session, SessionClosedError, cut_out, load, to_grey
 
 Picture = npt.NDArray[np.uint8]
@@ -47,7 +50,7 @@ def as_png(pixels: Picture) -> bytes:
     return png.getvalue()
 
 
-@pytest.mark.parametrize("name", ["photographs.py", "service.py", "video.py"])
+@pytest.mark.parametrize("name", ["finetune.py", "photographs.py", "service.py", "video.py"])
 def test_an_example_fits_a_page(name: str) -> None:
     assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 40
 
@@ -208,3 +211,23 @@ def test_the_photographs_are_written(tmp_path: Path, photographs: dict[str, Pict
 
     assert sorted(path.stem for path in folder.iterdir()) == ["astronaut", "chelsea", "coffee", "rocket"]
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "chelsea.png")), photographs["cat"])
+
+
+def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes", 8, seed=3, size=160)
+
+    with pytest.raises(SystemExit) as stop:
+        run_script("finetune.py", tmp_path / "scenes", tmp_path / "out", 0.1)
+
+    assert not stop.value.code
+    assert {"model.onnx", "model.fp16.onnx", "training"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    tuned, bundled = (
+        load_checkpoint(path).network.state_dict()
+        for path in (tmp_path / "out" / "training" / "u2netp.safetensors", BUNDLED_WEIGHTS)
+    )
+    moved = max(float((tuned[key] - value).abs().max()) for key, value in bundled.items() if key.endswith("weight"))
+    assert 0 < moved < 0.1
+    image, truth = make_scene(40, 160, 160)
+    with load(tmp_path / "out" / "model.onnx") as session:
+        mask = session(image)
+    assert mask[truth > 127].mean() > mask[truth < 128].mean() + 0.2

@@ -1,0 +1,37 @@
+"""Fine-tune the bundled weights on your own photographs and deploy them: ``python finetune.py folder/ out/ 30``.
+
+``folder/images`` and ``folder/masks`` hold files of the same stems, masks white where the object is; 30 are minutes.
+``out/`` gets the training in ``training/``, and model.onnx, model.fp16.onnx and, with TensorRT, model.engine, each held
+against the fine-tuned network in eager PyTorch, in outputs and in what it costs on your photographs.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from u2net.export import BuildOptions, BuildResult, build_artifacts
+from u2net.model.training import TrainOptions, find_recipe, train
+from u2net.model.weights import BUNDLED_WEIGHTS
+
+LEARNING_RATE = 2e-4
+"""A fifth of what a training from nothing takes: what the weights know is to be kept."""
+
+
+def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
+    """Train from the bundled weights, then export, verify and compile."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    recipe = replace(find_recipe("fast", device), learning_rate=LEARNING_RATE, batch=4)
+    options = TrainOptions(recipe=recipe, init=BUNDLED_WEIGHTS, minutes=minutes, device=device)
+    trained = train(folder, output / "training", options)
+    print(f"held-out pictures: {trained.scores}")
+    return build_artifacts(trained.weights, output, BuildOptions(images=folder / "images", dataset=folder))
+
+
+if __name__ == "__main__":
+    built = finetune(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    print(
+        f"{'passed' if built.passed else 'FAILED'}: {', '.join(map(str, built.artifacts))}", *built.failures, sep="\n"
+    )
+    sys.exit(not built.passed)

@@ -1,0 +1,141 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from u2net.export import BuildOptions, ExportOptions, build_artifacts
+from u2net.export.accuracy import LARGEST_COST, METRICS, AccuracyReport, measure_accuracy
+from u2net.model.checkpoint import load_checkpoint, save_weights
+from u2net.model.dataset import find_pairs
+from u2net.model.evaluation import Evaluation, eager_predictor, score_predictor
+from u2net.model.metrics import SaliencyScores
+from u2net.model.synthetic import write_scenes
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import Device
+from u2net.runtime.errors import DatasetError
+from u2net.runtime.presets import PRESETS
+
+CPU = Device("cpu")
+SIDE = 128
+SCORES = SaliencyScores(200, 0.1, **dict.fromkeys(METRICS[1:], 0.8))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(folder, 6, seed=2, size=96)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(dataset: Path, tiny_onnx: Path, tiny_fp16: Path) -> AccuracyReport:
+    return measure_accuracy(BUNDLED_WEIGHTS, {tiny_onnx: CPU, tiny_fp16: CPU}, dataset, device=CPU)
+
+
+def test_eager_pytorch_is_scored_first_as_eval_scores_it(report: AccuracyReport, dataset: Path) -> None:
+    predict = eager_predictor(load_checkpoint(BUNDLED_WEIGHTS).network, PRESETS["reference"].with_size(SIDE, SIDE))
+
+    assert report.dataset == "scenes"
+    assert report.pictures == 6
+    assert report.evaluations[0] == replace(
+        score_predictor(str(BUNDLED_WEIGHTS), predict, find_pairs(dataset)), model=str(BUNDLED_WEIGHTS)
+    )
+    assert report.evaluations[0].scores.max_f > 0.5
+
+
+def test_a_right_export_costs_nothing(report: AccuracyReport, tiny_onnx: Path) -> None:
+    graph = report.evaluations[1]
+
+    assert graph.model == str(tiny_onnx)
+    assert report.costs(graph).keys() == set(METRICS)
+    assert max(map(abs, report.costs(graph).values())) < 1e-5
+    assert report.failures == ()
+
+
+def test_fp16_is_scored_as_it_is_on_a_gpu(report: AccuracyReport, tiny_fp16: Path) -> None:
+    """ONNX Runtime would compute in FP32 here and change less."""
+    rounded = report.evaluations[2]
+
+    assert rounded.model == str(tiny_fp16)
+    assert rounded.scores.mae != report.evaluations[1].scores.mae
+    assert 0 < max(map(abs, report.costs(rounded).values())) < 2e-3
+
+
+def test_weights_that_are_not_those_of_the_checkpoint_are_found(tiny_onnx: Path, dataset: Path, tmp_path: Path) -> None:
+    network = load_checkpoint(BUNDLED_WEIGHTS).network
+    with torch.no_grad():
+        network.outconv.weight[:, 0] *= 0.5
+    save_weights(network, tmp_path / "other.safetensors")
+
+    report = measure_accuracy(tmp_path / "other.safetensors", {tiny_onnx: CPU}, dataset, device=CPU)
+
+    assert max(map(abs, report.costs(report.evaluations[1]).values())) > LARGEST_COST
+
+
+def made_up(**changes: float) -> AccuracyReport:
+    return AccuracyReport(
+        "data", (Evaluation("eager", SCORES, ()), Evaluation("a/model.onnx", replace(SCORES, **changes), ()))
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_each_metric_has_the_limit_on_the_side_where_it_is_worse(metric: str) -> None:
+    worse = 1 if metric == "mae" else -1
+    start = getattr(SCORES, metric)
+
+    for share, fails in ((1.1, True), (0.9, False), (-9, False)):
+        report = made_up(**{metric: start + worse * share * LARGEST_COST})
+        assert report.costs(report.evaluations[1])[metric] == pytest.approx(share * LARGEST_COST)
+        assert bool(report.failures) is fails
+
+    (failure,) = made_up(**{metric: start + worse * 0.01}).failures
+    assert failure == f"model.onnx costs 0.01000 in {metric} on data, at most 0.0005 may be"
+
+
+def test_a_score_that_is_no_number_fails() -> None:
+    assert len(made_up(iou=np.nan).failures) == 1
+
+
+def test_a_small_data_set_is_told_and_not_judged() -> None:
+    few = replace(SCORES, pictures=199)
+
+    report = AccuracyReport("data", (Evaluation("eager", few, ()), Evaluation("a", replace(few, iou=0.1), ())))
+
+    assert report.costs(report.evaluations[1])["iou"] == pytest.approx(0.7)
+    assert report.failures == ()
+
+
+def test_a_build_measures_accuracy_where_it_is_given_a_data_set(
+    dataset: Path, tmp_path: Path, photograph_folder: Path
+) -> None:
+    said: list[str] = []
+    options = BuildOptions(ExportOptions(size=(64, 64)), photograph_folder, dataset=dataset, engine=None)
+
+    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, options, said.append)
+
+    assert result.accuracy is not None
+    names = [Path(each.model).name for each in result.accuracy.evaluations]
+    assert names == [BUNDLED_WEIGHTS.name, "model.onnx", "model.fp16.onnx"]
+    assert [message for message in said if "scoring" in message] == [f"scoring {name} on 6 pictures" for name in names]
+    assert set(result.accuracy.failures) <= set(result.failures)
+
+
+def test_a_data_set_that_is_none_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="images"):
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", BuildOptions(dataset=tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cost_fails_a_build(
+    dataset: Path, tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2net.export.accuracy.LARGEST_COST", -1.0)
+    monkeypatch.setattr("u2net.export.accuracy.LEAST_PICTURES", 6)
+    options = BuildOptions(ExportOptions(size=(64, 64)), photograph_folder, dataset=dataset, engine=None)
+
+    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
+
+    assert not result.passed
+    assert result.failures[-1].startswith("model.fp16.onnx costs ")
