@@ -42,7 +42,7 @@ def train(
         seed=seed,
         init=init,
         resume=resume,
-        device=device,  # type: ignore[arg-type]
+        device=device,
         devices=devices,
     )
     with training_bar() as report:

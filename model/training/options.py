@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from u2net.model.network import VARIANTS
-from u2net.model.training.recipes import Kind, Recipe, authors
+from u2net.model.training.recipes import Recipe, authors
 from u2net.model.training.schedule import Budget
 from u2net.runtime.errors import DeviceError, InputError
 
@@ -27,7 +27,7 @@ class TrainOptions:
     init: Path | None = None
     resume: bool = False
     val_fraction: float = 0.02
-    device: Kind = "cpu"
+    device: str = "cpu"
     devices: int = 1
 
     def budget(self, steps_per_epoch: int) -> Budget:
