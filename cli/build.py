@@ -50,16 +50,13 @@ def build(
     source = checkpoint_or_bundled(checkpoint)
     compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
     options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
+    timing = BenchOptions(batches=(options.export.batch or 1,), rounds=rounds, device=device)
+    timing.check()  # before the work, not after, like the next
     sources = [] if images is None else find_images(images)
-    plan_pictures(sources, output)  # refuses what it could not write before the work, not after
+    plan_pictures(sources, output)
     with console.status("starting") as status:
         built = build_artifacts(source, output, options, status.update)
-        timed = measure(
-            built.loadable(device),
-            source,
-            BenchOptions(batches=(options.export.batch or 1,), rounds=rounds, device=device),
-            status.update,
-        )
+        timed = measure(built.loadable(device), source, timing, status.update)
         reports = write_report(output, built, timed)
         with load(built.artifacts[0], device) as session:
             pictures = list(write_pictures(session, sources, output / "pictures")) if sources else []

@@ -45,7 +45,13 @@ def build_bar() -> Iterator[Callable[[str, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=1.0)
-        yield lambda what, share: progress.update(task, description=what, completed=share)
+
+        def show(what: str, share: float) -> None:
+            if progress.tasks[0].finished and share < 1:  # a next part of the work has a time of its own
+                progress.reset(task)
+            progress.update(task, description=what, completed=share)
+
+        yield show
 
 
 @contextmanager

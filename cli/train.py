@@ -21,6 +21,7 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Batch size instead of the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate instead of the recipe's.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
+    compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; 100 without --minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes of the whole training, however often resumed.")] = None,
     pause: Annotated[float | None, typer.Option(help="Stop this run after these minutes, to be resumed.")] = None,
@@ -35,7 +36,9 @@ def train(
 
     options = training.TrainOptions(
         variant=variant,
-        recipe=training.find_recipe(recipe, device).with_overrides(size, crop, batch, lr, precision),
+        recipe=training.find_recipe(recipe, device).with_overrides(
+            size=size, crop=crop, batch=batch, learning_rate=lr, precision=precision, compiled=compiled
+        ),
         epochs=epochs,
         minutes=minutes,
         pause=pause,
@@ -48,7 +51,7 @@ def train(
     with training_bar() as report:
         result = training.train(folder, output, options, report)
     if result.first:
-        console.print(f"{result.weights}: {_describe(result)}")
+        console.print(f"{result.weights}: {_describe(result)}", soft_wrap=True)
 
 
 def _describe(result: "TrainResult") -> str:

@@ -14,7 +14,7 @@ from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.stages import open_stage
 from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.dataset import find_pairs
+from u2net.model.dataset import check_pairs, find_pairs
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import make_folder
@@ -135,7 +135,7 @@ def build_artifacts(
     say("reading the checkpoint")
     network = load_checkpoint(checkpoint)
     if options.dataset is not None:
-        find_pairs(options.dataset)  # refuses what could not be scored before the work, not after
+        check_pairs(find_pairs(options.dataset))  # refuses what could not be scored before the work, not after
     gate = ParityGate(
         checkpoint, VerifyOptions(images=options.images, preset=options.export.preset.name, device=options.device)
     )

@@ -1,16 +1,20 @@
 """Folders of photographs with masks, as training and validation read them."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from u2net.runtime.errors import DatasetError
-from u2net.runtime.images import SUFFIXES
+from u2net.runtime.errors import DatasetError, InputError
+from u2net.runtime.images import SUFFIXES, open_picture
 from u2net.runtime.presets import PRESETS
 
 REFERENCE = PRESETS["reference"]
+
+FIRST_QUARTER_TURN = 5
+"""EXIF orientations from here on swap width and height."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,43 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
     """Open a pair and stretch both to size × size pixels, RGB and grey.
 
     Raises:
-        DatasetError: a file is no picture, or is damaged.
+        DatasetError: a file is no picture, is damaged, or the mask is of another size than the picture.
     """
-    opened = []
-    for path, mode in ((pair.image, "RGB"), (pair.mask, "L")):
-        try:
-            with Image.open(path) as picture:
-                upright = ImageOps.exif_transpose(picture).convert(mode)
-                opened.append(upright.resize((size, size), Image.Resampling.BILINEAR))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DatasetError(f"{path} cannot be read as a picture: {error}") from error
-    return opened[0], opened[1]
+    try:
+        image, mask = open_picture(pair.image, "RGB"), open_picture(pair.mask, "L")
+    except InputError as error:
+        raise DatasetError(str(error)) from error
+    _check_sizes(pair, image.size, mask.size)
+    square = (size, size)
+    return image.resize(square, Image.Resampling.BILINEAR), mask.resize(square, Image.Resampling.BILINEAR)
+
+
+def check_pairs(pairs: Sequence[Pair]) -> None:
+    """Compare sizes by the files' headers, which takes a thousandth of what reading them does.
+
+    Raises:
+        DatasetError: a file is no picture, or a mask is of another size than its picture.
+    """
+    for pair in pairs:
+        _check_sizes(pair, _upright_size(pair.image), _upright_size(pair.mask))
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= FIRST_QUARTER_TURN
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path} cannot be read as a picture: {error}") from error
+    return (height, width) if turned else (width, height)
+
+
+def _check_sizes(pair: Pair, image: tuple[int, int], mask: tuple[int, int]) -> None:
+    if image != mask:
+        raise DatasetError(
+            f"{pair.mask} is {mask[0]}×{mask[1]}, its picture {image[0]}×{image[1]} pixels wide and high; "
+            "they must be of one size"
+        )
 
 
 def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:

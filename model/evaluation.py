@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.dataset import Pair
@@ -14,8 +13,8 @@ from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import U2Net
 from u2net.model.placing import place_network
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DatasetError
-from u2net.runtime.images import read_image
+from u2net.runtime.errors import DatasetError, InputError
+from u2net.runtime.images import open_picture, read_image
 from u2net.runtime.loading import MODEL_SUFFIXES, load
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
@@ -74,10 +73,9 @@ def read_mask(pair: Pair) -> ByteArray:
         DatasetError: it cannot be read.
     """
     try:
-        with Image.open(pair.mask) as mask:
-            return np.array(mask.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{pair.mask} cannot be read as a picture: {error}") from error
+        return np.array(open_picture(pair.mask, "L"))
+    except InputError as error:
+        raise DatasetError(str(error)) from error
 
 
 def open_predictor(path: Path, device: str, preset: str | None = None) -> Predictor:

@@ -1,13 +1,14 @@
 """Picture files in and out."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import written_whole
-from u2net.runtime.preprocess import ByteArray, as_rgb
+from u2net.runtime.preprocess import ByteArray
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -18,12 +19,21 @@ def read_image(path: Path) -> ByteArray:
     Raises:
         InputError: the file is missing, no picture, or damaged.
     """
+    return np.array(open_picture(path, "RGB"))
+
+
+def open_picture(path: Path, mode: Literal["RGB", "L"]) -> Image.Image:
+    """A picture of 8 bits a channel, turned as its EXIF orientation says.
+
+    Raises:
+        InputError: the file is missing, no picture, or damaged.
+    """
     try:
         with Image.open(path) as picture:
             turned = ImageOps.exif_transpose(picture)
             if turned.mode.startswith("I;16"):  # Pillow's convert would clip it to white
-                return as_rgb((np.asarray(turned, np.float32) / 257).round().astype(np.uint8))
-            return np.array(turned.convert("RGB"))
+                turned = Image.fromarray((np.asarray(turned, np.float32) / 257).round().astype(np.uint8))
+            return turned.convert(mode)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}") from error
 

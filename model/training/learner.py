@@ -56,17 +56,32 @@ class Learner:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        while (terms := self._try_gradients(batch)) is None:
-            self._split(len(batch[0]))
+        terms = self._gradients_in_memory(batch)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
         return terms
 
+    def precision_state(self) -> dict[str, Any]:
+        """What mixed precision remembers: the loss scale of FP16, nothing of the others."""
+        return dict(self._fabric.strategy.precision.state_dict())
+
+    def load_precision_state(self, state: dict[str, Any]) -> None:
+        """Put that back."""
+        self._fabric.strategy.precision.load_state_dict(state)
+
+    def rehearse(self, batch: Batch) -> None:
+        """Compile for batches of that shape, and find the pieces that fit into the memory; learns nothing."""
+        buffers = {name: value.clone() for name, value in self.network.named_buffers()}
+        self._gradients_in_memory(batch)
+        self.optimizer.zero_grad()
+        for name, value in self.network.named_buffers():
+            value.copy_(buffers[name])
+
     def gradients(self, batch: Batch) -> Tensor:
         """Leave the gradients of a batch in the parameters; the seven losses, float32 on the device."""
         self.optimizer.zero_grad()
-        images, masks = (tensor.chunk(self.pieces) for tensor in batch)
+        images, masks = (tensor.tensor_split(self.pieces) for tensor in batch)
         terms: list[Tensor] = []
         for some, truth in zip(images, masks, strict=True):
             share = len(some) / len(batch[0])
@@ -74,6 +89,11 @@ class Learner:
             self._fabric.backward(loss.total * share)
             terms.append(loss.terms.detach() * share)
         return torch.stack(terms).sum(0)
+
+    def _gradients_in_memory(self, batch: Batch) -> Tensor:
+        while (terms := self._try_gradients(batch)) is None:
+            self._split(len(batch[0]))
+        return terms
 
     def _try_gradients(self, batch: Batch) -> Tensor | None:
         try:

@@ -1,6 +1,5 @@
 """The training itself: from a folder of photographs with masks to weights."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,29 @@ from u2net.model.dataset import Pair, find_pairs, hold_out
 from u2net.model.metrics import SaliencyScores
 from u2net.model.network import VARIANTS, U2Net
 from u2net.model.training.batches import Batches
+from u2net.model.training.launching import launch_fabric
 from u2net.model.training.learner import Learner
 from u2net.model.training.options import TrainOptions
 from u2net.model.training.pictures import Pictures, decode_pictures
 from u2net.model.training.progress import Clock, Report, Status, StepLog
 from u2net.model.training.schedule import learning_rate
-from u2net.model.training.state import LAST, Reached, describe_last_good, read_state, restore_state, save_state
+from u2net.model.training.state import (
+    LAST,
+    Reached,
+    describe_last_good,
+    fingerprint,
+    read_state,
+    restore_state,
+    save_state,
+    with_budget,
+)
+from u2net.model.training.stopping import Stop, stop_on_signals
 from u2net.model.training.validation import validate
 from u2net.runtime.errors import InputError, TrainingError
 from u2net.runtime.files import make_folder
 
+LOG = "log"
+"""Folder of the log, in the output."""
 LOG_EVERY = 10
 """Steps."""
 SAVE_EVERY = 300.0
@@ -53,33 +65,46 @@ def train(
 ) -> TrainResult:
     """Train on ``folder/images`` and ``folder/masks``; write weights, checkpoints and a log into ``output``.
 
+    Ctrl-C or SIGTERM pauses it after the step it is at.
+
     Raises:
         DatasetError: the folder cannot be used.
         CheckpointError: ``init`` or the checkpoint to resume cannot be loaded.
-        InputError: an option is out of range, or there is nothing to resume.
+        DeviceError: the devices are not there.
+        InputError: an option is out of range, there is nothing to resume, or ``output`` cannot be written.
         TrainingError: the loss became NaN or Inf, or the memory is too small for two pictures.
     """
+    called = time.monotonic()
     options = options or TrainOptions()
     options.check()
-    state = read_state(output / LAST, options) if options.resume else None
-    training, held_out = _split(find_pairs(folder), options)
+    pairs = find_pairs(folder)
+    state = read_state(output / LAST, options, pairs) if options.resume else None
+    if state is not None:
+        options = with_budget(options, state)
+    training, held_out = _split(pairs, options)
     network = _start_network(options)
-    make_folder(output)
     fabric = launch_fabric(options)
+    _check_output(output, options)
+    tell = report if fabric.is_global_zero else lambda _status: None
     learner = Learner(fabric, network, options.recipe)
     reached = Reached() if state is None else restore_state(state, learner)
     size = options.recipe.size
-    run = Run(
-        fabric,
-        learner,
-        options,
-        output=output,
-        report=report,
-        pictures=decode_pictures(training, size, lambda share: report(Status("reading", share))),
-        held_out=decode_pictures(held_out, size),
-        reached=reached,
-    )
-    return run.go()
+    pictures = decode_pictures(training, size, lambda share: tell(Status("reading", share)))
+    pictures.check()
+    with stop_on_signals() as stop:
+        run = Run(
+            fabric,
+            learner,
+            options,
+            output=output,
+            report=tell,
+            pictures=pictures,
+            held_out=decode_pictures(held_out, size),
+            fingerprint=fingerprint(pairs),
+            called=called,
+            stop=stop,
+        )
+        return run.go(reached)
 
 
 class Run:
@@ -95,84 +120,85 @@ class Run:
         report: Report,
         pictures: Pictures,
         held_out: Pictures,
-        reached: Reached,
+        fingerprint: str,
+        called: float,
+        stop: Stop,
     ) -> None:
         self._fabric, self._learner, self._options, self._output = fabric, learner, options, output
-        self._report, self._held_out = report, held_out
+        self._report, self._held_out, self._fingerprint = report, held_out, fingerprint
+        self._called, self._stop = called, stop
         device = fabric.device
         near = pictures.near(device)
         self._batches = Batches(near, options.recipe, options.seed, device, fabric.global_rank, fabric.world_size)
         self._budget = options.budget(self._batches.steps_per_epoch)
         self._clock = Clock(device)
-        self._log = StepLog(CSVLogger(output, name="log"), options.recipe.batch, report)
-        self._earlier, self._began = reached.seconds, time.monotonic()
-        self._step, self._saved = reached.step, 0.0
-        self._progress = self._measure()
+        self._log = StepLog(CSVLogger(output, name=LOG), options.recipe.batch, report)
+        self._reached, self._progress, self._saved = Reached(), 0.0, 0.0
+        self._stopping = False
 
-    def go(self) -> TrainResult:
-        """Train to the end of the budget, or to the pause; at least one step, where any is left."""
+    def go(self, reached: Reached) -> TrainResult:
+        """Train from there to the end of the budget, to the pause or a signal; at least one step, where any is left."""
+        self._reached, self._saved = reached, reached.seconds
+        self._progress = self._budget.progress(reached.step, reached.seconds)
+        if self._options.recipe.compiled and self._progress < 1:
+            self._report(Status("compiling", self._progress))
+            self._learner.rehearse(self._batches.make(reached.step, self._options.recipe.crop_at(self._progress)))
+        began = time.monotonic() - reached.seconds
         self._clock.restart()
-        while self._progress < 1:
-            self._learn()
-            if self._pauses():
-                break
+        while self._progress < 1 and not self._stopping:
+            self._learn(began)
         self._flush()
         self._save()
         scores = self._validate() if self._progress == 1 else None
         return self._finish(scores)
 
-    def _learn(self) -> None:
+    def _learn(self, began: float) -> None:
         recipe, before = self._options.recipe, self._progress
-        batch = self._batches.make(self._step, recipe.crop_at(before))
+        step = self._reached.step
+        batch = self._batches.make(step, recipe.crop_at(before))
         self._clock.mark()
         self._log.add(self._learner.step(batch, learning_rate(recipe, before)))
         self._clock.mark()
-        self._step += 1
-        self._progress = self._measure()
+        seconds, self._stopping = self._agree(time.monotonic() - began, self._pauses())
+        self._reached = Reached(step + 1, seconds)
+        self._progress = self._budget.progress(step + 1, seconds)
         if len(self._log) == LOG_EVERY:
             self._flush()
-        if self._here() - self._saved > SAVE_EVERY:
+        if seconds - self._saved > SAVE_EVERY:
             self._flush()
             self._save()
         if int(before * VALIDATIONS) < int(self._progress * VALIDATIONS) < VALIDATIONS:
             self._flush()
             self._validate()
 
-    def _here(self) -> float:
-        """Seconds of this run."""
-        return time.monotonic() - self._began
-
-    def _measure(self) -> float:
-        """Share of the training that is done, as the first process's clock has it: all must stop at one step."""
-        return self._agree(self._budget.progress(self._step, self._earlier + self._here()))
-
     def _pauses(self) -> bool:
         pause = self._options.pause
-        return pause is not None and self._agree(self._here()) >= 60 * pause
+        return bool(self._stop) or (pause is not None and time.monotonic() - self._called >= 60 * pause)
 
-    def _agree(self, value: float) -> float:
-        return self._fabric.broadcast(value) if self._fabric.world_size > 1 else value
+    def _agree(self, seconds: float, stopping: bool) -> tuple[float, bool]:
+        """What the first process's clock says: all must save, validate and stop at the same step."""
+        return self._fabric.broadcast((seconds, stopping)) if self._fabric.world_size > 1 else (seconds, stopping)
 
     def _flush(self) -> None:
         rate = learning_rate(self._options.recipe, self._progress)
         try:
-            self._log.flush(self._step, self._progress, rate, self._clock.read())
+            self._log.flush(self._reached.step, self._progress, rate, self._clock.read())
         except TrainingError as error:
             raise TrainingError(f"{error}; {describe_last_good(self._output / LAST)}") from error
 
     def _save(self) -> None:
-        self._saved = self._here()
+        self._saved = self._reached.seconds
         if self._fabric.is_global_zero:
-            reached = Reached(self._step, self._earlier + self._here())
-            save_state(self._output / LAST, self._learner, reached, self._options)
+            save_state(self._output / LAST, self._learner, self._reached, self._options, self._fingerprint)
         self._fabric.barrier()
+        self._clock.restart()
 
     def _validate(self) -> SaliencyScores | None:
         scores = None
         if self._fabric.is_global_zero:
             self._report(Status("validating", self._progress))
             scores = validate(self._learner.best, self._held_out, self._fabric.device)
-            self._log.validated(self._step, scores)
+            self._log.validated(self._reached.step, scores)
         scores = self._fabric.broadcast(scores)
         self._clock.restart()
         return scores
@@ -185,17 +211,13 @@ class Run:
         return TrainResult(weights, self._output / LAST, self._progress, scores, self._fabric.is_global_zero)
 
 
-def launch_fabric(options: TrainOptions) -> Fabric:
-    """The devices of a training: those asked for, or this process's of those that ``torchrun`` started."""
-    distributed = options.devices > 1 or "TORCHELASTIC_RUN_ID" in os.environ
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=options.devices,
-        strategy="ddp" if distributed else "auto",
-        precision=options.recipe.precision,
-    )
-    fabric.launch()
-    return fabric
+def _check_output(output: Path, options: TrainOptions) -> None:
+    make_folder(output)
+    for path in (output / LAST, output / f"{options.variant}.safetensors"):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; the training writes a file of that name")
+    if (output / LOG).exists() and not (output / LOG).is_dir():
+        raise InputError(f"{output / LOG} is no folder; the training writes its log there")
 
 
 def _split(pairs: list[Pair], options: TrainOptions) -> tuple[list[Pair], list[Pair]]:

@@ -8,6 +8,7 @@ import torch
 from u2net.model.network import VARIANTS
 from u2net.model.training.recipes import Recipe, authors
 from u2net.model.training.schedule import Budget
+from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, InputError
 
 
@@ -20,9 +21,9 @@ class TrainOptions:
     epochs: int | None = None
     """Passes over the pictures; 100 where neither this nor ``minutes`` is given."""
     minutes: float | None = None
-    """The whole training's, over all resumed runs."""
+    """The whole training's, over all resumed runs; reading and compiling do not count."""
     pause: float | None = None
-    """Minutes after which this run stops, to be resumed."""
+    """Minutes after which this run stops, to be resumed; reading and compiling count."""
     seed: int = 0
     init: Path | None = None
     resume: bool = False
@@ -50,11 +51,14 @@ class TrainOptions:
                 raise InputError(f"{name} must be above 0; got {minutes}")
         if not 0 < self.val_fraction < 1:
             raise InputError(f"the validation fraction must be between 0 and 1; got {self.val_fraction}")
-        if self.devices < 1 or self.recipe.batch % self.devices:
-            raise InputError(f"devices must be at least 1 and divide the batch {self.recipe.batch}; got {self.devices}")
+        if self.devices < 1:
+            raise InputError(f"devices must be at least 1; got {self.devices}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"a seed is from 0 to 2⁶³ - 1; got {self.seed}")
         if self.init is not None and self.resume:
             raise InputError("resuming goes on with the weights of last.ckpt; leave out either --init or --resume")
-        if self.device not in ("cpu", "cuda"):
-            raise InputError(f"there is no device {self.device!r}; a device is cpu or cuda")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise DeviceError(f"cuda was asked for, but torch {torch.__version__} finds no CUDA device")
+        kind = Device.parse(self.device).kind
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise DeviceError(f"{self.device} was asked for, but torch {torch.__version__} finds no CUDA device")
+        if kind == "cpu" and self.recipe.precision == "16-mixed":
+            raise InputError("16-mixed is for GPUs; on a processor take bf16-mixed or 32-true")

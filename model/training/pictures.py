@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from u2net.model.dataset import Pair, read_pair
-from u2net.runtime.errors import InputError
+from u2net.runtime.errors import DatasetError, InputError
 
 GPU_SHARE = 0.5
 """Of a GPU's free memory, what pictures may take; with more they stay in main memory."""
+
+WHITE = 128
+"""Grey level from which on a pixel of a mask is the object's."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Pictures:
         here = indices.to(self.images.device)
         return self.images[here].to(device).float() / 255, self.masks[here].to(device).float() / 255
 
+    def check(self) -> None:
+        """Raise DatasetError where no mask has an object."""
+        if self.masks.max() < WHITE:
+            raise DatasetError(f"no mask has a value above {WHITE - 1}; a mask is 255 where the object is, not 1")
+
     def near(self, device: torch.device) -> "Pictures":
         """The same in the memory of the device, where they fit."""
         if device.type != "cuda":
@@ -49,7 +57,7 @@ def decode_pictures(
     """Read all pairs, each stretched to size × size pixels, on as many threads as there are processors.
 
     Raises:
-        DatasetError: a file is no picture, or is damaged.
+        DatasetError: a file is no picture, is damaged, or the sizes of a pair differ.
         InputError: they do not fit into memory.
     """
     images, masks = (_allocate(len(pairs), channels, size) for channels in (3, 1))

@@ -1,7 +1,9 @@
 """Named recipes: everything about a training that decides which weights come out, but for seed and duration."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -14,6 +16,8 @@ from u2net.runtime.errors import InputError
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OptimizerName = Literal["adam", "adamw"]
 Kind = Literal["cpu", "cuda"]
+
+OLDEST_FOR_TRITON = (7, 0)
 
 NAMED = {
     "precision": get_args(Precision),
@@ -71,11 +75,13 @@ class Recipe:
 
     def with_overrides(
         self,
+        *,
         size: int | None = None,
         crop: int | None = None,
         batch: int | None = None,
         learning_rate: float | None = None,
         precision: str | None = None,
+        compiled: bool | None = None,
     ) -> "Recipe":
         """The recipe with every value that is not None in place of its own; a crop makes one stage of all."""
         changes = {
@@ -84,6 +90,7 @@ class Recipe:
             "batch": batch,
             "learning_rate": learning_rate,
             "precision": precision,
+            "compiled": compiled,
         }
         return replace(self, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
 
@@ -91,7 +98,9 @@ class Recipe:
         """Raise InputError where a value could not be used."""
         for stage in self.stages:
             if not MIN_SIZE <= stage.crop <= self.size:
-                raise InputError(f"crop {stage.crop} must be at least {MIN_SIZE} and at most the size {self.size}")
+                raise InputError(
+                    f"crop {stage.crop} must be at least {MIN_SIZE} and at most the size {self.size}; set both"
+                )
         starts = [stage.start for stage in self.stages]
         if not starts or starts[0] != 0 or any(later <= earlier for earlier, later in pairwise(starts)):
             raise InputError(f"stages begin at 0 and rise; they begin at {starts}")
@@ -132,7 +141,7 @@ def fast(kind: Kind) -> Recipe:
         compiled=True,
     )
     if kind == "cuda":
-        return common
+        return replace(common, precision=_gpu_precision(), compiled=_compiles())
     return replace(
         common,
         stages=(Stage(0.0, 128), Stage(0.6, 192), Stage(0.85, 288)),
@@ -141,6 +150,18 @@ def fast(kind: Kind) -> Recipe:
         precision="bf16-mixed" if _computes_bf16() else "32-true",
         compiled=False,
     )
+
+
+def _gpu_precision() -> Precision:
+    """BF16 from Ampere on; older GPUs compute in FP16 or only emulate it."""
+    old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return "16-mixed" if old else "bf16-mixed"
+
+
+def _compiles() -> bool:
+    """Whether torch.compile can make kernels here: it needs Triton, a C compiler and a GPU from Volta on."""
+    able = find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
+    return able and torch.cuda.is_available() and torch.cuda.get_device_capability() >= OLDEST_FOR_TRITON
 
 
 def _computes_bf16() -> bool:
@@ -159,4 +180,4 @@ def find_recipe(name: str, kind: str) -> Recipe:
     """
     if name not in RECIPES:
         raise InputError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
-    return RECIPES[name]("cuda" if kind == "cuda" else "cpu")
+    return RECIPES[name]("cpu" if kind == "cpu" else "cuda")

@@ -1,13 +1,15 @@
 """What a training needs to go on: written every few minutes, read by ``--resume``."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from u2net.model.checkpoint import load_checkpoint
+from u2net.model.dataset import Pair
 from u2net.model.training.learner import Learner
 from u2net.model.training.options import TrainOptions
 from u2net.runtime.errors import CheckpointError, InputError, TrainingError
@@ -27,11 +29,14 @@ class Reached:
     """Spent so far, over all runs."""
 
 
-def save_state(path: Path, learner: Learner, reached: Reached, options: TrainOptions) -> None:
+def save_state(path: Path, learner: Learner, reached: Reached, options: TrainOptions, data: str) -> None:
     """Write a checkpoint, whole or not at all: ``state_dict`` are the weights to keep, ``trained`` those that learn.
 
+    Args:
+        data: fingerprint of the pictures.
+
     Raises:
-        TrainingError: a weight is NaN or Inf.
+        TrainingError: a weight is NaN or Inf, or the file cannot be written.
     """
     weights = learner.best.state_dict()
     if not all(bool(value.isfinite().all()) for value in weights.values()):
@@ -42,27 +47,31 @@ def save_state(path: Path, learner: Learner, reached: Reached, options: TrainOpt
         "optimizer": learner.optimizer.state_dict(),
         "step": reached.step,
         "seconds": reached.seconds,
-        "pieces": learner.pieces,
-        "choices": _choices(options),
+        "precision": learner.precision_state(),
+        "budget": {"epochs": options.epochs, "minutes": options.minutes},
+        "choices": _choices(options, data),
     }
-    with written_whole(path) as partial:
-        torch.save(state, partial)
+    try:
+        with written_whole(path) as partial:
+            torch.save(state, partial)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(f"{path} cannot be written: {error}") from error
 
 
-def read_state(path: Path, options: TrainOptions) -> State:
+def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> State:
     """A checkpoint that a training with these options can go on from.
 
     Raises:
-        InputError: it is not there, or was written with another recipe, variant, seed or validation share.
+        InputError: it is not there, or was written with another recipe, variant, seed, validation share or data set.
         CheckpointError: it cannot be read, or no training here wrote it.
     """
     if not path.is_file():
         raise InputError(f"nothing to resume: {path} is not there")
     load_checkpoint(path)  # refuses what is damaged or holds code
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not {"choices", "optimizer", "step", "seconds", "trained"} <= state.keys():
+    if not isinstance(state, dict) or not {"choices", "budget", "optimizer", "step", "trained"} <= state.keys():
         raise CheckpointError(f"{path} was not written by this version's trainer; start from its weights with --init")
-    then, now = state["choices"], _choices(options)
+    then, now = state["choices"], _choices(options, fingerprint(pairs))
     changed = [f"{name} {then.get(name)!r}, not {value!r}" for name, value in now.items() if then.get(name) != value]
     if changed:
         raise InputError(
@@ -79,8 +88,21 @@ def restore_state(state: State, learner: Learner) -> Reached:
         learner.average.module.load_state_dict(kept)
         learner.average.n_averaged.fill_(state["step"])
     learner.optimizer.load_state_dict(state["optimizer"])
-    learner.pieces = state["pieces"]
+    learner.load_precision_state(state["precision"])
     return Reached(state["step"], state["seconds"])
+
+
+def with_budget(options: TrainOptions, state: State) -> TrainOptions:
+    """The options with the epochs and minutes of the checkpoint, where neither is given anew."""
+    if options.epochs is not None or options.minutes is not None:
+        return options
+    return replace(options, **state["budget"])
+
+
+def fingerprint(pairs: Sequence[Pair]) -> str:
+    """Hash of the pictures' names: which picture a step sees depends on them."""
+    names = "\n".join(pair.image.name for pair in pairs)
+    return f"{len(pairs)} pictures, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 def describe_last_good(path: Path) -> str:
@@ -90,9 +112,10 @@ def describe_last_good(path: Path) -> str:
     return "no checkpoint was written before that; begin again with a lower --lr"
 
 
-def _choices(options: TrainOptions) -> dict[str, Any]:
+def _choices(options: TrainOptions, data: str) -> dict[str, Any]:
+    own = {name: getattr(options, name) for name in ("variant", "seed", "val_fraction")}
     recipe = {name: _plain(value) for name, value in asdict(options.recipe).items()}
-    return {"variant": options.variant, "seed": options.seed, "val_fraction": options.val_fraction, **recipe}
+    return {"data": data, **own, **recipe}
 
 
 def _plain(value: Any) -> Any:

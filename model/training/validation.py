@@ -1,17 +1,23 @@
 """Scores on the pictures that were held out."""
 
+import numpy as np
 import torch
 
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import U2Net
 from u2net.model.training.batches import normalize_batch
 from u2net.model.training.pictures import Pictures
+from u2net.runtime.errors import TrainingError
 
 BATCH = 8
 
 
 def validate(network: U2Net, pictures: Pictures, device: torch.device) -> SaliencyScores:
-    """Score a network on whole pictures in FP32; it is left in the mode it was in."""
+    """Score a network on whole pictures in FP32; it is left in the mode it was in.
+
+    Raises:
+        TrainingError: it gives NaN or Inf.
+    """
     training = network.training
     network.eval()
     meter = SaliencyMeter()
@@ -19,6 +25,8 @@ def validate(network: U2Net, pictures: Pictures, device: torch.device) -> Salien
         images, masks = pictures.take(indices, device)
         with torch.inference_mode():
             maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise TrainingError("the network gives NaN or Inf: the training diverged; begin again with a lower --lr")
         truths = (masks[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
         for one_map, truth in zip(maps, truths, strict=True):
             meter.add(one_map, truth)

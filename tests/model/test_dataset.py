@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.model.dataset import Pair, find_pairs, hold_out, read_pair
+from u2net.model.dataset import Pair, check_pairs, find_pairs, hold_out, read_pair
 from u2net.runtime.errors import DatasetError
 
 MEAN = np.array([0.485, 0.456, 0.406])[:, None, None]
@@ -85,6 +85,36 @@ def test_a_pair_is_stretched_to_a_square(tmp_path: Path) -> None:
     assert (image.mode, image.size, mask.mode, mask.size) == ("RGB", (24, 24), "L", (24, 24))
     assert image.getpixel((3, 4)) == (9, 8, 7)
     assert mask.getpixel((3, 4)) == 255
+
+
+def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    Image.new("L", (20, 30)).save(tmp_path / "m.png")
+    pair = Pair(tmp_path / "a.png", tmp_path / "m.png")
+
+    for reader in (lambda: read_pair(pair, 32), lambda: check_pairs([pair])):
+        with pytest.raises(DatasetError, match=r"m\.png is 20×30, its picture 30×20 pixels wide and high"):
+            reader()
+
+
+def test_sizes_are_compared_as_the_camera_was_held(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    Image.new("L", (20, 30)).save(tmp_path / "m.png")
+
+    check_pairs([Pair(tmp_path / "a.jpg", tmp_path / "m.png")])
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.full((20, 20), 20000, np.uint16))
+    for name in ("a.png", "m.png"):
+        deep.save(tmp_path / name)
+
+    image, mask = read_pair(Pair(tmp_path / "a.png", tmp_path / "m.png"), 32)
+
+    assert image.getpixel((9, 9)) == (78, 78, 78)
+    assert mask.getpixel((9, 9)) == 78
 
 
 @pytest.mark.parametrize("side", ["image", "mask"])

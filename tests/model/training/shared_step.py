@@ -1,6 +1,5 @@
 """Run by a test, alone or by torchrun: one step with batch norm in eval mode; losses and gradients to a file."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import torch
 from u2net.model.network import U2NETP
 from u2net.model.training import Recipe, Stage, TrainOptions
 from u2net.model.training.batches import Batches
+from u2net.model.training.launching import launch_fabric
 from u2net.model.training.learner import Learner
-from u2net.model.training.loop import launch_fabric
 from u2net.model.training.pictures import Pictures
 
 
@@ -20,7 +19,7 @@ def main(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     images, masks = (torch.randint(0, 256, (16, bands, 32, 32), generator=generator).byte() for bands in (3, 1))
     recipe = Recipe(size=32, stages=(Stage(0.0, 32),), batch=8, learning_rate=1e-3)
-    fabric = launch_fabric(TrainOptions(recipe=recipe, devices=int(os.environ.get("WORLD_SIZE", "1"))))
+    fabric = launch_fabric(TrainOptions(recipe=recipe))
     torch.manual_seed(1)
     learner = Learner(fabric, U2NETP(), recipe)
     learner.network.eval()

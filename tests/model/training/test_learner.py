@@ -14,8 +14,8 @@ from tests.model.training.conftest import OPTIONS, RECIPE
 from u2net.model.loss import bce_fusion
 from u2net.model.network import U2NETP
 from u2net.model.training.batches import Batch
+from u2net.model.training.launching import launch_fabric
 from u2net.model.training.learner import Learner, Supervised, make_average, make_optimizer
-from u2net.model.training.loop import launch_fabric
 from u2net.model.training.recipes import Recipe
 from u2net.runtime.errors import TrainingError
 
@@ -63,7 +63,7 @@ def test_the_gradients_are_those_of_the_seven_way_loss(network: U2NETP, batch: B
     assert_near(found, gradients(learner))
 
 
-@pytest.mark.parametrize("pieces", [2, 3, 4])
+@pytest.mark.parametrize("pieces", [2, 3, 4, 5])
 def test_pieces_add_up_to_the_batch(network: U2NETP, batch: Batch, pieces: int) -> None:
     learner = make_learner(network)
     learner.network.eval()  # batch norm would see another batch
@@ -117,6 +117,27 @@ def test_too_little_memory_halves_the_pieces_and_says_so(
     assert [record.getMessage().partition(" from")[0] for record in caplog.records] == [
         f"out of memory: each batch of 8 is taken in {pieces} pieces" for pieces in (2, 4)
     ]
+
+
+def test_no_piece_is_a_single_picture(network: U2NETP, cramped: Cramped) -> None:
+    """Batch norm cannot learn from one."""
+    ten = torch.randn(10, 3, 32, 32), torch.rand(10, 1, 32, 32)
+
+    make_learner(network).step(ten, 1e-3)
+
+    assert sorted(cramped.sizes[-4:]) == [2, 2, 3, 3]
+
+
+def test_a_rehearsal_finds_the_pieces_and_learns_nothing(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
+    learner = make_learner(network)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+
+    learner.rehearse(batch)
+
+    assert learner.pieces == 4
+    assert cramped.sizes[-4:] == [2] * 4
+    assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
+    assert all(each.grad is None for each in learner.network.parameters())
 
 
 def test_memory_for_not_even_two_pictures_is_an_error(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
@@ -188,6 +209,16 @@ def run_step(folder: Path, *launcher: str) -> tuple[Tensor, dict[str, Tensor]]:
         for name, value in other["gradients"].items():
             assert torch.equal(value, written[0]["gradients"][name])
     return torch.stack([each["terms"] for each in written]).mean(0), written[0]["gradients"]
+
+
+def test_torchrun_says_how_many_processes_share_a_batch(tmp_path: Path) -> None:
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3")
+    command = [sys.executable, *torchrun, str(STEP), str(tmp_path)]
+
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+
+    assert done.returncode != 0
+    assert "a batch of 8 cannot be shared by 3 devices" in done.stderr
 
 
 def test_two_processes_of_torchrun_give_the_loss_and_gradients_of_one(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Whole trainings of seconds on eight scenes."""
 
+import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.model.training.conftest import OPTIONS, RECIPE, logged, read_log
@@ -14,10 +18,12 @@ from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.dataset import find_pairs
 from u2net.model.loss import bce_fusion
 from u2net.model.network import U2NETP
+from u2net.model.synthetic import write_scenes
 from u2net.model.training import Stage, Status, TrainOptions, TrainResult, train
 from u2net.model.training.batches import normalize_batch
 from u2net.model.training.pictures import decode_pictures
 from u2net.model.training.progress import LOSS_NAMES
+from u2net.model.training.stopping import stop_on_signals
 from u2net.runtime.errors import CheckpointError, DatasetError, DeviceError, InputError, TrainingError
 
 STEPS = 3
@@ -151,6 +157,83 @@ def test_a_training_interrupted_after_every_step_ends_in_the_same_weights(scenes
     assert part.scores == whole.scores
 
 
+def test_the_budget_of_the_checkpoint_holds_where_none_is_given(scenes: Path, tmp_path: Path) -> None:
+    train(scenes, tmp_path, replace(OPTIONS, epochs=2, pause=1e-9))
+
+    half = train(scenes, tmp_path, replace(OPTIONS, epochs=None, resume=True, pause=1e-9))
+    longer = train(scenes, tmp_path, replace(OPTIONS, epochs=4, resume=True, pause=1e-9))
+
+    assert half.progress == pytest.approx(2 / (2 * STEPS))
+    assert longer.progress == pytest.approx(3 / (4 * STEPS))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_pauses_after_the_step(scenes: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, or what a batch system sends before it ends a job."""
+
+    def interrupt(status: Status) -> None:
+        if status.doing == "validating":
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    result = train(scenes, tmp_path, replace(OPTIONS, epochs=5), interrupt)
+
+    assert signal.getsignal(number) is before
+    assert 0 < result.progress < 0.5
+    resumed = train(scenes, tmp_path, replace(OPTIONS, epochs=5, resume=True))
+    assert resumed.progress == 1
+
+
+def test_a_second_ctrl_c_is_not_held_back() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_other_pictures_are_not_resumed(trained: Trained, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "others", 9, size=64)
+
+    with pytest.raises(InputError, match=r"was written with data '8 pictures, \w+', not '9 pictures, \w+'"):
+        train(tmp_path / "others", trained[1], replace(OPTIONS, resume=True))
+
+
+def test_masks_of_ones_are_refused(scenes: Path, tmp_path: Path) -> None:
+    """1 for the object instead of 255."""
+    shutil.copytree(scenes, tmp_path / "data")
+    for path in (tmp_path / "data" / "masks").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) > 127).astype(np.uint8)).save(path)
+
+    with pytest.raises(DatasetError, match="no mask has a value above 127; a mask is 255 where the object is"):
+        train(tmp_path / "data", tmp_path / "run", OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "u2netp.safetensors"])
+def test_a_folder_in_place_of_a_file_is_found_before_the_work(scenes: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+
+    with pytest.raises(InputError, match=f"{name} is a folder"):
+        train(scenes, tmp_path, OPTIONS)
+
+
+def test_a_file_in_place_of_the_log_is_found_before_the_work(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+
+    with pytest.raises(InputError, match="log is no folder"):
+        train(scenes, tmp_path, OPTIONS)
+
+
+def test_a_network_that_ends_in_nan_leaves_no_weights(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are finite, and too large for its own arithmetic."""
+    monkeypatch.setattr("u2net.model.training.loop.learning_rate", lambda *_: 1e30)
+
+    with pytest.raises(TrainingError, match="gives NaN or Inf: the training diverged"):
+        train(scenes, tmp_path, replace(OPTIONS, recipe=replace(RECIPE, batch=6), epochs=1))
+    assert not (tmp_path / "u2netp.safetensors").exists()
+
+
 def test_a_pause_leaves_weights_and_no_scores(scenes: Path, tmp_path: Path) -> None:
     result = train(scenes, tmp_path, replace(OPTIONS, pause=1e-9))
 
@@ -275,7 +358,10 @@ def test_init_that_is_no_checkpoint_is_refused(scenes: Path, tmp_path: Path) -> 
         ({"minutes": float("nan")}, "minutes"),
         ({"pause": -3.0}, "pause"),
         ({"devices": 0}, "devices"),
-        ({"devices": 3}, "divide the batch 2; got 3"),
+        ({"devices": 2}, "a batch of 2 cannot be shared by 2 devices"),
+        ({"seed": -1}, "a seed is from 0"),
+        ({"seed": 2**63}, "a seed is from 0"),
+        ({"recipe": replace(RECIPE, precision="16-mixed")}, "16-mixed is for GPUs"),
         ({"init": Path("net.pth"), "resume": True}, "--init or --resume"),
         ({"device": "abacus"}, "device"),
     ],

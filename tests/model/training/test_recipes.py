@@ -27,13 +27,43 @@ def test_the_authors_recipe_is_theirs() -> None:
         )
 
 
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with a recent GPU, Triton and a C compiler, as far as the recipe asks."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr("u2net.model.training.recipes.find_spec", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("gpu")
 def test_fast_on_a_gpu_is_compiled_and_in_bf16() -> None:
-    recipe = find_recipe("fast", "cuda")
+    recipe = find_recipe("fast", "cuda:1")
 
     recipe.check()
     assert (recipe.precision, recipe.compiled, recipe.optimizer, recipe.annealed) == ("bf16-mixed", True, "adamw", True)
     assert recipe.ema is not None
     assert [stage.crop for stage in recipe.stages] == [288]
+
+
+def test_an_old_gpu_gets_fp16_and_no_compiler(gpu: pytest.MonkeyPatch) -> None:
+    gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    gpu.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+
+    recipe = find_recipe("fast", "cuda")
+
+    recipe.check()
+    assert (recipe.precision, recipe.compiled) == ("16-mixed", False)
+
+
+@pytest.mark.parametrize("missing", ["u2net.model.training.recipes.find_spec", "shutil.which"])
+def test_what_torch_compile_needs_may_be_missing(gpu: pytest.MonkeyPatch, missing: str) -> None:
+    gpu.setattr(missing, lambda _name: None)
+
+    assert find_recipe("fast", "cuda").compiled is False
+    assert find_recipe("fast", "cuda").with_overrides(compiled=True).compiled is True
 
 
 @pytest.mark.parametrize(
