@@ -1,7 +1,7 @@
 """The report of a build: report.json for programs, report.md for people."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from u2net.export.parity.figures import Comparison, Spread
 from u2net.export.parity.gate import MASK, StageParity
 from u2net.model.evaluation import Evaluation
 from u2net.runtime.errors import ExportError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import hash_file, written_whole
 
 NONE = "–"
 
@@ -195,6 +195,19 @@ def bench_cells(row: BenchRow) -> tuple[str, ...]:
 
 SCORE_HEADER = ("model", "max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "boundary F")
 SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae", "iou", "boundary_f")
+
+
+def scores_as_json(dataset: Path, models: Iterable[str], results: Iterable[Evaluation]) -> dict[str, Any]:
+    """Scores by model, and which files they belong to: a name alone may mean other weights tomorrow.
+
+    Args:
+        models: paths of the files among the models.
+    """
+    return {
+        "dataset": dataset.resolve().name,
+        "sha256": {name: hash_file(Path(name)) for name in models},
+        "scores": {each.model: each.scores for each in results},
+    }
 
 
 def score_cells(result: Evaluation) -> tuple[str, ...]:

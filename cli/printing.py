@@ -1,7 +1,7 @@
 """Tables and findings on the terminal."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,11 +11,14 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from u2net.export import EngineStage
+    from u2net.model.metrics import SaliencyScores
     from u2net.model.training import Status
 
 console = Console(highlight=False, markup=False, emoji=False)
 """Prints text as it is: a file may be named [red] or :cat:."""
 
+progress_console = Console(highlight=False, markup=False, emoji=False, stderr=True)
+"""For what is no result: standard output stays clean for programs."""
 
 FIRST_WIDTH = 8
 """Columns that the first column of a table keeps at least, so that no stage's name is broken."""
@@ -56,12 +59,38 @@ def build_bar() -> Iterator[Callable[[str, float], None]]:
 
 @contextmanager
 def training_bar() -> Iterator[Callable[["Status"], None]]:
-    """A bar that is told how a training gets on."""
-    with build_bar() as show:
-        yield lambda status: show(_describe_status(status), status.progress)
+    """A bar that is told how a training gets on; without a terminal to draw it on, a line for each percent.
+
+    What a validation found stays in sight either way.
+    """
+    lines = console if console.is_terminal else progress_console
+    told = set[str]()
+    shows: list[Callable[[str, float], None]] = []
+    with ExitStack() as bar:
+
+        def tell(status: "Status") -> None:
+            text, percent = _describe_status(status), f"{status.progress:4.0%}"
+            if not shows:  # of several processes only the one that has something to tell draws a bar
+                shows.append(bar.enter_context(build_bar()))
+            shows[0](text, status.progress)
+            unseen = status.loss is not None and percent not in told and not console.is_terminal
+            if unseen or status.scores is not None:
+                lines.print(f"{percent} {text}", soft_wrap=True)
+                told.add(percent)
+
+        yield tell
+
+
+def describe_scores(scores: "SaliencyScores") -> str:
+    """The scores that a training watches, in one line."""
+    return (
+        f"MAE {scores.mae:.4f}, max-F {scores.max_f:.4f}, IoU {scores.iou:.4f} on {scores.pictures} held-out pictures"
+    )
 
 
 def _describe_status(status: "Status") -> str:
+    if status.scores is not None:
+        return f"{status.doing}: {describe_scores(status.scores)}"
     if status.loss is None or status.images_per_second is None or status.waiting is None:
         return status.doing
     speed = f"{status.images_per_second:.1f} images/s, {status.waiting:.0%} waiting for data"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from u2net.cli.printing import console, training_bar
+from u2net.cli.printing import console, describe_scores, training_bar
 
 if TYPE_CHECKING:
     from u2net.model.training import TrainResult
@@ -55,9 +55,6 @@ def train(
 
 
 def _describe(result: "TrainResult") -> str:
-    scores = result.scores
-    if scores is None:
+    if result.scores is None:
         return f"paused at {result.progress:.0%}; go on with --resume"
-    return (
-        f"MAE {scores.mae:.4f}, max-F {scores.max_f:.4f}, IoU {scores.iou:.4f} on {scores.pictures} held-out pictures"
-    )
+    return describe_scores(result.scores)

@@ -100,12 +100,17 @@ def _check_sizes(pair: Pair, image: tuple[int, int], mask: tuple[int, int]) -> N
 
 
 def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Part pairs into those to train on and a share for validation, at least one, in their order.
+    """Part pairs into those to train on and about a share for validation, at least one, in their order.
 
-    Which are held out depends on their names alone, so that a training that goes on from another's weights, whatever
-    its seed, does not validate on what those have seen.
+    A pair is held out by its own name alone, so that a training that goes on from another's weights, whatever its
+    seed and what was added since, does not validate on what those have seen.
     """
-    count = max(1, round(len(pairs) * share))
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.image.stem.encode()).digest())
-    held_out = set(ranked[:count])
+    ranks = {pair: _rank(pair) for pair in pairs}
+    held_out = {pair for pair, rank in ranks.items() if rank < share} or {min(pairs, key=ranks.__getitem__)}
     return [pair for pair in pairs if pair not in held_out], [pair for pair in pairs if pair in held_out]
+
+
+def _rank(pair: Pair) -> float:
+    """From 0 to 1, evenly spread over names."""
+    digest = hashlib.sha256(pair.image.stem.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

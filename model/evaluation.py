@@ -11,7 +11,7 @@ from u2net.model.checkpoint import load_checkpoint
 from u2net.model.dataset import Pair
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import U2Net
-from u2net.model.placing import place_network
+from u2net.model.placing import full_fp32, place_network
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DatasetError, InputError
 from u2net.runtime.images import open_picture, read_image
@@ -95,12 +95,12 @@ def open_predictor(path: Path, device: str, preset: str | None = None) -> Predic
 
 
 def eager_predictor(network: U2Net, preset: Preset, device: Device = CPU) -> Predictor:
-    """The network in eager PyTorch, fed as the preset says."""
+    """The network in eager PyTorch, TF32 off, fed as the preset says."""
     network.eval()
     place = place_network(network, device)
 
     def predict(image: ByteArray) -> FloatArray:
-        with torch.inference_mode():
+        with torch.inference_mode(), full_fp32():
             maps = network(torch.from_numpy(preprocess(image, preset)).to(place)).d0.cpu().numpy()
         return postprocess(maps[0], preset, *image.shape[:2])
 

@@ -1,4 +1,7 @@
-"""A network on the device that was asked for."""
+"""A network on the device that was asked for, and its arithmetic there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,3 +30,14 @@ def torch_device(device: Device) -> torch.device:
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
         raise DeviceError(f"{device} was asked for, but this PyTorch ({torch.__version__}) sees no such CUDA device")
     return torch.device(str(device))
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """Keep CUDA from rounding FP32 products to TF32."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn

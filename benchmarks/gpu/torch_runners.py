@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from u2net.benchmarks.gpu.protocol import Open, RunnerKind
-from u2net.export.parity.stages import full_fp32
 from u2net.export.wrapping import ChosenOutputs
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.placing import torch_device
+from u2net.model.placing import full_fp32, torch_device
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, OutOfMemoryError
 from u2net.runtime.preprocess import FloatArray

@@ -1,7 +1,5 @@
 """One face for every stage that the gate compares: checkpoint, FP32 graph, FP16 graph."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +11,7 @@ from u2net.export.graph import read_graph
 from u2net.export.rounding import round_like_fp16
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import OUTPUT_NAMES
-from u2net.model.placing import place_network
+from u2net.model.placing import full_fp32, place_network
 from u2net.runtime.artifact import METADATA_KEY, InputShape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
@@ -69,17 +67,6 @@ class EagerStage:
         with torch.inference_mode(), full_fp32():
             outputs = self._network(torch.from_numpy(tensor).to(self._device))
         return {name: value.cpu().numpy() for name, value in zip(OUTPUT_NAMES, outputs, strict=True)}
-
-
-@contextlib.contextmanager
-def full_fp32() -> Iterator[None]:
-    """Keep CUDA from rounding FP32 products to TF32."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 class SessionStage:

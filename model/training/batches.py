@@ -53,8 +53,15 @@ class Batches:
 def normalize_batch(images: Tensor) -> Tensor:
     """What the ``reference`` preset does to one picture, to each of a batch: float32 N×3×H×W in [0, 1]."""
     largest = images.amax((1, 2, 3), keepdim=True).clamp_min(1 / 255)
-    mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (REFERENCE.mean, REFERENCE.std))
+    mean, std = _statistics_on(images.device)
     return (images / largest - mean) / std
+
+
+@lru_cache
+def _statistics_on(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Made once for a device: each making would wait for it."""
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (REFERENCE.mean, REFERENCE.std))
+    return mean, std
 
 
 def _shrink(images: Tensor, side: int) -> Tensor:

@@ -7,10 +7,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from u2net.model.loss import FusionLoss, bce_fusion
 from u2net.model.network import U2Net
+from u2net.model.training.average import MovingAverage
 from u2net.model.training.batches import Batch
 from u2net.model.training.recipes import Recipe
 from u2net.runtime.errors import TrainingError
@@ -39,14 +39,15 @@ class Learner:
         if recipe.compiled:
             supervised = torch.compile(supervised)  # type: ignore[assignment]
         self._supervised, self.optimizer = fabric.setup(supervised, make_optimizer(self.network, recipe))
-        self.average = None if recipe.ema is None else make_average(self.network, recipe.ema)
+        self.average = None if recipe.ema is None else MovingAverage(self.network, recipe.ema)
         self.pieces = 1
         """So many parts a batch is taken in; more after the memory was too small."""
+        self._fitting: set[torch.Size] = set()
 
     @property
     def best(self) -> U2Net:
         """The network to keep: the moving average where there is one."""
-        return self.network if self.average is None else self.average.module  # type: ignore[return-value]
+        return self.network if self.average is None else self.average.network
 
     def step(self, batch: Batch, learning_rate: float) -> Tensor:
         """Learn from a batch; the seven losses before it, float32 on the device.
@@ -59,7 +60,7 @@ class Learner:
         terms = self._gradients_in_memory(batch)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.update(self.network)
         return terms
 
     def precision_state(self) -> dict[str, Any]:
@@ -72,11 +73,10 @@ class Learner:
 
     def rehearse(self, batch: Batch) -> None:
         """Compile for batches of that shape, and find the pieces that fit into the memory; learns nothing."""
-        buffers = {name: value.clone() for name, value in self.network.named_buffers()}
+        statistics = self._statistics()
         self._gradients_in_memory(batch)
         self.optimizer.zero_grad()
-        for name, value in self.network.named_buffers():
-            value.copy_(buffers[name])
+        self._restore(statistics)
 
     def gradients(self, batch: Batch) -> Tensor:
         """Leave the gradients of a batch in the parameters; the seven losses, float32 on the device."""
@@ -91,9 +91,21 @@ class Learner:
         return torch.stack(terms).sum(0)
 
     def _gradients_in_memory(self, batch: Batch) -> Tensor:
+        shape = batch[0].shape
+        statistics = None if shape in self._fitting else self._statistics()
         while (terms := self._try_gradients(batch)) is None:
+            if statistics is not None:
+                self._restore(statistics)  # of the layers that the batch came through
             self._split(len(batch[0]))
+        self._fitting.add(shape)
         return terms
+
+    def _statistics(self) -> list[Tensor]:
+        return [value.clone() for value in self.network.buffers()]
+
+    def _restore(self, statistics: list[Tensor]) -> None:
+        for value, before in zip(self.network.buffers(), statistics, strict=True):
+            value.copy_(before)
 
     def _try_gradients(self, batch: Batch) -> Tensor | None:
         try:
@@ -104,12 +116,13 @@ class Learner:
     def _split(self, batch: int) -> None:
         self.optimizer.zero_grad()
         torch.cuda.empty_cache()
-        if self._fabric.world_size > 1 or batch // (2 * self.pieces) < 2:
+        most = batch // 2  # batch norm cannot learn from one picture
+        if self._fabric.world_size > 1 or self.pieces >= most:
             raise TrainingError(
                 f"{batch // self.pieces} pictures at once do not fit into the memory of {self._fabric.device}; "
                 "give a smaller --batch or --size"
             )
-        self.pieces *= 2
+        self.pieces = min(2 * self.pieces, most)
         log.warning(
             "out of memory: each batch of %d is taken in %d pieces from here on; batch norm sees a piece at a time",
             batch,
@@ -124,16 +137,3 @@ def make_optimizer(network: U2Net, recipe: Recipe) -> Optimizer:
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
     return kind(groups, lr=recipe.learning_rate, fused=True)
-
-
-def make_average(network: U2Net, decay: float) -> AveragedModel:
-    """Exponential moving average of weights and batch-norm statistics; young, it forgets faster than its decay says."""
-
-    def mix(averages: Any, currents: Any, updates: Tensor | int) -> None:
-        done = int(average.n_averaged)  # lies on the CPU: `updates` would make the host wait for the GPU
-        young = (1 + done) / (10 + done)
-        get_ema_multi_avg_fn(min(decay, young))(averages, currents, updates)  # type: ignore[no-untyped-call]
-
-    average = AveragedModel(network, multi_avg_fn=mix, use_buffers=True)
-    average.module.eval()
-    return average

@@ -91,6 +91,7 @@ def train(
     size = options.recipe.size
     pictures = decode_pictures(training, size, lambda share: tell(Status("reading", share)))
     pictures.check()
+    pictures = pictures.near(fabric.device)
     with stop_on_signals() as stop:
         run = Run(
             fabric,
@@ -99,7 +100,7 @@ def train(
             output=output,
             report=tell,
             pictures=pictures,
-            held_out=decode_pictures(held_out, size),
+            held_out=decode_pictures(held_out if fabric.is_global_zero else [], size),
             fingerprint=fingerprint(pairs),
             called=called,
             stop=stop,
@@ -128,42 +129,47 @@ class Run:
         self._report, self._held_out, self._fingerprint = report, held_out, fingerprint
         self._called, self._stop = called, stop
         device = fabric.device
-        near = pictures.near(device)
-        self._batches = Batches(near, options.recipe, options.seed, device, fabric.global_rank, fabric.world_size)
+        self._batches = Batches(pictures, options.recipe, options.seed, device, fabric.global_rank, fabric.world_size)
         self._budget = options.budget(self._batches.steps_per_epoch)
         self._clock = Clock(device)
         self._log = StepLog(CSVLogger(output, name=LOG), options.recipe.batch, report)
         self._reached, self._progress, self._saved = Reached(), 0.0, 0.0
-        self._stopping = False
+        self._began, self._stopping = 0.0, False
 
     def go(self, reached: Reached) -> TrainResult:
         """Train from there to the end of the budget, to the pause or a signal; at least one step, where any is left."""
         self._reached, self._saved = reached, reached.seconds
         self._progress = self._budget.progress(reached.step, reached.seconds)
         if self._options.recipe.compiled and self._progress < 1:
-            self._report(Status("compiling", self._progress))
-            self._learner.rehearse(self._batches.make(reached.step, self._options.recipe.crop_at(self._progress)))
-        began = time.monotonic() - reached.seconds
+            self._compile()
+        self._began = time.monotonic() - reached.seconds
         self._clock.restart()
         while self._progress < 1 and not self._stopping:
-            self._learn(began)
+            self._learn()
         self._flush()
         self._save()
         scores = self._validate() if self._progress == 1 else None
         return self._finish(scores)
 
-    def _learn(self, began: float) -> None:
+    def _compile(self) -> None:
+        self._report(Status("compiling", self._progress))
+        for crop in self._options.recipe.crops_from(self._progress):
+            self._learner.rehearse(self._batches.make(self._reached.step, crop))
+
+    def _learn(self) -> None:
         recipe, before = self._options.recipe, self._progress
         step = self._reached.step
         batch = self._batches.make(step, recipe.crop_at(before))
         self._clock.mark()
         self._log.add(self._learner.step(batch, learning_rate(recipe, before)))
         self._clock.mark()
-        seconds, self._stopping = self._agree(time.monotonic() - began, self._pauses())
+        seconds, self._stopping = self._agree(time.monotonic() - self._began, self._pauses())
         self._reached = Reached(step + 1, seconds)
         self._progress = self._budget.progress(step + 1, seconds)
         if len(self._log) == LOG_EVERY:
             self._flush()
+        if self._stopping:
+            return  # who asked for the stop may not wait for a validation
         if seconds - self._saved > SAVE_EVERY:
             self._flush()
             self._save()
@@ -194,12 +200,15 @@ class Run:
         self._clock.restart()
 
     def _validate(self) -> SaliencyScores | None:
-        scores = None
+        """Scores of the held-out pictures; what they take is not of the training's minutes."""
+        scores, start = None, time.monotonic()
         if self._fabric.is_global_zero:
             self._report(Status("validating", self._progress))
             scores = validate(self._learner.best, self._held_out, self._fabric.device)
             self._log.validated(self._reached.step, scores)
-        scores = self._fabric.broadcast(scores)
+            self._report(Status("validated", self._progress, scores=scores))
+        scores, self._stopping = self._fabric.broadcast((scores, self._pauses()))
+        self._began += time.monotonic() - start
         self._clock.restart()
         return scores
 

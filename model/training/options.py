@@ -14,20 +14,21 @@ from u2net.runtime.errors import DeviceError, InputError
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train; see ``u2net train --help`` for each."""
+    """How to train; what has no word here, ``u2net train --help`` explains."""
 
     variant: str = "u2netp"
     recipe: Recipe = field(default_factory=lambda: authors("cpu"))
     epochs: int | None = None
     """Passes over the pictures; 100 where neither this nor ``minutes`` is given."""
     minutes: float | None = None
-    """The whole training's, over all resumed runs; reading and compiling do not count."""
+    """The whole training's, over all resumed runs; reading, compiling and validations do not count."""
     pause: float | None = None
     """Minutes after which this run stops, to be resumed; reading and compiling count."""
     seed: int = 0
     init: Path | None = None
     resume: bool = False
     val_fraction: float = 0.02
+    """Share of the pictures that is held out."""
     device: str = "cpu"
     devices: int = 1
 

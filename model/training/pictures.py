@@ -33,7 +33,8 @@ class Pictures:
 
     def take(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Some of them on a device, float32 in [0, 1]."""
-        here = indices.to(self.images.device)
+        near = self.images.device
+        here = indices.pin_memory().to(near, non_blocking=True) if near.type == "cuda" else indices
         return self.images[here].to(device).float() / 255, self.masks[here].to(device).float() / 255
 
     def check(self) -> None:

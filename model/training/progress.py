@@ -27,6 +27,8 @@ class Status:
     images_per_second: float | None = None
     waiting: float | None = None
     """Share of the time that went into getting batches: indexing, augmentation, transfer."""
+    scores: SaliencyScores | None = None
+    """Of the held-out pictures, once they were scored."""
 
 
 Report = Callable[[Status], None]

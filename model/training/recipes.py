@@ -53,7 +53,7 @@ class Recipe:
     annealed: bool = False
     """Whether the learning rate falls to zero as a cosine over the training; constant otherwise."""
     warmup: float = 0.0
-    """Share of the training over which the learning rate rises from zero."""
+    """Share of the training over which the learning rate rises."""
     ema: float | None = None
     """Decay of the exponential moving average whose weights are kept; None keeps the last weights."""
     precision: Precision = "32-true"
@@ -68,6 +68,11 @@ class Recipe:
     def crop_at(self, progress: float) -> int:
         """Side of the crop when a share of the training, 0 to 1, is done."""
         return next(stage.crop for stage in reversed(self.stages) if stage.start <= progress)
+
+    def crops_from(self, progress: float) -> tuple[int, ...]:
+        """The crops of the rest of the training, each once, the present one first."""
+        later = (stage.crop for stage in self.stages if stage.start > progress)
+        return tuple(dict.fromkeys((self.crop_at(progress), *later)))
 
     def side_of(self, crop: int) -> int:
         """Side that pictures are shrunk to before a crop is taken of them."""

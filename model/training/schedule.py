@@ -23,8 +23,12 @@ class Budget:
         return min(1.0, max(shares))
 
 
+FIRST = 0.05
+"""Share of the rate that the first step of a warm-up takes: at a rate of zero it would learn nothing."""
+
+
 def learning_rate(recipe: Recipe, progress: float) -> float:
     """Of a step at whose begin that share of the training is done."""
-    rise = min(1.0, progress / recipe.warmup) if recipe.warmup else 1.0
+    rise = min(1.0, FIRST + (1 - FIRST) * progress / recipe.warmup) if recipe.warmup else 1.0
     fall = 0.5 * (1 + math.cos(math.pi * progress)) if recipe.annealed else 1.0
     return recipe.learning_rate * rise * fall

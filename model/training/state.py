@@ -19,6 +19,8 @@ State = Mapping[str, Any]
 
 LAST = "last.ckpt"
 
+WRITTEN = {"state_dict", "trained", "optimizer", "step", "seconds", "precision", "pieces", "budget", "choices"}
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -48,6 +50,7 @@ def save_state(path: Path, learner: Learner, reached: Reached, options: TrainOpt
         "step": reached.step,
         "seconds": reached.seconds,
         "precision": learner.precision_state(),
+        "pieces": learner.pieces,
         "budget": {"epochs": options.epochs, "minutes": options.minutes},
         "choices": _choices(options, data),
     }
@@ -69,7 +72,7 @@ def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> Stat
         raise InputError(f"nothing to resume: {path} is not there")
     load_checkpoint(path)  # refuses what is damaged or holds code
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not {"choices", "budget", "optimizer", "step", "trained"} <= state.keys():
+    if not isinstance(state, dict) or not state.keys() >= WRITTEN:
         raise CheckpointError(f"{path} was not written by this version's trainer; start from its weights with --init")
     then, now = state["choices"], _choices(options, fingerprint(pairs))
     changed = [f"{name} {then.get(name)!r}, not {value!r}" for name, value in now.items() if then.get(name) != value]
@@ -85,10 +88,11 @@ def restore_state(state: State, learner: Learner) -> Reached:
     kept, trained = state["state_dict"], state["trained"]
     learner.network.load_state_dict(kept if trained is None else trained)
     if learner.average is not None:
-        learner.average.module.load_state_dict(kept)
-        learner.average.n_averaged.fill_(state["step"])
+        learner.average.network.load_state_dict(kept)
+        learner.average.updates = state["step"]
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.load_precision_state(state["precision"])
+    learner.pieces = state["pieces"]
     return Reached(state["step"], state["seconds"])
 
 

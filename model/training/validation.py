@@ -5,6 +5,7 @@ import torch
 
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import U2Net
+from u2net.model.placing import full_fp32
 from u2net.model.training.batches import normalize_batch
 from u2net.model.training.pictures import Pictures
 from u2net.runtime.errors import TrainingError
@@ -23,7 +24,7 @@ def validate(network: U2Net, pictures: Pictures, device: torch.device) -> Salien
     meter = SaliencyMeter()
     for indices in torch.arange(len(pictures)).split(BATCH):  # type: ignore[no-untyped-call]
         images, masks = pictures.take(indices, device)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_fp32():
             maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
         if not np.isfinite(maps).all():
             raise TrainingError("the network gives NaN or Inf: the training diverged; begin again with a lower --lr")

@@ -9,6 +9,7 @@ from PIL import Image
 from u2net.benchmarks.report import SCORE_HEADER
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.files import hash_file
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -31,7 +32,10 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
         assert any(row and row[0] == name for row in rows)
     for column in SCORE_HEADER:
         assert column in said.stdout
-    scores = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["scores"]
+    written = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    scores = written["scores"]
+    assert written["dataset"] == "scenes"
+    assert written["sha256"] == {str(path): hash_file(path) for path in (BUNDLED_WEIGHTS, built_onnx)}
     assert set(scores) == {str(BUNDLED_WEIGHTS), str(built_onnx), "centred Gaussian"}
     assert all(each["pictures"] == 3 and 0 <= each["mae"] <= 1 for each in scores.values())
     assert Image.open(tmp_path / "w.png").width == 600
@@ -54,3 +58,4 @@ def test_a_mistake_is_one_line(run_u2net: Command, scenes: Path, words: str, sai
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+    assert ("max F" in result.stdout) == ("cannot be written" in said)  # scores are not lost with the file

@@ -53,17 +53,28 @@ def test_options_reach_the_training(
 
     def train(folder: Path, output: Path, options: TrainOptions, report: Report) -> TrainResult:
         asked.extend((folder, output, options))
-        report(Status("training", 0.5, loss=1.5, images_per_second=9, waiting=0.1))
+        report(Status("reading", 0.5))
+        for progress in (0.5, 0.501, 0.512):
+            report(Status("training", progress, loss=1.5, images_per_second=9, waiting=0.1))
         scores = SaliencyScores(
             9, 0.125, 0.75, mean_f=0.7, weighted_f=0.6, s_measure=0.8, e_measure=0.8, iou=0.5, boundary_f=0.4
         )
+        report(Status("validated", 0.512, scores=scores))
         return TrainResult(Path("w"), Path("c"), 1, scores)
 
     monkeypatch.setattr("u2net.model.training.train", train)
 
     said = run_u2net("train", "data", "-o", "there", *words.split())
 
-    assert said.stdout == "w: MAE 0.1250, max-F 0.7500, IoU 0.5000 on 9 held-out pictures\n"
+    found = "MAE 0.1250, max-F 0.7500, IoU 0.5000 on 9 held-out pictures\n"
+    assert said.stdout == f"w: {found}"
+    assert said.stderr == "".join(
+        (
+            " 50% training: loss 1.500, 9.0 images/s, 10% waiting for data\n",
+            " 51% training: loss 1.500, 9.0 images/s, 10% waiting for data\n",
+            f" 51% validated: {found}",
+        )
+    )
     assert asked == [Path("data"), Path("there"), options]
 
 

@@ -217,7 +217,7 @@ def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes", 8, seed=3, size=160)
 
     with pytest.raises(SystemExit) as stop:
-        run_script("finetune.py", tmp_path / "scenes", tmp_path / "out", 0.1)
+        run_script("finetune.py", tmp_path / "scenes", tmp_path / "out", 0.3)
 
     assert not stop.value.code
     assert {"model.onnx", "model.fp16.onnx", "training"} <= {path.name for path in (tmp_path / "out").iterdir()}

@@ -9,9 +9,9 @@ import torch
 from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions
 from u2net.export.parity import VerifyOptions, verify
-from u2net.export.parity.stages import full_fp32
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
+from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError

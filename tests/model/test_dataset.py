@@ -139,21 +139,32 @@ def test_a_picture_too_large_to_trust_is_named(scenes: Path, monkeypatch: pytest
         read_pair(find_pairs(scenes)[0], 32)
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.02, 1), (0.25, 2), (0.5, 4)])
-def test_a_share_is_held_out_by_name(scenes: Path, share: float, count: int) -> None:
-    pairs = find_pairs(scenes)
+def make_pairs(count: int) -> list[Pair]:
+    return [Pair(Path(f"images/{index}.jpg"), Path(f"masks/{index}.png")) for index in range(count)]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.25, 0.5])
+def test_about_a_share_is_held_out(share: float) -> None:
+    pairs = make_pairs(2000)
 
     training, held_out = hold_out(pairs, share)
 
-    assert len(held_out) == count
-    assert sorted([*training, *held_out], key=lambda pair: pair.image) == pairs
-    assert hold_out(list(reversed(pairs)), share)[1] == list(reversed(held_out))
+    assert len(held_out) == pytest.approx(2000 * share, rel=0.2)
+    assert sorted([*training, *held_out], key=pairs.index) == pairs
+    assert hold_out(list(reversed(pairs)), share) == (list(reversed(training)), list(reversed(held_out)))
 
 
-def test_what_is_held_out_as_a_small_share_is_held_out_as_a_large_one(scenes: Path) -> None:
-    few, many = (set(hold_out(find_pairs(scenes), share)[1]) for share in (0.25, 0.5))
+def test_what_is_held_out_stays_so_when_pictures_are_added_and_the_share_grows() -> None:
+    before = set(hold_out(make_pairs(200), 0.1)[1])
 
-    assert few < many
+    assert before == set(hold_out(make_pairs(900), 0.1)[1]) & set(make_pairs(200))
+    assert before < set(hold_out(make_pairs(200), 0.2)[1])
+
+
+def test_of_few_pictures_one_is_held_out() -> None:
+    training, held_out = hold_out(make_pairs(5), 1e-6)
+
+    assert (len(training), len(held_out)) == (4, 1)
 
 
 def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:

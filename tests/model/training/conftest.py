@@ -1,9 +1,14 @@
-"""A training that takes seconds."""
+"""A training that takes seconds, and one in too little memory."""
 
 import csv
 from pathlib import Path
 
+import pytest
+import torch
+from torch import Tensor
+
 from u2net.model.training import Recipe, Stage, TrainOptions
+from u2net.model.training.learner import Supervised
 
 RECIPE = Recipe(size=48, stages=(Stage(0.0, 32),), batch=2, learning_rate=1e-3)
 OPTIONS = TrainOptions(recipe=RECIPE, epochs=2, seed=3)
@@ -21,3 +26,30 @@ def read_log(output: Path) -> list[dict[str, str]]:
 def logged(output: Path, name: str) -> list[float]:
     """Values of one column, in order."""
     return [float(row[name]) for row in read_log(output) if row.get(name)]
+
+
+class Cramped:
+    """A forward pass with memory for so many pictures at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sizes: list[int] = []
+        self._forward = Supervised.forward
+
+    def forward(self, supervised: Supervised, images: Tensor, masks: Tensor) -> object:
+        self.sizes.append(len(images))
+        loss = self._forward(supervised, images, masks)
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss
+
+
+@pytest.fixture
+def cramped(monkeypatch: pytest.MonkeyPatch) -> Cramped:
+    memory = Cramped(3)
+
+    def forward(supervised: Supervised, images: Tensor, masks: Tensor) -> object:
+        return memory.forward(supervised, images, masks)
+
+    monkeypatch.setattr(Supervised, "forward", forward)
+    return memory

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.model.training.conftest import OPTIONS, RECIPE
+from tests.model.training.conftest import OPTIONS, RECIPE, Cramped
 from u2net.model.loss import bce_fusion
 from u2net.model.network import U2NETP
+from u2net.model.training.average import MovingAverage
 from u2net.model.training.batches import Batch
 from u2net.model.training.launching import launch_fabric
-from u2net.model.training.learner import Learner, Supervised, make_average, make_optimizer
+from u2net.model.training.learner import Learner, make_optimizer
 from u2net.model.training.recipes import Recipe
 from u2net.runtime.errors import TrainingError
 
@@ -77,32 +79,6 @@ def test_pieces_add_up_to_the_batch(network: U2NETP, batch: Batch, pieces: int) 
     assert_near(gradients(learner), expected)
 
 
-class Cramped:
-    """A forward pass with memory for so many pictures at once."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.sizes: list[int] = []
-        self._forward = Supervised.forward
-
-    def forward(self, supervised: Supervised, images: Tensor, masks: Tensor) -> object:
-        self.sizes.append(len(images))
-        if len(images) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return self._forward(supervised, images, masks)
-
-
-@pytest.fixture
-def cramped(monkeypatch: pytest.MonkeyPatch) -> Cramped:
-    memory = Cramped(3)
-
-    def forward(supervised: Supervised, images: Tensor, masks: Tensor) -> object:
-        return memory.forward(supervised, images, masks)
-
-    monkeypatch.setattr(Supervised, "forward", forward)
-    return memory
-
-
 def test_too_little_memory_halves_the_pieces_and_says_so(
     network: U2NETP, batch: Batch, cramped: Cramped, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,6 +93,28 @@ def test_too_little_memory_halves_the_pieces_and_says_so(
     assert [record.getMessage().partition(" from")[0] for record in caplog.records] == [
         f"out of memory: each batch of 8 is taken in {pieces} pieces" for pieces in (2, 4)
     ]
+
+
+def test_what_did_not_fit_leaves_no_trace(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
+    """The layers that it came through have seen it."""
+    learner, knowing = make_learner(network), make_learner(deepcopy(network))
+    knowing.pieces = 4
+
+    learner.step(batch, 1e-3)
+    knowing.step(batch, 1e-3)
+
+    assert cramped.sizes[:2] == [8, 4]
+    others = knowing.network.state_dict()
+    assert all(torch.equal(value, others[name]) for name, value in learner.network.state_dict().items())
+
+
+@pytest.mark.parametrize(("pictures", "pieces"), [(12, [12, 6, 3, *[2] * 6]), (5, [5, 3, 2])])
+def test_pieces_shrink_to_two_pictures(network: U2NETP, cramped: Cramped, pictures: int, pieces: list[int]) -> None:
+    cramped.room = 2 if pictures == 12 else 3
+
+    make_learner(network).step((torch.randn(pictures, 3, 32, 32), torch.rand(pictures, 1, 32, 32)), 1e-3)
+
+    assert cramped.sizes == pieces
 
 
 def test_no_piece_is_a_single_picture(network: U2NETP, cramped: Cramped) -> None:
@@ -185,16 +183,16 @@ def test_the_average_follows_slowly_and_is_what_is_kept(network: U2NETP, batch: 
 
 def test_the_average_is_the_exponential_one() -> None:
     network = U2NETP()
-    average = make_average(network, 0.5)
+    average = MovingAverage(network, 0.5)
     expected = 0.0
     for update in range(12):
         with torch.no_grad():
             network.outconv.weight.fill_(float(update))
-        average.update_parameters(network)
-        decay = min(0.5, (1 + update) / (10 + update))
-        expected = decay * expected + (1 - decay) * update if update else 0.0
+        average.update(network)
+        decay = min(0.5, update / (9 + update))
+        expected = decay * expected + (1 - decay) * update
 
-        kept = average.module.state_dict()["outconv.weight"]
+        kept = average.network.state_dict()["outconv.weight"]
         assert float(kept.mean()) == pytest.approx(expected, rel=1e-5)
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.model.training.conftest import OPTIONS, RECIPE, logged, read_log
+from tests.model.training.conftest import OPTIONS, RECIPE, Cramped, logged, read_log
 from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.dataset import find_pairs
 from u2net.model.loss import bce_fusion
@@ -84,7 +84,8 @@ def test_it_is_told_what_is_done(trained: Trained) -> None:
 
     doing = [status.doing for status in reported]
     assert doing[:8] == ["reading"] * 7 + ["training"]
-    assert doing[-1] == "validating"
+    assert doing[-2:] == ["validating", "validated"]
+    assert reported[-1].scores == trained[0].scores
     last = [status for status in reported if status.doing == "training"][-1]
     assert last.progress == 1
     assert last.loss == pytest.approx(logged(trained[1], "loss")[-1])
@@ -155,6 +156,18 @@ def test_a_training_interrupted_after_every_step_ends_in_the_same_weights(scenes
     moments = [state["optimizer"]["state"] for state in states]
     assert all(torch.equal(value["exp_avg_sq"], moments[1][key]["exp_avg_sq"]) for key, value in moments[0].items())
     assert part.scores == whole.scores
+
+
+def test_resuming_is_exact_in_too_little_memory(scenes: Path, tmp_path: Path, cramped: Cramped) -> None:
+    options = replace(OPTIONS, recipe=replace(RECIPE, batch=6))
+    whole = train(scenes, tmp_path / "whole", options)
+
+    train(scenes, tmp_path / "parts", replace(options, pause=1e-9))
+    parts = train(scenes, tmp_path / "parts", replace(options, resume=True))
+
+    assert cramped.sizes == [6, 3, 3, 3, 3] * 2
+    weights = [load_checkpoint(run.weights).network.state_dict() for run in (whole, parts)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_the_budget_of_the_checkpoint_holds_where_none_is_given(scenes: Path, tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def test_stages_follow_one_another_and_shrink_in_proportion(progress: float, cro
     assert RECIPE.side_of(crop) == side
 
 
+@pytest.mark.parametrize(("progress", "crops"), [(0.0, (32, 40)), (0.4, (32, 40)), (0.5, (40,)), (1.0, (40,))])
+def test_crops_still_to_come(progress: float, crops: tuple[int, ...]) -> None:
+    assert RECIPE.crops_from(progress) == crops
+
+
 def test_overrides_change_what_is_given() -> None:
     assert RECIPE.with_overrides() == RECIPE
     assert RECIPE.with_overrides(size=64, learning_rate=0.5) == replace(RECIPE, size=64, learning_rate=0.5)

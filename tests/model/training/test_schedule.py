@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from tests.model.training.conftest import RECIPE
-from u2net.model.training.schedule import Budget, learning_rate
+from u2net.model.training.schedule import FIRST, Budget, learning_rate
 
 ANNEALED = replace(RECIPE, learning_rate=0.1, annealed=True, warmup=0.1)
 
@@ -26,7 +26,8 @@ def test_what_is_used_up_first_counts(budget: Budget, progress: float) -> None:
 def test_the_rate_rises_then_falls_to_zero() -> None:
     rates = [learning_rate(ANNEALED, progress / 100) for progress in range(101)]
 
-    assert rates[0] == 0
+    assert rates[0] == pytest.approx(FIRST * 0.1)
+    assert all(later > earlier for earlier, later in pairwise(rates[:11]))
     assert max(rates) == pytest.approx(rates[10])
     assert rates[50] == pytest.approx(0.05)
     assert rates[100] == pytest.approx(0, abs=1e-12)
