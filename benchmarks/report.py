@@ -1,7 +1,7 @@
 """The report of a build: report.json for programs, report.md for people."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ def bench_cells(row: BenchRow) -> tuple[str, ...]:
     )
 
 
-SCORE_HEADER = ("model", "max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "boundary F")
+METRIC_TITLES = ("max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "boundary F")
 SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae", "iou", "boundary_f")
 
 
@@ -210,14 +210,22 @@ def scores_as_json(dataset: Path, models: Iterable[str], results: Iterable[Evalu
     }
 
 
-def score_cells(result: Evaluation) -> tuple[str, ...]:
-    """A model's scores as text, in the order of :data:`SCORE_HEADER`."""
-    return (Path(result.model).name, *(f"{getattr(result.scores, name):.4f}" for name in SCORE_ORDER))
+def score_header(results: Iterable[Evaluation]) -> tuple[str, ...]:
+    """The metric, then the models."""
+    return ("metric", *(Path(each.model).name for each in results))
+
+
+def score_cells(results: Sequence[Evaluation]) -> list[tuple[str, ...]]:
+    """A row for each metric: the score of each model, as text."""
+    return [
+        (title, *(f"{getattr(each.scores, name):.4f}" for each in results))
+        for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True)
+    ]
 
 
 def accuracy_header(report: AccuracyReport) -> tuple[str, ...]:
     """The metric, eager PyTorch, then the files."""
-    return ("metric", "eager", *(Path(each.model).name for each in report.evaluations[1:]))
+    return ("metric", "eager", *score_header(report.evaluations[1:])[1:])
 
 
 def accuracy_cells(report: AccuracyReport) -> list[tuple[str, ...]]:
@@ -229,7 +237,7 @@ def accuracy_cells(report: AccuracyReport) -> list[tuple[str, ...]]:
             f"{getattr(eager, name):.4f}",
             *(_signed(getattr(scores, name) - getattr(eager, name)) for scores in others),
         )
-        for title, name in zip(SCORE_HEADER[1:], SCORE_ORDER, strict=True)
+        for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True)
     ]
 
 

@@ -21,7 +21,7 @@ def evaluate(
     device: Device = "cpu",
 ) -> None:
     """Score models on photographs with masks, beside a guess that does not look at them."""
-    from u2net.benchmarks.report import SCORE_HEADER, score_cells, scores_as_json, write_json
+    from u2net.benchmarks.report import score_cells, score_header, scores_as_json, write_json
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import find_pairs
     from u2net.model.evaluation import centred_gaussian, open_predictor, score_predictor
@@ -34,7 +34,7 @@ def evaluate(
         for name, predict in {**predictors, "centred Gaussian": centred_gaussian}.items():
             status.update(f"scoring {name} on {len(pairs)} pictures")
             results.append(score_predictor(name, predict, pairs))
-    print_table(SCORE_HEADER, [score_cells(result) for result in results], f"{dataset}: {len(pairs)} pictures")
+    print_table(score_header(results), score_cells(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
         write_json(json_file, scores_as_json(dataset, names, results))
     if sheet is not None:

@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 import pytest
 from PIL import Image
 
-from u2net.benchmarks.report import SCORE_HEADER
+from u2net.benchmarks.report import METRIC_TITLES
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_file
@@ -27,11 +27,12 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
     )
 
     assert said.returncode == 0, said.stderr
-    rows = [line.split() for line in said.stdout.splitlines()]
-    for name in (BUNDLED_WEIGHTS.name, built_onnx.name, "centred"):
-        assert any(row and row[0] == name for row in rows)
-    for column in SCORE_HEADER:
-        assert column in said.stdout
+    lines = said.stdout.splitlines()
+    assert any(
+        line.split() == ["metric", BUNDLED_WEIGHTS.name, built_onnx.name, "centred", "Gaussian"] for line in lines
+    )
+    for title in METRIC_TITLES:
+        assert sum(line.strip().startswith(f"{title} ") for line in lines) == 1
     written = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     scores = written["scores"]
     assert written["dataset"] == "scenes"

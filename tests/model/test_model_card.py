@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from u2net.benchmarks.report import SCORE_ORDER
+from u2net.benchmarks.report import METRIC_TITLES, SCORE_ORDER
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_file
 
@@ -37,6 +37,14 @@ def test_the_scores_on_a_page_are_those(evaluation: dict[str, Any], page: str, l
 
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith(f"| {label}")]
     assert [row[1:] for row in rows] == [wanted]
+
+
+def test_the_cost_of_deployment_starts_from_those(evaluation: dict[str, Any]) -> None:
+    page = (ROOT / "docs/results/duts-te-1000.md").read_text(encoding="utf-8")
+
+    scores = evaluation["scores"][WEIGHTS]
+    for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True):
+        assert f"| {title} | {scores[name]:.4f} |" in page
 
 
 def test_the_readme_names_the_same_scores(evaluation: dict[str, Any]) -> None:
