@@ -2,14 +2,17 @@
 
 recipes        what the network sees and how it is optimised; named ones
 options        seed, duration, devices
+launching      the devices and processes
 pictures       all pictures decoded once, on the device
 augmentation   what is changed in them at random
 batches        which pictures a step sees: a function of seed and step
 schedule       how far a training is, and the learning rate there
-learner        one step: loss, gradients, optimizer, moving average
+average        the moving average of the weights
+learner        one step: loss, gradients, optimizer, average
 progress       log and speed
 validation     scores on held-out pictures
 state          the checkpoint to resume from
+stopping       Ctrl-C and SIGTERM
 loop           all of it together
 """
 
