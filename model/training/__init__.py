@@ -7,6 +7,7 @@ pictures       all pictures decoded once, on the device
 augmentation   what is changed in them at random
 batches        which pictures a step sees: a function of seed and step
 schedule       how far a training is, and the learning rate there
+muon           an optimizer that torch has for matrices only
 average        the moving average of the weights
 learner        one step: loss, gradients, optimizer, average
 progress       log and speed

@@ -12,6 +12,7 @@ from u2net.model.loss import FusionLoss, bce_fusion
 from u2net.model.network import U2Net
 from u2net.model.training.average import MovingAverage
 from u2net.model.training.batches import Batch
+from u2net.model.training.muon import Muon
 from u2net.model.training.recipes import Recipe
 from u2net.runtime.errors import TrainingError
 
@@ -131,9 +132,11 @@ class Learner:
 
 
 def make_optimizer(network: U2Net, recipe: Recipe) -> Optimizer:
-    """Adam or AdamW as the recipe says; what has one dimension, batch norm and biases, does not decay."""
+    """The optimizer that the recipe says; what has one dimension, batch norm and biases, does not decay."""
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=recipe.learning_rate)
     kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
     return kind(groups, lr=recipe.learning_rate, fused=True)

@@ -14,7 +14,7 @@ from u2net.model.training.augmentation import AUGMENTATIONS, AugmentationName
 from u2net.runtime.errors import InputError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-OptimizerName = Literal["adam", "adamw"]
+OptimizerName = Literal["adam", "adamw", "muon"]
 Kind = Literal["cpu", "cuda"]
 
 OLDEST_FOR_TRITON = (7, 0)

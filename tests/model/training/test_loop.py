@@ -23,6 +23,7 @@ from u2net.model.training import Stage, Status, TrainOptions, TrainResult, train
 from u2net.model.training.batches import normalize_batch
 from u2net.model.training.pictures import decode_pictures
 from u2net.model.training.progress import LOSS_NAMES
+from u2net.model.training.recipes import OptimizerName
 from u2net.model.training.stopping import stop_on_signals
 from u2net.runtime.errors import CheckpointError, DatasetError, DeviceError, InputError, TrainingError
 
@@ -140,8 +141,11 @@ EVERYTHING = replace(
 """A recipe with all that has a state."""
 
 
-def test_a_training_interrupted_after_every_step_ends_in_the_same_weights(scenes: Path, tmp_path: Path) -> None:
-    options = replace(OPTIONS, recipe=EVERYTHING)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_training_interrupted_after_every_step_ends_in_the_same_weights(
+    scenes: Path, tmp_path: Path, optimizer: OptimizerName
+) -> None:
+    options = replace(OPTIONS, recipe=replace(EVERYTHING, optimizer=optimizer))
     whole = train(scenes, tmp_path / "whole", options)
 
     progress = []
@@ -154,7 +158,8 @@ def test_a_training_interrupted_after_every_step_ends_in_the_same_weights(scenes
     for name in ("state_dict", "trained"):
         assert all(torch.equal(value, states[1][name][key]) for key, value in states[0][name].items())
     moments = [state["optimizer"]["state"] for state in states]
-    assert all(torch.equal(value["exp_avg_sq"], moments[1][key]["exp_avg_sq"]) for key, value in moments[0].items())
+    assert all(torch.equal(each[name], moments[1][key][name]) for key, each in moments[0].items() for name in each)
+    assert any("momentum" in each for each in moments[0].values()) == (optimizer == "muon")
     assert part.scores == whole.scores
 
 
