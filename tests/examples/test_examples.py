@@ -165,6 +165,7 @@ def test_a_video_keeps_its_object_and_darkens_the_rest(
         assert np.abs(new - wanted).mean() < 5, "the codec loses a little; another mask would lose more"
         for where in (mask > 0.5, mask < 0.5):
             assert new[where].mean() == pytest.approx(wanted[where].mean(), rel=0.15)
+        assert new[mask < 0.02].mean() < 0.3 * old[mask < 0.02].mean()
 
 
 def test_a_video_goes_through_in_batches(
