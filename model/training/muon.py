@@ -31,10 +31,12 @@ class Muon(AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; gradients of the hidden layers are used up."""
+        loss = None if closure is None else torch.enable_grad()(closure)()  # makes the gradients that both steps take
         for group in self.param_groups:
             if group["hidden"]:
                 self._step_hidden(group)
-        return super().step(closure)
+        super().step()
+        return loss
 
     def _step_hidden(self, group: dict[str, Any]) -> None:
         alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)

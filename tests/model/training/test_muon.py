@@ -78,6 +78,28 @@ def test_momentum_carries_on_where_the_gradient_ends() -> None:
     torch.testing.assert_close(weight.detach(), 2 * once)
 
 
+def test_a_closure_makes_the_gradients_of_all_weights() -> None:
+    def moved(*, by_closure: bool) -> list[Tensor]:
+        weights = [nn.Parameter(torch.ones(16, 16)), nn.Parameter(torch.ones(4))]
+
+        def learn() -> Tensor:
+            loss = sum((each * draw(*each.shape)).sum() for each in weights)
+            assert isinstance(loss, Tensor)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimizer = Muon([{"params": weights, "weight_decay": 0.0}], lr=0.01)
+        if by_closure:
+            assert isinstance(optimizer.step(learn), Tensor)
+        else:
+            learn()
+            optimizer.step()
+        return [each.detach() for each in weights]
+
+    for expected, found in zip(moved(by_closure=False), moved(by_closure=True), strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_every_weight_of_the_network_learns() -> None:
     torch.manual_seed(1)
     network = U2NETP()
