@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from u2net.cli.memory import keep_freed_memory
 from u2net.cli.printing import console, describe_scores, training_bar
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Learning rate instead of the recipe's.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = None,
+    freeze: Annotated[int | None, typer.Option(help="Train inside of so many outer stages only, 0 to 5.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; 100 without --minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes of the whole training, however often resumed.")] = None,
     pause: Annotated[float | None, typer.Option(help="Stop this run after these minutes, to be resumed.")] = None,
@@ -34,10 +36,11 @@ def train(
     """Train a network with seven-way deep supervision."""
     from u2net.model import training
 
+    keep_freed_memory()
     options = training.TrainOptions(
         variant=variant,
         recipe=training.find_recipe(recipe, device).with_overrides(
-            size=size, crop=crop, batch=batch, learning_rate=lr, precision=precision, compiled=compiled
+            size=size, crop=crop, batch=batch, learning_rate=lr, precision=precision, compiled=compiled, frozen=freeze
         ),
         epochs=epochs,
         minutes=minutes,

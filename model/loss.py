@@ -40,7 +40,12 @@ def bce_fusion(outputs: Sequence[Tensor], target: Tensor) -> FusionLoss:
     for name, output in zip(OUTPUT_NAMES, outputs, strict=True):
         if output.shape != target.shape:
             raise InputError(f"{name} has shape {tuple(output.shape)}, the target {tuple(target.shape)}")
+    terms = mean_bce(outputs, target)
+    return FusionLoss(fused=terms[0], terms=terms, total=terms.sum())
+
+
+def mean_bce(outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Binary cross-entropy of each of several maps of logits, of the target's shape: float32, one for each map."""
     with torch.autocast(target.device.type, enabled=False):
         truth = target.float()
-        terms = torch.stack([F.binary_cross_entropy_with_logits(output.float(), truth) for output in outputs])
-    return FusionLoss(fused=terms[0], terms=terms, total=terms.sum())
+        return torch.stack([F.binary_cross_entropy_with_logits(output.float(), truth) for output in outputs])

@@ -70,23 +70,36 @@ class _U2NetBase(nn.Module):
 
     def logits(self, x: Tensor) -> Outputs:
         """Map float N×3×H×W (H, W ≥ 32, normalised) to seven maps of logits, float N×C×H×W."""
-        skips: list[Tensor] = []
-        hidden = x
-        for number in range(1, 7):
-            skips.append(getattr(self, f"stage{number}")(hidden))
-            hidden = getattr(self, f"pool{number}{number + 1}")(skips[-1]) if number < 6 else skips[-1]
-        decoded = {6: hidden}
-        for number in range(5, 0, -1):
-            skip = skips[number - 1]
-            hidden = getattr(self, f"upsample{number}d")(hidden, skip)
-            hidden = getattr(self, f"stage{number}d")(torch.cat((hidden, skip), 1))
-            decoded[number] = hidden
+        decoded = self.decode(self.encode(x))
         sides: list[Tensor] = []
         for number in range(1, 7):
             side: Tensor = getattr(self, f"side{number}")(decoded[number])
             sides.append(side if number == 1 else getattr(self, f"upsample_side{number}")(side, sides[0]))
         fused: Tensor = self.outconv(torch.cat(sides, 1))
         return Outputs(fused, *sides)
+
+    def encode(self, x: Tensor, first: int = 1) -> dict[int, Tensor]:
+        """What the stages from that one on make of the input of that one, by their numbers."""
+        encoded: dict[int, Tensor] = {}
+        hidden = x
+        for number in range(first, 7):
+            encoded[number] = getattr(self, f"stage{number}")(hidden)
+            hidden = self.pool(number, encoded[number])
+        return encoded
+
+    def decode(self, encoded: dict[int, Tensor]) -> dict[int, Tensor]:
+        """What the decoder makes of the stages, from the sixth to the first that there is, by their numbers."""
+        decoded = {6: encoded[6]}
+        for number in range(5, min(encoded) - 1, -1):
+            skip = encoded[number]
+            hidden = getattr(self, f"upsample{number}d")(decoded[number + 1], skip)
+            decoded[number] = getattr(self, f"stage{number}d")(torch.cat((hidden, skip), 1))
+        return decoded
+
+    def pool(self, number: int, x: Tensor) -> Tensor:
+        """Halve what a stage gives for the next one; the sixth has none."""
+        halved: Tensor = getattr(self, f"pool{number}{number + 1}")(x) if number < 6 else x
+        return halved
 
     def forward(self, x: Tensor) -> Outputs:
         """Map float N×3×H×W (H, W ≥ 32, normalised) to seven maps of probabilities, float N×C×H×W in [0, 1]."""

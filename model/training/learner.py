@@ -8,10 +8,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from u2net.model.loss import FusionLoss, bce_fusion
+from u2net.model.loss import bce_fusion
 from u2net.model.network import U2Net
 from u2net.model.training.average import MovingAverage
 from u2net.model.training.batches import Batch
+from u2net.model.training.inner import freeze_outer, inner_losses
 from u2net.model.training.muon import Muon
 from u2net.model.training.recipes import Recipe
 from u2net.runtime.errors import TrainingError
@@ -22,12 +23,16 @@ log = logging.getLogger("u2net.training")
 class Supervised(nn.Module):
     """A network with its loss, so that both are compiled, distributed and autocast as one."""
 
-    def __init__(self, network: U2Net) -> None:
+    def __init__(self, network: U2Net, frozen: int) -> None:
         super().__init__()
         self.network = network
+        self.frozen = frozen
 
-    def forward(self, images: Tensor, masks: Tensor) -> FusionLoss:
-        return bce_fusion(self.network.logits(images), masks)
+    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
+        """The losses whose sum is minimised: seven, or those of the stages that learn."""
+        if self.frozen:
+            return inner_losses(self.network, images, masks, self.frozen)
+        return bce_fusion(self.network.logits(images), masks).terms
 
 
 class Learner:
@@ -36,7 +41,8 @@ class Learner:
     def __init__(self, fabric: Fabric, network: U2Net, recipe: Recipe) -> None:
         self._fabric = fabric
         self.network = network.train().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        supervised: nn.Module = Supervised(self.network)
+        self._frozen = freeze_outer(self.network, recipe.frozen)
+        supervised: nn.Module = Supervised(self.network, recipe.frozen)
         if recipe.compiled:
             supervised = torch.compile(supervised)  # type: ignore[assignment]
         self._supervised, self.optimizer = fabric.setup(supervised, make_optimizer(self.network, recipe))
@@ -51,7 +57,7 @@ class Learner:
         return self.network if self.average is None else self.average.network
 
     def step(self, batch: Batch, learning_rate: float) -> Tensor:
-        """Learn from a batch; the seven losses before it, float32 on the device.
+        """Learn from a batch; its losses before it, float32 on the device.
 
         Raises:
             TrainingError: even two pictures do not fit into the memory.
@@ -80,15 +86,17 @@ class Learner:
         self._restore(statistics)
 
     def gradients(self, batch: Batch) -> Tensor:
-        """Leave the gradients of a batch in the parameters; the seven losses, float32 on the device."""
+        """Leave the gradients of a batch in the parameters; its losses, float32 on the device."""
         self.optimizer.zero_grad()
+        for part in self._frozen:
+            part.eval()  # nor do their batch norms take statistics
         images, masks = (tensor.tensor_split(self.pieces) for tensor in batch)
         terms: list[Tensor] = []
         for some, truth in zip(images, masks, strict=True):
             share = len(some) / len(batch[0])
-            loss = self._supervised(some, truth)
-            self._fabric.backward(loss.total * share)
-            terms.append(loss.terms.detach() * share)
+            losses = self._supervised(some, truth)
+            self._fabric.backward(losses.sum() * share)
+            terms.append(losses.detach() * share)
         return torch.stack(terms).sum(0)
 
     def _gradients_in_memory(self, batch: Batch) -> Tensor:
@@ -133,8 +141,9 @@ class Learner:
 
 def make_optimizer(network: U2Net, recipe: Recipe) -> Optimizer:
     """The optimizer that the recipe says; what has one dimension, batch norm and biases, does not decay."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in learning if parameter.ndim > 1]
+    others = [parameter for parameter in learning if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if recipe.optimizer == "muon":
         return Muon(groups, lr=recipe.learning_rate)

@@ -58,6 +58,8 @@ class TrainOptions:
             raise InputError(f"a seed is from 0 to 2⁶³ - 1; got {self.seed}")
         if self.init is not None and self.resume:
             raise InputError("resuming goes on with the weights of last.ckpt; leave out either --init or --resume")
+        if self.recipe.frozen and self.init is None and not self.resume:
+            raise InputError("frozen stages stay as they are: give the weights that they are to have with --init")
         kind = Device.parse(self.device).kind
         if kind == "cuda" and not torch.cuda.is_available():
             raise DeviceError(f"{self.device} was asked for, but torch {torch.__version__} finds no CUDA device")

@@ -80,7 +80,7 @@ class StepLog:
         return len(self._terms)
 
     def add(self, terms: Tensor) -> None:
-        """Take the seven losses of a step."""
+        """Take the losses of a step: all seven, or those of the coarser maps."""
         self._terms.append(terms)
 
     def flush(self, step: int, progress: float, learning_rate: float, spans: list[float]) -> None:
@@ -104,7 +104,7 @@ class StepLog:
         means = terms.mean(0)
         values = {
             "loss": float(means.sum()),
-            **dict(zip(LOSS_NAMES, means.tolist(), strict=True)),
+            **dict(zip(LOSS_NAMES[-len(means) :], means.tolist(), strict=True)),
             "progress": progress,
             "learning_rate": learning_rate,
             "images_per_second": len(terms) * self._batch / total,

@@ -18,6 +18,7 @@ OptimizerName = Literal["adam", "adamw", "muon"]
 Kind = Literal["cpu", "cuda"]
 
 OLDEST_FOR_TRITON = (7, 0)
+MOST_FROZEN = 5
 
 NAMED = {
     "precision": get_args(Precision),
@@ -59,6 +60,8 @@ class Recipe:
     precision: Precision = "32-true"
     compiled: bool = False
     """Whether ``torch.compile`` compiles network and loss."""
+    frozen: int = 0
+    """So many outer stages of encoder and decoder stay as they are; those inside learn, each from its own side map."""
 
     @property
     def crop(self) -> int:
@@ -87,6 +90,7 @@ class Recipe:
         learning_rate: float | None = None,
         precision: str | None = None,
         compiled: bool | None = None,
+        frozen: int | None = None,
     ) -> "Recipe":
         """The recipe with every value that is not None in place of its own; a crop makes one stage of all."""
         changes = {
@@ -96,6 +100,7 @@ class Recipe:
             "learning_rate": learning_rate,
             "precision": precision,
             "compiled": compiled,
+            "frozen": frozen,
         }
         return replace(self, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
 
@@ -115,6 +120,8 @@ class Recipe:
             raise InputError(f"the learning rate must be above 0; got {self.learning_rate}")
         if not 0 <= self.warmup < 1 or (self.ema is not None and not 0 < self.ema < 1):
             raise InputError(f"warm-up and EMA decay are shares below 1; got {self.warmup} and {self.ema}")
+        if not 0 <= self.frozen <= MOST_FROZEN:
+            raise InputError(f"0 to {MOST_FROZEN} of the six stages can be frozen; got {self.frozen}")
         for name, known in NAMED.items():
             if getattr(self, name) not in known:
                 raise InputError(f"there is no {name} {getattr(self, name)!r}; there are {', '.join(known)}")

@@ -39,6 +39,10 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
         ("--recipe fast", TrainOptions(recipe=find_recipe("fast", "cpu"))),
         ("--recipe fast --device cuda", TrainOptions(recipe=find_recipe("fast", "cuda"), device="cuda")),
         ("--minutes 90 --pause 8.5 --init net.pth", TrainOptions(minutes=90, pause=8.5, init=Path("net.pth"))),
+        (
+            "--init net.pth --freeze 2",
+            TrainOptions(recipe=find_recipe("authors", "cpu").with_overrides(frozen=2), init=Path("net.pth")),
+        ),
         ("--resume --devices 4", TrainOptions(resume=True, devices=4)),
         (
             "--precision bf16-mixed",

@@ -103,6 +103,7 @@ def test_overrides_change_what_is_given() -> None:
     assert RECIPE.with_overrides(size=64, learning_rate=0.5) == replace(RECIPE, size=64, learning_rate=0.5)
     assert RECIPE.with_overrides(crop=36, batch=4) == replace(RECIPE, stages=(Stage(0.0, 36),), batch=4)
     assert RECIPE.with_overrides(precision="bf16-mixed").precision == "bf16-mixed"
+    assert RECIPE.with_overrides(frozen=2) == replace(RECIPE, frozen=2)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,8 @@ def test_overrides_change_what_is_given() -> None:
         ({"batch": 1}, "at least 2 .* got 1"),
         ({"learning_rate": 0.0}, "learning rate"),
         ({"learning_rate": float("nan")}, "learning rate"),
+        ({"frozen": 6}, "0 to 5 of the six stages"),
+        ({"frozen": -1}, "got -1"),
         ({"warmup": 1.0}, "warm-up"),
         ({"ema": 1.0}, "EMA"),
         ({"precision": "fp8"}, "precision 'fp8'; there are 32-true"),

@@ -1,0 +1,37 @@
+"""Training the inner stages alone: what the object is, is decided there, by a small part of a step's work."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from u2net.model.loss import mean_bce
+from u2net.model.network import U2Net
+
+
+def freeze_outer(network: U2Net, count: int) -> list[nn.Module]:
+    """Keep the first stages of encoder and decoder, their side maps and the fusion from learning; those parts."""
+    if not count:
+        return []
+    numbers = range(1, count + 1)
+    parts = [network.get_submodule(name.format(n)) for name in ("stage{}", "stage{}d", "side{}") for n in numbers]
+    parts.append(network.outconv)
+    for part in parts:
+        part.requires_grad_(False)
+    return parts
+
+
+def inner_losses(network: U2Net, images: Tensor, masks: Tensor, outer: int) -> Tensor:
+    """Losses of the side maps inside of so many outer stages, float32 of shape (6 - outer,), from fine to coarse.
+
+    They are taken at the size of the finest of them, against masks averaged to it: at the images' size they would cost
+    more than what learns.
+    """
+    with torch.no_grad():
+        hidden = images
+        for number in range(1, outer + 1):
+            hidden = network.pool(number, getattr(network, f"stage{number}")(hidden))
+    decoded = network.decode(network.encode(hidden, first=outer + 1))
+    finest, *coarser = (getattr(network, f"side{number}")(decoded[number]) for number in range(outer + 1, 7))
+    size = finest.shape[2:]
+    sides = [finest, *(F.interpolate(side, size, mode="bilinear", align_corners=False) for side in coarser)]
+    return mean_bce(sides, F.adaptive_avg_pool2d(masks, size))
