@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from u2net.cli.memory import keep_freed_memory
 from u2net.cli.options import Device
 from u2net.cli.printing import console, print_table
 
@@ -26,6 +27,7 @@ def evaluate(
     from u2net.model.dataset import find_pairs
     from u2net.model.evaluation import centred_gaussian, open_predictor, score_predictor
 
+    keep_freed_memory()
     pairs = find_pairs(dataset)
     names = [str(path) for path in (model, *(more or []))]
     predictors = {name: open_predictor(Path(name), device, preset) for name in names}

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource
+import sys
+
+import torch
+
+from u2net.cli.memory import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(2**24)  # 64 MiB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that keeps memory")
+def test_the_next_tensor_lies_where_the_last_one_did() -> None:
+    freed, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, name], capture_output=True, text=True, check=True).stdout)
+        for name in ("freed", "kept")
+    )
+
+    assert kept < freed / 10
