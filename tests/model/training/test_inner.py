@@ -44,8 +44,7 @@ def test_the_losses_are_those_of_the_side_maps_before_they_are_enlarged(network:
     assert losses.shape == (6 - outer,)
     truth = F.avg_pool2d(masks, 2**outer)
     for loss, number in zip(losses, range(outer + 1, 7), strict=True):
-        side = F.interpolate(whole[number], truth.shape[2:], mode="bilinear")
-        probability = side.sigmoid().double()
+        probability = F.interpolate(whole[number], truth.shape[2:], mode="bilinear").sigmoid().double()
         expected = -(truth * probability.log() + (1 - truth) * (1 - probability).log()).mean()
         assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
