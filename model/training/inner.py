@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from u2net.model.blocks import UpsampleLike
 from u2net.model.loss import mean_bce
 from u2net.model.network import U2Net
 
@@ -32,6 +33,6 @@ def inner_losses(network: U2Net, images: Tensor, masks: Tensor, outer: int) -> T
             hidden = network.pool(number, getattr(network, f"stage{number}")(hidden))
     decoded = network.decode(network.encode(hidden, first=outer + 1))
     finest, *coarser = (getattr(network, f"side{number}")(decoded[number]) for number in range(outer + 1, 7))
-    size = finest.shape[2:]
-    sides = [finest, *(F.interpolate(side, size, mode="bilinear", align_corners=False) for side in coarser)]
-    return mean_bce(sides, F.adaptive_avg_pool2d(masks, size))
+    enlarge = UpsampleLike()
+    sides = [finest, *(enlarge(side, finest) for side in coarser)]
+    return mean_bce(sides, F.adaptive_avg_pool2d(masks, finest.shape[2:]))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from u2net.model.network import U2NETP
 from u2net.model.training import Recipe, Stage, TrainOptions
 from u2net.model.training.learner import Supervised
 
@@ -26,6 +27,12 @@ def read_log(output: Path) -> list[dict[str, str]]:
 def logged(output: Path, name: str) -> list[float]:
     """Values of one column, in order."""
     return [float(row[name]) for row in read_log(output) if row.get(name)]
+
+
+@pytest.fixture
+def network() -> U2NETP:
+    torch.manual_seed(1)
+    return U2NETP()
 
 
 class Cramped:

@@ -22,12 +22,6 @@ FROZEN = replace(RECIPE, frozen=2, optimizer="adamw", weight_decay=0.1)
 OUTER = ("stage1.", "stage2.", "stage1d.", "stage2d.", "side1.", "side2.", "outconv.")
 
 
-@pytest.fixture
-def network() -> U2NETP:
-    torch.manual_seed(1)
-    return U2NETP()
-
-
 @pytest.mark.parametrize("outer", [1, 2, 5])
 def test_the_losses_are_those_of_the_side_maps_before_they_are_enlarged(network: U2NETP, outer: int) -> None:
     images, masks = torch.randn(2, 3, 64, 96), torch.rand(2, 1, 64, 96).round()

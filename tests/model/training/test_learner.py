@@ -30,12 +30,6 @@ def batch() -> Batch:
     return torch.randn(8, 3, 32, 32, generator=generator), torch.rand(8, 1, 32, 32, generator=generator)
 
 
-@pytest.fixture
-def network() -> U2NETP:
-    torch.manual_seed(1)
-    return U2NETP()
-
-
 def make_learner(network: U2NETP, recipe: Recipe = RECIPE) -> Learner:
     return Learner(launch_fabric(replace(OPTIONS, recipe=recipe)), network, recipe)
 
