@@ -78,11 +78,11 @@ class _U2NetBase(nn.Module):
         fused: Tensor = self.outconv(torch.cat(sides, 1))
         return Outputs(fused, *sides)
 
-    def encode(self, x: Tensor, first: int = 1) -> dict[int, Tensor]:
-        """What the stages from that one on make of the input of that one, by their numbers."""
+    def encode(self, x: Tensor, first: int = 1, last: int = 6) -> dict[int, Tensor]:
+        """What the stages from the first to the last make of the input of the first, by their numbers."""
         encoded: dict[int, Tensor] = {}
         hidden = x
-        for number in range(first, 7):
+        for number in range(first, last + 1):
             encoded[number] = getattr(self, f"stage{number}")(hidden)
             hidden = self.pool(number, encoded[number])
         return encoded

@@ -10,7 +10,8 @@ from u2net.model.network import U2Net
 
 
 def freeze_outer(network: U2Net, count: int) -> list[nn.Module]:
-    """Keep the first stages of encoder and decoder, their side maps and the fusion from learning; those parts."""
+    """Let all learn but the first stages of encoder and decoder, their side maps and the fusion; those parts."""
+    network.train().requires_grad_(True)
     if not count:
         return []
     numbers = range(1, count + 1)
@@ -28,9 +29,7 @@ def inner_losses(network: U2Net, images: Tensor, masks: Tensor, outer: int) -> T
     more than what learns.
     """
     with torch.no_grad():
-        hidden = images
-        for number in range(1, outer + 1):
-            hidden = network.pool(number, getattr(network, f"stage{number}")(hidden))
+        hidden = network.pool(outer, network.encode(images, last=outer)[outer])
     decoded = network.decode(network.encode(hidden, first=outer + 1))
     finest, *coarser = (getattr(network, f"side{number}")(decoded[number]) for number in range(outer + 1, 7))
     enlarge = UpsampleLike()

@@ -1,7 +1,7 @@
 """One step of a training: loss, gradients in pieces that fit into memory, optimizer, moving average."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -41,20 +41,28 @@ class Learner:
     def __init__(self, fabric: Fabric, network: U2Net, recipe: Recipe) -> None:
         self._fabric = fabric
         self.network = network.train().to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._frozen = freeze_outer(self.network, recipe.frozen)
-        supervised: nn.Module = Supervised(self.network, recipe.frozen)
-        if recipe.compiled:
-            supervised = torch.compile(supervised)  # type: ignore[assignment]
-        self._supervised, self.optimizer = fabric.setup(supervised, make_optimizer(self.network, recipe))
+        self.optimizer = cast("Optimizer", fabric.setup_optimizers(make_optimizer(self.network, recipe)))
+        self._compiled = recipe.compiled
+        self.freeze(0)
         self.average = None if recipe.ema is None else MovingAverage(self.network, recipe.ema)
         self.pieces = 1
         """So many parts a batch is taken in; more after the memory was too small."""
-        self._fitting: set[torch.Size] = set()
+        self._fitting: set[tuple[torch.Size, int]] = set()
 
     @property
     def best(self) -> U2Net:
         """The network to keep: the moving average where there is one."""
         return self.network if self.average is None else self.average.network
+
+    def freeze(self, count: int) -> None:
+        """Learn inside of so many outer stages from here on; those stay as they are."""
+        self.frozen = count
+        self._still = freeze_outer(self.network, count)
+        supervised: nn.Module = Supervised(self.network, count)
+        if self._compiled:
+            supervised = torch.compile(supervised)  # type: ignore[assignment]
+        # Anew, because between processes it waits for the gradients of what could learn when it was set up.
+        self._supervised = self._fabric.setup_module(supervised)
 
     def step(self, batch: Batch, learning_rate: float) -> Tensor:
         """Learn from a batch; its losses before it, float32 on the device.
@@ -88,7 +96,7 @@ class Learner:
     def gradients(self, batch: Batch) -> Tensor:
         """Leave the gradients of a batch in the parameters; its losses, float32 on the device."""
         self.optimizer.zero_grad()
-        for part in self._frozen:
+        for part in self._still:
             part.eval()  # nor do their batch norms take statistics
         images, masks = (tensor.tensor_split(self.pieces) for tensor in batch)
         terms: list[Tensor] = []
@@ -100,13 +108,13 @@ class Learner:
         return torch.stack(terms).sum(0)
 
     def _gradients_in_memory(self, batch: Batch) -> Tensor:
-        shape = batch[0].shape
-        statistics = None if shape in self._fitting else self._statistics()
+        load = (batch[0].shape, self.frozen)
+        statistics = None if load in self._fitting else self._statistics()
         while (terms := self._try_gradients(batch)) is None:
             if statistics is not None:
                 self._restore(statistics)  # of the layers that the batch came through
             self._split(len(batch[0]))
-        self._fitting.add(shape)
+        self._fitting.add(load)
         return terms
 
     def _statistics(self) -> list[Tensor]:
@@ -141,9 +149,8 @@ class Learner:
 
 def make_optimizer(network: U2Net, recipe: Recipe) -> Optimizer:
     """The optimizer that the recipe says; what has one dimension, batch norm and biases, does not decay."""
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in learning if parameter.ndim > 1]
-    others = [parameter for parameter in learning if parameter.ndim <= 1]
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if recipe.optimizer == "muon":
         return Muon(groups, lr=recipe.learning_rate)

@@ -153,13 +153,17 @@ class Run:
 
     def _compile(self) -> None:
         self._report(Status("compiling", self._progress))
-        for crop in self._options.recipe.crops_from(self._progress):
-            self._learner.rehearse(self._batches.make(self._reached.step, crop))
+        for stage in self._options.recipe.stages_from(self._progress):
+            self._learner.freeze(stage.frozen)
+            self._learner.rehearse(self._batches.make(self._reached.step, stage.crop))
 
     def _learn(self) -> None:
         recipe, before = self._options.recipe, self._progress
-        step = self._reached.step
-        batch = self._batches.make(step, recipe.crop_at(before))
+        step, stage = self._reached.step, recipe.stage_at(before)
+        if stage.frozen != self._learner.frozen:
+            self._flush()  # a row is of one number of losses
+            self._learner.freeze(stage.frozen)
+        batch = self._batches.make(step, stage.crop)
         self._clock.mark()
         self._log.add(self._learner.step(batch, learning_rate(recipe, before)))
         self._clock.mark()

@@ -58,7 +58,7 @@ class TrainOptions:
             raise InputError(f"a seed is from 0 to 2⁶³ - 1; got {self.seed}")
         if self.init is not None and self.resume:
             raise InputError("resuming goes on with the weights of last.ckpt; leave out either --init or --resume")
-        if self.recipe.frozen and self.init is None and not self.resume:
+        if self.recipe.stages[0].frozen and self.init is None and not self.resume:
             raise InputError("frozen stages stay as they are: give the weights that they are to have with --init")
         kind = Device.parse(self.device).kind
         if kind == "cuda" and not torch.cuda.is_available():

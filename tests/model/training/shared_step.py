@@ -1,9 +1,10 @@
-"""Run by a test, alone or by torchrun: one step with batch norm in eval mode; losses and gradients to a file."""
+"""Run by a test, alone or by torchrun: steps with batch norm in eval mode; losses and gradients to a file."""
 
 import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from u2net.model.network import U2NETP
 from u2net.model.training import Recipe, Stage, TrainOptions
@@ -22,12 +23,18 @@ def main(folder: Path) -> None:
     fabric = launch_fabric(TrainOptions(recipe=recipe))
     torch.manual_seed(1)
     learner = Learner(fabric, U2NETP(), recipe)
-    learner.network.eval()
     batches = Batches(Pictures(images, masks), recipe, 0, fabric.device, fabric.global_rank, fabric.world_size)
     # Not augmented: what is random differs between the processes.
-    terms = learner.gradients(batches.pictures.take(batches.draw(1), fabric.device))
-    gradients = {name: each.grad for name, each in learner.network.named_parameters()}
-    torch.save({"terms": terms, "gradients": gradients}, folder / f"{fabric.global_rank}.pt")
+    batch = batches.pictures.take(batches.draw(1), fabric.device)
+    terms, gradients = list[Tensor](), dict[str, Tensor]()
+    for part, frozen in (("whole", 0), ("inner", 2), ("again", 0)):
+        learner.freeze(frozen)
+        learner.network.eval()
+        terms.append(learner.gradients(batch))
+        gradients |= {
+            f"{part} {name}": each.grad for name, each in learner.network.named_parameters() if each.grad is not None
+        }
+    torch.save({"terms": torch.cat(terms), "gradients": gradients}, folder / f"{fabric.global_rank}.pt")
 
 
 main(Path(sys.argv[1]))

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from tests.model.training.conftest import OPTIONS, RECIPE, read_log
 from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.network import U2NETP
-from u2net.model.training import train
+from u2net.model.training import Stage, train
 from u2net.model.training.inner import inner_losses
 from u2net.model.training.launching import launch_fabric
 from u2net.model.training.learner import Learner
 from u2net.model.training.progress import LOSS_NAMES
+from u2net.model.training.recipes import OptimizerName
 from u2net.runtime.errors import InputError
 
-FROZEN = replace(RECIPE, frozen=2, optimizer="adamw", weight_decay=0.1)
+FROZEN = replace(RECIPE, stages=(Stage(0.0, 32, frozen=2),), optimizer="adamw", weight_decay=0.1)
+BATCH = torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
 OUTER = ("stage1.", "stage2.", "stage1d.", "stage2d.", "side1.", "side2.", "outconv.")
 
 
@@ -47,12 +49,31 @@ def test_the_outer_stages_and_their_statistics_stay_and_all_others_move(network:
     learner = Learner(launch_fabric(replace(OPTIONS, recipe=FROZEN)), network, FROZEN)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
 
+    learner.freeze(2)
     learner.network.train()  # as a validation leaves it
-    learner.step((torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)), 1e-2)
+    learner.step(BATCH, 1e-2)
 
     moved = {name for name, value in learner.network.state_dict().items() if not torch.equal(value, before[name])}
     inner = {name for name in before if not name.startswith(OUTER)}
     assert moved == inner
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_was_frozen_stays_in_spite_of_its_momentum_and_learns_afterwards(
+    network: U2NETP, optimizer: OptimizerName
+) -> None:
+    recipe = replace(FROZEN, optimizer=optimizer)
+    learner = Learner(launch_fabric(replace(OPTIONS, recipe=recipe)), network, recipe)
+    states = []
+    for frozen in (0, 2, 0):
+        learner.freeze(frozen)
+        learner.step(BATCH, 1e-2)
+        states.append({name: value.clone() for name, value in learner.network.state_dict().items()})
+
+    whole, inner, again = states
+    for name, value in whole.items():
+        assert torch.equal(inner[name], value) == name.startswith(OUTER), name
+        assert not torch.equal(again[name], inner[name]), name
 
 
 def test_a_training_inside_logs_the_losses_that_it_has(scenes: Path, tmp_path: Path) -> None:
@@ -73,6 +94,18 @@ def test_a_training_inside_logs_the_losses_that_it_has(scenes: Path, tmp_path: P
         losses = {name: float(row[name]) for name in LOSS_NAMES if row.get(name)}
         assert list(losses) == ["loss3", "loss4", "loss5", "loss6"]
         assert sum(losses.values()) == pytest.approx(float(row["loss"]), rel=1e-4)
+
+
+def test_stages_that_the_training_froze_itself_need_no_weights(scenes: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, stages=(Stage(0.0, 32), Stage(0.4, 40, frozen=3), Stage(0.8, 48)))
+
+    result = train(scenes, tmp_path, replace(OPTIONS, recipe=recipe))
+
+    assert result.scores is not None
+    rows = [row for row in read_log(tmp_path) if row.get("loss")]
+    found = [[name for name in LOSS_NAMES if row.get(name)] for row in rows]
+    assert found[0] == found[-1] == list(LOSS_NAMES)
+    assert ["loss4", "loss5", "loss6"] in found
 
 
 def test_stages_without_weights_are_not_frozen(scenes: Path, tmp_path: Path) -> None:

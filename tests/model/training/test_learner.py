@@ -220,5 +220,7 @@ def test_two_processes_of_torchrun_give_the_loss_and_gradients_of_one(tmp_path: 
     two_terms, two = run_step(tmp_path / "two", *torchrun)
 
     assert len(list((tmp_path / "two").glob("*.pt"))) == 2
+    parameters = sum(1 for _ in U2NETP().parameters())
+    assert 2 * parameters < len(one) < 3 * parameters  # of the whole network, inside of two stages, and whole again
     torch.testing.assert_close(two_terms, one_terms, atol=1e-6, rtol=1e-5)
     assert_near(two, one)

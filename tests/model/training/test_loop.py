@@ -130,7 +130,7 @@ def test_training_lowers_the_loss(
 
 EVERYTHING = replace(
     RECIPE,
-    stages=(Stage(0.0, 32), Stage(0.5, 48)),
+    stages=(Stage(0.0, 32), Stage(0.3, 48, frozen=2), Stage(0.6, 48)),
     augmentation="strong",
     optimizer="adamw",
     weight_decay=0.01,

@@ -78,7 +78,7 @@ def test_fast_on_a_processor_grows_and_takes_bf16_where_it_is_computed(
     recipe = find_recipe("fast", "cpu")
 
     recipe.check()
-    assert [stage.crop for stage in recipe.stages] == [128, 192, 288]
+    assert [(stage.crop, stage.frozen) for stage in recipe.stages] == [(128, 0), (192, 0), (288, 2), (288, 0)]
     assert (recipe.precision, recipe.compiled) == (precision, False)
 
 
@@ -89,13 +89,13 @@ def test_there_is_no_other_recipe() -> None:
 
 @pytest.mark.parametrize(("progress", "crop", "side"), [(0.0, 32, 38), (0.49, 32, 38), (0.5, 40, 48), (1.0, 40, 48)])
 def test_stages_follow_one_another_and_shrink_in_proportion(progress: float, crop: int, side: int) -> None:
-    assert RECIPE.crop_at(progress) == crop
+    assert RECIPE.stage_at(progress).crop == crop
     assert RECIPE.side_of(crop) == side
 
 
 @pytest.mark.parametrize(("progress", "crops"), [(0.0, (32, 40)), (0.4, (32, 40)), (0.5, (40,)), (1.0, (40,))])
-def test_crops_still_to_come(progress: float, crops: tuple[int, ...]) -> None:
-    assert RECIPE.crops_from(progress) == crops
+def test_stages_still_to_come(progress: float, crops: tuple[int, ...]) -> None:
+    assert tuple(stage.crop for stage in RECIPE.stages_from(progress)) == crops
 
 
 def test_overrides_change_what_is_given() -> None:
@@ -103,7 +103,8 @@ def test_overrides_change_what_is_given() -> None:
     assert RECIPE.with_overrides(size=64, learning_rate=0.5) == replace(RECIPE, size=64, learning_rate=0.5)
     assert RECIPE.with_overrides(crop=36, batch=4) == replace(RECIPE, stages=(Stage(0.0, 36),), batch=4)
     assert RECIPE.with_overrides(precision="bf16-mixed").precision == "bf16-mixed"
-    assert RECIPE.with_overrides(frozen=2) == replace(RECIPE, frozen=2)
+    assert RECIPE.with_overrides(frozen=2).stages == (Stage(0.0, 32, frozen=2), Stage(0.5, 40, frozen=2))
+    assert RECIPE.with_overrides(crop=36, frozen=1).stages == (Stage(0.0, 36, frozen=1),)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,8 @@ def test_overrides_change_what_is_given() -> None:
         ({"batch": 1}, "at least 2 .* got 1"),
         ({"learning_rate": 0.0}, "learning rate"),
         ({"learning_rate": float("nan")}, "learning rate"),
-        ({"frozen": 6}, "0 to 5 of the six stages"),
-        ({"frozen": -1}, "got -1"),
+        ({"stages": (Stage(0.0, 32, frozen=6),)}, "0 to 5 of the six stages"),
+        ({"stages": (Stage(0.0, 32, frozen=-1),)}, "got -1"),
         ({"warmup": 1.0}, "warm-up"),
         ({"ema": 1.0}, "EMA"),
         ({"precision": "fp8"}, "precision 'fp8'; there are 32-true"),
