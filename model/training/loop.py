@@ -18,6 +18,7 @@ from u2net.model.training.learner import Learner
 from u2net.model.training.options import TrainOptions
 from u2net.model.training.pictures import Pictures, decode_pictures
 from u2net.model.training.progress import Clock, Report, Status, StepLog
+from u2net.model.training.recipes import Stage
 from u2net.model.training.schedule import learning_rate
 from u2net.model.training.state import (
     LAST,
@@ -154,15 +155,13 @@ class Run:
     def _compile(self) -> None:
         self._report(Status("compiling", self._progress))
         for stage in self._options.recipe.stages_from(self._progress):
-            self._learner.freeze(stage.frozen)
+            self._enter(stage)
             self._learner.rehearse(self._batches.make(self._reached.step, stage.crop))
 
     def _learn(self) -> None:
         recipe, before = self._options.recipe, self._progress
         step, stage = self._reached.step, recipe.stage_at(before)
-        if stage.frozen != self._learner.frozen:
-            self._flush()  # a row is of one number of losses
-            self._learner.freeze(stage.frozen)
+        self._enter(stage)
         batch = self._batches.make(step, stage.crop)
         self._clock.mark()
         self._log.add(self._learner.step(batch, learning_rate(recipe, before)))
@@ -180,6 +179,12 @@ class Run:
         if int(before * VALIDATIONS) < int(self._progress * VALIDATIONS) < VALIDATIONS:
             self._flush()
             self._validate()
+
+    def _enter(self, stage: Stage) -> None:
+        """Freeze what the stage freezes; where nothing changes, what was compiled is kept."""
+        if stage.frozen != self._learner.frozen:
+            self._flush()  # a row is of one number of losses
+            self._learner.freeze(stage.frozen)
 
     def _pauses(self) -> bool:
         pause = self._options.pause
