@@ -29,7 +29,7 @@ LAST_WORDS = 600
 
 GRAPH, METADATA, GRAPH_INPUT, GRAPH_OUTPUT = "graph.onnx", "artifact.json", "input.npz", "output.npz"
 """What :data:`ENGINE_TESTS` take with ``--graphs`` where they cannot export."""
-GRAPH_SIDE = 128
+GRAPH_SIDE = 192
 PREPARING_SECONDS = 180.0
 
 

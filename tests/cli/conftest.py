@@ -58,14 +58,14 @@ def pictures(photographs: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: py
 def built(
     run_u2net: Command, pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, CompletedProcess[str]]:
-    """The folder of a build of the bundled weights at 64×64, and what the command said."""
+    """The folder of a build of the bundled weights at 96×96, and what the command said."""
     folder = tmp_path_factory.mktemp("build") / "out"
-    return folder, run_u2net("build", "--size", 64, "--rounds", 2, "--images", pictures, "-o", folder)
+    return folder, run_u2net("build", "--size", 96, "--rounds", 2, "--images", pictures, "-o", folder)
 
 
 @pytest.fixture(scope="session")
 def built_onnx(built: tuple[Path, CompletedProcess[str]]) -> Path:
-    """The bundled weights as FP32 ONNX of dynamic batch at 64×64."""
+    """The bundled weights as FP32 ONNX of dynamic batch at 96×96."""
     return built[0] / "model.onnx"
 
 

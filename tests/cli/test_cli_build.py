@@ -95,7 +95,7 @@ def test_the_models_load_and_say_what_they_are(built: Built, name: str, precisio
         info = session.info
 
     assert info.precision == precision
-    assert (info.shape.height, info.shape.width) == (64, 64)
+    assert (info.shape.height, info.shape.width) == (96, 96)
     assert info.checkpoint_sha256 == hash_file(BUNDLED_WEIGHTS)
 
 

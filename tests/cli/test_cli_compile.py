@@ -25,12 +25,12 @@ def test_an_engine_is_written_beside_its_graph(run_u2net: Command, model: Path) 
     }
     (line,) = said.stdout.strip().splitlines()
     assert line.startswith(f"{engine}: tensorrt-rtx ")
-    assert "fp16, batch 1:1:8, height 64, width 64, " in line
+    assert "fp16, batch 1:1:8, height 96, width 96, " in line
     assert said.stderr == ""
 
 
 def test_every_option_reaches_the_record(run_u2net: Command, model: Path) -> None:
-    words = "--flavour tensorrt-rtx --batch 1 --batch 2:4:16 --size 64 --opt-level 2 --target sm_89,sm_86 --tf32"
+    words = "--flavour tensorrt-rtx --batch 1 --batch 2:4:16 --size 96 --opt-level 2 --target sm_89,sm_86 --tf32"
 
     said = run_u2net("compile", model, "-o", model.parent / "out.plan", *words.split())
 
@@ -55,7 +55,7 @@ def test_every_option_reaches_the_record(run_u2net: Command, model: Path) -> Non
         ("--batch 0", "MAX ≤ 16384; got 0"),
         ("--size dynamic", "--size of an engine is MIN:OPT:MAX or one size"),
         ("--size 64:64", "--size of an engine is MIN:OPT:MAX or one size"),
-        ("--size 32:64:96", "the graph's height is fixed at 64"),
+        ("--size 32:64:128", "the graph's height is fixed at 96"),
         ("--batch 1 --batch 2 --size 64 --size 64 --size 64", "2 batch ranges and 3 size ranges"),
         ("--opt-level 9", "the optimization level is 0 to 5; got 9"),
         ("--target sm_90", "does not know sm_90; it knows sm_75"),

@@ -31,7 +31,7 @@ def test_a_checkpoint(run_u2net: Command) -> None:
 def test_a_model(run_u2net: Command, built_onnx: Path, name: str, precision: str) -> None:
     found = facts(run_u2net("info", built_onnx.with_name(name)))
 
-    assert (found["input"], found["outputs"], found["opset"]) == ("dynamic×3×64×64", "d0", "17")
+    assert (found["input"], found["outputs"], found["opset"]) == ("dynamic×3×96×96", "d0", "17")
     assert (found["variant"], found["precision"], found["fp32_nodes"]) == ("u2netp", precision, "none")
     assert found["checkpoint_sha256"] == hash_file(BUNDLED_WEIGHTS)
 

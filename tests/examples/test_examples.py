@@ -125,8 +125,8 @@ def test_the_service_loads_once_and_closes(
 
 @pytest.fixture(scope="module")
 def frames(photographs: dict[str, Picture]) -> list[Picture]:
-    """A cat that moves to the right, uint8 96×128×3 RGB."""
-    wide = np.asarray(Image.fromarray(photographs["cat"]).resize((160, 96)))
+    """A woman before a light wall, who moves to the left; uint8 96×128×3 RGB."""
+    wide = np.asarray(Image.fromarray(photographs["astronaut"][:307]).resize((160, 96)))
     return [wide[:, 2 * index : 2 * index + 128] for index in range(FRAMES)]
 
 

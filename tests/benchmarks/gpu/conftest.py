@@ -19,7 +19,7 @@ from u2net.runtime.presets import PRESETS
 SIDE = 160
 """Of ``small.onnx``."""
 
-FP16_SIDE = 128
+FP16_SIDE = 192
 """Of the FP16 graph: large enough for maps that span [0, 1]."""
 
 

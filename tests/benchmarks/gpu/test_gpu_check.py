@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.gpu.conftest import FP16_SIDE
 from u2net.benchmarks.gpu.__main__ import main, parse_arguments
 from u2net.benchmarks.gpu.check import check_gpu
 from u2net.benchmarks.gpu.discovery import ask_pythons, gpu_name
@@ -34,8 +35,8 @@ def found(folder: Path, exported_fp16: Path) -> Iterator[dict[str, Any]]:
     other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     other.chmod(0o755)
     (folder / "build/gpu-check").mkdir(parents=True)
-    shutil.copy(exported_fp16, folder / "build/gpu-check/u2netp-128.fp16.onnx")
-    words = (*DRY, "--size", "128", "--contestants", CHOSEN, "--tensorrt-python", str(other), "--name", "dry")
+    shutil.copy(exported_fp16, folder / f"build/gpu-check/u2netp-{FP16_SIDE}.fp16.onnx")
+    words = (*DRY, "--size", str(FP16_SIDE), "--contestants", CHOSEN, "--tensorrt-python", str(other), "--name", "dry")
     done = subprocess.run(
         [sys.executable, "-P", str(TREE), "u2net.benchmarks.gpu", *words],
         cwd=folder,
