@@ -197,16 +197,20 @@ METRIC_TITLES = ("max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "bound
 SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae", "iou", "boundary_f")
 
 
-def scores_as_json(dataset: Path, models: Iterable[str], results: Iterable[Evaluation]) -> dict[str, Any]:
+def scores_as_json(dataset: Path, models: Iterable[str], results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
     """Scores by model, and which files they belong to: a name alone may mean other weights tomorrow.
 
     Args:
         models: paths of the files among the models.
+        worst: how many of the pictures that each model met worst are named, with their MAE.
     """
     return {
         "dataset": dataset.resolve().name,
         "sha256": {name: hash_file(Path(name)) for name in models},
         "scores": {each.model: each.scores for each in results},
+        "worst": {
+            each.model: {picture.pair.image.name: picture.mae for picture in each.pictures[:worst]} for each in results
+        },
     }
 
 

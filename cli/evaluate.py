@@ -17,7 +17,9 @@ def evaluate(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, same stems.")],
     more: Annotated[list[Path] | None, typer.Argument(help="Further checkpoints or model files.")] = None,
     preset: Annotated[str | None, typer.Option(help="Preprocessing instead of the file's own.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures, and the worst pictures' names, to this file.")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw what the first model met worst, as PNG.")] = None,
     device: Device = "cpu",
 ) -> None:
@@ -38,6 +40,6 @@ def evaluate(
             results.append(score_predictor(name, predict, pairs))
     print_table(score_header(results), score_cells(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
-        write_json(json_file, scores_as_json(dataset, names, results))
+        write_json(json_file, scores_as_json(dataset, names, results, WORST))
     if sheet is not None:
         draw_contact_sheet(results[0].pictures[:WORST], predictors[names[0]], sheet)

@@ -39,6 +39,10 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
     assert written["sha256"] == {str(path): hash_file(path) for path in (BUNDLED_WEIGHTS, built_onnx)}
     assert set(scores) == {str(BUNDLED_WEIGHTS), str(built_onnx), "centred Gaussian"}
     assert all(each["pictures"] == 3 and 0 <= each["mae"] <= 1 for each in scores.values())
+    for ranking in written["worst"].values():
+        assert set(ranking) == {path.name for path in (scenes / "images").iterdir()}
+        assert list(ranking.values()) == sorted(ranking.values(), reverse=True)
+        assert len(set(ranking.values())) == 3
     assert Image.open(tmp_path / "w.png").width == 600
 
 
