@@ -41,6 +41,8 @@ class Comparison:
     """None for masks, which are no probabilities once stretched."""
     iou: float
     """Intersection over union at 0.5, pooled over all pixels of the photographs; two empty masks count as equal."""
+    flipped: int
+    """Pixels of the photographs that are on one side of 0.5 in one stage and on the other in the other."""
     nonfinite: Worst
     """Most NaN and Inf values on one image."""
 
@@ -95,7 +97,8 @@ class ComparisonMeter:
         """Figures of what was added so far."""
         iou = self._intersection / self._union if self._union else 1.0
         logit = self._logit.spread() if self._logit else None
-        return Comparison(self.output, self._probability.spread(), logit, iou, self._nonfinite)
+        flipped = self._union - self._intersection
+        return Comparison(self.output, self._probability.spread(), logit, iou, flipped, self._nonfinite)
 
 
 def to_logits(probabilities: FloatArray) -> npt.NDArray[np.float32]:

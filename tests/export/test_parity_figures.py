@@ -3,7 +3,7 @@ import pytest
 
 from u2net.export.parity.figures import ComparisonMeter, SpreadMeter, to_logits
 from u2net.export.parity.gate import MASK, judge_figures
-from u2net.export.parity.tolerances import TOLERANCES, Tolerance
+from u2net.export.parity.tolerances import FEW_PIXELS, TOLERANCES, Tolerance
 
 LIMITS = Tolerance(largest=0.1, mean=0.05, logit_mean=1.0, iou=0.9, mask_largest=0.1, mask_mean=0.05)
 
@@ -46,6 +46,20 @@ def test_iou_is_pooled_over_pixels() -> None:
     meter.add("large", _map(*[1] * 90), _map(*[1] * 90), overlap=True)
     meter.add("small", _map(*[1] * 10), _map(*[0] * 10), overlap=True)
     assert meter.comparison().iou == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("flipped", "failed"), [(FEW_PIXELS, False), (FEW_PIXELS + 1, True)])
+def test_few_pixels_of_a_small_object_may_change_sides(flipped: int, failed: bool) -> None:
+    reference, candidate = np.full(20, 0.51, np.float32), np.full(20, 0.51, np.float32)
+    candidate[:flipped] = 0.49
+    meter = ComparisonMeter("d0")
+    meter.add("image", reference, candidate, overlap=True)
+
+    comparison = meter.comparison()
+
+    assert comparison.flipped == flipped
+    assert comparison.iou < LIMITS.iou
+    assert [failure.figure for failure in judge_figures([comparison], LIMITS)] == ["IoU"] * failed
 
 
 def test_two_empty_masks_are_equal() -> None:
