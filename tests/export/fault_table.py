@@ -2,40 +2,56 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import onnx_ir as ir
-from faults import FAULTS
+from faults import FAULTS, floor_for_ceil
 
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
-from u2net.model.checkpoint import load_checkpoint
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
 
 
-def check(gate: ParityGate, source: Path, fault: Callable[[ir.Model], None], scratch: Path) -> str:
-    """First figure over its limit, or that the fault went unseen."""
+def inject(source: Path, fault: Callable[[ir.Model], None], target: Path) -> Path:
+    """Write a file with a fault in it."""
     model = read_graph(source)
     fault(model)
-    ir.save(model, scratch)
-    failures = gate.check(scratch).failures
+    ir.save(model, target)
+    return target
+
+
+def check(gate: ParityGate, faulty: Path) -> str:
+    """First figure over its limit, or that the fault went unseen."""
+    failures = gate.check(faulty).failures
     return str(failures[0]) if failures else "not caught"
+
+
+def export_both(checkpoint: Checkpoint, folder: Path, size: tuple[int, int], images: Path) -> tuple[Path, Path]:
+    """The FP32 and the FP16 graph of a checkpoint."""
+    fp32 = export_onnx(checkpoint, folder / "fp32.onnx", ExportOptions(size=size)).path
+    return fp32, convert_fp16(fp32, folder / "fp16.onnx", Fp16Options(images)).path
 
 
 def main(images: Path) -> None:
     """Export, convert, and try every fault on both files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        options = ExportOptions(size=(160, 160))
-        fp32 = export_onnx(load_checkpoint(BUNDLED_WEIGHTS), folder / "fp32.onnx", options).path
-        fp16 = convert_fp16(fp32, folder / "fp16.onnx", Fp16Options(images)).path
+        bundled, scratch = load_checkpoint(BUNDLED_WEIGHTS), folder / "faulty.onnx"
         gate = ParityGate(BUNDLED_WEIGHTS, VerifyOptions(images=images))
+        correct = export_both(bundled, folder, (160, 160), images)
         for fault_name, fault in FAULTS.items():
-            verdicts = [check(gate, source, fault, folder / "faulty.onnx") for source in (fp32, fp16)]
-            print(f"| `{fault_name}` | {' | '.join(verdicts)} |", flush=True)
+            print_row(fault_name, (check(gate, inject(source, fault, scratch)) for source in correct))
+        floored = export_both(floor_for_ceil(bundled), folder, (75, 100), images)
+        print_row(floor_for_ceil.__name__, (check(gate, faulty) for faulty in floored))
+
+
+def print_row(fault: str, verdicts: Iterable[str]) -> None:
+    """A line of the table."""
+    print(f"| `{fault}` | {' | '.join(verdicts)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Faults that a broken export could have, injected into a correct graph: each must be caught by the parity gate."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+import torch
 
 from u2net.export.graph import constant
+from u2net.model.checkpoint import Checkpoint
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 
 Array = npt.NDArray[Any]
@@ -240,3 +243,12 @@ FAULTS: dict[str, Fault] = {
     )
 }
 """Faults that are injected into a finished graph; floor for ceil pooling is injected before export."""
+
+
+def floor_for_ceil(checkpoint: Checkpoint) -> Checkpoint:
+    """Pools that drop a last odd row: goes in before the export, shows at sizes that are no multiple of 32."""
+    network = copy.deepcopy(checkpoint.network)
+    for module in network.modules():
+        if isinstance(module, torch.nn.MaxPool2d):
+            module.ceil_mode = False
+    return replace(checkpoint, network=network)
