@@ -21,6 +21,8 @@ def train(
     crop: Annotated[int | None, typer.Option(help="Random crop instead of the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size instead of the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate instead of the recipe's.")] = None,
+    augmentation: Annotated[str | None, typer.Option(help="crop-flip, strong or composed.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = None,
     freeze: Annotated[int | None, typer.Option(help="Train inside of so many outer stages only, 0 to 5.")] = None,
@@ -40,7 +42,15 @@ def train(
     options = training.TrainOptions(
         variant=variant,
         recipe=training.find_recipe(recipe, device).with_overrides(
-            size=size, crop=crop, batch=batch, learning_rate=lr, precision=precision, compiled=compiled, frozen=freeze
+            size=size,
+            crop=crop,
+            batch=batch,
+            learning_rate=lr,
+            augmentation=augmentation,
+            optimizer=optimizer,
+            precision=precision,
+            compiled=compiled,
+            frozen=freeze,
         ),
         epochs=epochs,
         minutes=minutes,

@@ -5,6 +5,7 @@ options        seed, duration, devices
 launching      the devices and processes
 pictures       all pictures decoded once, on the device
 augmentation   what is changed in them at random
+composition    small objects in wide scenes, made of the pictures of a batch
 batches        which pictures a step sees: a function of seed and step
 schedule       how far a training is, and the learning rate there
 muon           an optimizer that torch has for matrices only

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-AugmentationName = Literal["crop-flip", "strong"]
+from u2net.model.training.composition import compose
+
+AugmentationName = Literal["crop-flip", "strong", "composed"]
 Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Pictures N×3×S×S and masks N×1×S×S, float32 in [0, 1], to the same at the side of the crop."""
 
@@ -38,6 +40,12 @@ def _strong(crop: int) -> Augment:
     )
 
 
+def _composed(crop: int) -> Augment:
+    """One picture in three composed of an object and another's background, then all as ``strong``."""
+    strong = _strong(crop)
+    return lambda images, masks: strong(*compose(images, masks))
+
+
 def _as_augment(*operations: Any) -> Augment:
     import kornia.augmentation as K
     from kornia.constants import DataKey, Resample
@@ -55,6 +63,7 @@ def _as_augment(*operations: Any) -> Augment:
 AUGMENTATIONS: Mapping[AugmentationName, Callable[[int], Augment]] = {
     "crop-flip": _crop_flip,
     "strong": _strong,
+    "composed": _composed,
 }
 
 

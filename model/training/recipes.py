@@ -87,6 +87,8 @@ class Recipe:
         crop: int | None = None,
         batch: int | None = None,
         learning_rate: float | None = None,
+        augmentation: str | None = None,
+        optimizer: str | None = None,
         precision: str | None = None,
         compiled: bool | None = None,
         frozen: int | None = None,
@@ -98,6 +100,8 @@ class Recipe:
             "stages": stages if frozen is None else tuple(replace(stage, frozen=frozen) for stage in stages),
             "batch": batch,
             "learning_rate": learning_rate,
+            "augmentation": augmentation,
+            "optimizer": optimizer,
             "precision": precision,
             "compiled": compiled,
         }

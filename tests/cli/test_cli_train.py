@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -44,6 +45,10 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
             TrainOptions(recipe=find_recipe("authors", "cpu").with_overrides(frozen=2), init=Path("net.pth")),
         ),
         ("--resume --devices 4", TrainOptions(resume=True, devices=4)),
+        (
+            "--augmentation composed --optimizer muon",
+            TrainOptions(recipe=replace(find_recipe("authors", "cpu"), augmentation="composed", optimizer="muon")),
+        ),
         (
             "--precision bf16-mixed",
             TrainOptions(recipe=find_recipe("authors", "cpu").with_overrides(precision="bf16-mixed")),

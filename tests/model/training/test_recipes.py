@@ -103,6 +103,8 @@ def test_overrides_change_what_is_given() -> None:
     assert RECIPE.with_overrides(size=64, learning_rate=0.5) == replace(RECIPE, size=64, learning_rate=0.5)
     assert RECIPE.with_overrides(crop=36, batch=4) == replace(RECIPE, stages=(Stage(0.0, 36),), batch=4)
     assert RECIPE.with_overrides(precision="bf16-mixed").precision == "bf16-mixed"
+    changed = RECIPE.with_overrides(augmentation="composed", optimizer="muon")
+    assert changed == replace(RECIPE, augmentation="composed", optimizer="muon")
     assert RECIPE.with_overrides(frozen=2).stages == (Stage(0.0, 32, frozen=2), Stage(0.5, 40, frozen=2))
     assert RECIPE.with_overrides(crop=36, frozen=1).stages == (Stage(0.0, 36, frozen=1),)
 

@@ -1,0 +1,127 @@
+"""Small objects in wide scenes, composed of the pictures of a batch: sets of large, centred objects lack them."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHARE = 1 / 3
+"""Of the pictures of a batch, how many are composed at most."""
+
+AREAS = (0.012, 0.2)
+"""What a composed object takes of its picture: least and most, as shares, drawn evenly on a logarithmic scale."""
+
+LEAST_AREA = 0.04
+"""Share of a picture that an object must take to be cut out: of smaller ones too little is seen."""
+
+LEAST_STRIP = 0.3
+"""Width, in sides of a picture, of a strip beside the object that serves as a background."""
+
+MOST_ENLARGED = 1.7
+MOST_TINTED = 0.6
+"""How far an object's mean colour is moved towards that of its new background, as a share of the way."""
+
+
+def compose(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Put some pictures' objects, shrunk, at random places before other pictures' backgrounds.
+
+    A background is the widest strip beside an object, mirrored until it fills the square, so that nothing in it is
+    salient by its mask. Only objects that stay clear of the picture's edge are cut out. A batch without such objects or
+    without such strips comes back as it was.
+
+    Args:
+        images: float32 N×3×S×S in [0, 1].
+        masks: float32 N×1×S×S in [0, 1].
+
+    Returns:
+        Both anew, of the same shapes; a composed picture stands where its object's picture stood.
+    """
+    side = images.shape[-1]
+    inside = masks[:, 0] > 0.5
+    boxes = _boxes(inside)
+    strips = _widest_strips(boxes, side)
+    areas = inside.float().mean((1, 2))
+    whole = (areas > LEAST_AREA) & (boxes[:, 0] > 0).all(1) & (boxes[:, 1] < side).all(1)
+    wide = (strips[:, 1] - strips[:, 0]).amin(1) >= LEAST_STRIP * side
+    fronts, backs = (_shuffled(each.nonzero()[:, 0]) for each in (whole, wide))
+    fronts = fronts[: round(SHARE * len(images))]
+    if not len(fronts) or not len(backs):
+        return images, masks
+
+    backs = backs[torch.arange(len(fronts), device=backs.device) % len(backs)]
+    scenes = _fill(images[backs], strips[backs])
+    objects, covers = _place(torch.cat([images, masks], 1)[fronts], boxes[fronts], areas[fronts])
+    objects = _tint(objects, covers, scenes)
+    images, masks = images.clone(), masks.clone()
+    images[fronts] = torch.lerp(scenes, objects, covers).clamp(0, 1)
+    masks[fronts] = covers
+    return images, masks
+
+
+def _boxes(inside: Tensor) -> Tensor:
+    """Around each object: N×2×2, first and past-the-last place (dim 1) of columns and rows (dim 2); 0 and S of none."""
+    side = inside.shape[-1]
+    taken = torch.stack([inside.any(1), inside.any(2)], 2).int()  # N×S×2
+    first, last = taken.argmax(1), side - taken.flip(1).argmax(1)
+    return torch.stack([first, last], 1).float()
+
+
+def _widest_strips(boxes: Tensor, side: int) -> Tensor:
+    """The widest of the strips left of, above, right of and below each box, as boxes."""
+    count = len(boxes)
+    strips = torch.tensor([0.0, side], device=boxes.device).view(1, 1, 2, 1).repeat(count, 4, 1, 2)
+    for axis in (0, 1):
+        strips[:, axis, 1, axis] = boxes[:, 0, axis]
+        strips[:, 2 + axis, 0, axis] = boxes[:, 1, axis]
+    widest = (strips[:, :, 1] - strips[:, :, 0]).amin(2).argmax(1)
+    return strips[torch.arange(count, device=boxes.device), widest]
+
+
+def _fill(images: Tensor, strips: Tensor) -> Tensor:
+    """Whole squares of the strips alone: enlarged, moved at random, and mirrored at their edges again and again."""
+    count, side = len(images), images.shape[-1]
+    first, width = strips[:, :1], strips[:, 1:] - strips[:, :1]  # K×1×2 each
+    zoom = 1 + (MOST_ENLARGED - 1) * torch.rand(count, 1, 1, device=images.device)
+    start = 2 * width * torch.rand(count, 1, 2, device=images.device)
+    steps = start + torch.arange(side, device=images.device).view(1, side, 1) / zoom
+    turned = steps.remainder(2 * width)
+    # Half a pixel from each edge, or the sampling would mix in the object's first.
+    places = first + torch.minimum(turned, 2 * width - turned).clamp(min=0.5).minimum(width - 0.5)
+    return _sample(images, places)
+
+
+def _place(pictures: Tensor, boxes: Tensor, areas: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures with masks as a fourth channel, each shrunk and moved so that its box lies inside the square."""
+    count, side = len(pictures), pictures.shape[-1]
+    least, most = torch.tensor(AREAS).log().tolist()
+    wanted = (least + (most - least) * torch.rand(count, device=pictures.device)).exp()
+    extent = boxes[:, 1] - boxes[:, 0]
+    scale = (wanted / areas).sqrt().minimum(side / extent.amax(1)).view(-1, 1, 1)
+    room = (side - scale[:, 0] * extent).clamp_min(0)
+    corner = room * torch.rand(count, 2, device=pictures.device)
+    pixels = torch.arange(side, device=pictures.device).view(1, side, 1) + 0.5
+    places = (pixels - corner.unsqueeze(1)) / scale + boxes[:, :1]
+    placed = _sample(pictures, places)
+    for factor in (2, 4):  # or every second pixel of what is shrunk would go unseen
+        smaller = _sample(F.avg_pool2d(pictures, factor), places / factor)
+        placed = torch.where(scale.unsqueeze(1) < 1.2 / factor, smaller, placed)
+    return placed[:, :3], placed[:, 3:]
+
+
+def _sample(images: Tensor, places: Tensor) -> Tensor:
+    """What images show at places, K×T×2 of columns and rows in pixels; nothing outside."""
+    scaled = 2 * places / images.shape[-1] - 1
+    columns, rows = scaled[..., 0], scaled[..., 1]
+    side = places.shape[1]
+    grid = torch.stack([columns.unsqueeze(1).expand(-1, side, -1), rows.unsqueeze(2).expand(-1, -1, side)], 3)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _tint(objects: Tensor, covers: Tensor, scenes: Tensor) -> Tensor:
+    """Objects with some of the colour of the scene they come into."""
+    own = (objects * covers).sum((2, 3), keepdim=True) / covers.sum((2, 3), keepdim=True).clamp_min(1)
+    way = scenes.mean((2, 3), keepdim=True) - own
+    return objects + MOST_TINTED * torch.rand(len(objects), 1, 1, 1, device=objects.device) * way
+
+
+def _shuffled(indices: Tensor) -> Tensor:
+    return indices[torch.randperm(len(indices), device=indices.device)]
