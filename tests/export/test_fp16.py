@@ -40,11 +40,6 @@ def overflowing(tiny_onnx: Path, tensors: list[FloatArray]) -> ir.Model:
     return model
 
 
-def _iou(first: FloatArray, second: FloatArray) -> float:
-    wanted, found = first > 0.5, second > 0.5
-    return float((wanted & found).sum() / (wanted | found).sum())
-
-
 def test_two_casts_are_all_it_adds(tiny_fp16: Path) -> None:
     model = read_graph(tiny_fp16)
     assert count_operators(model)["Cast"] == 2
@@ -93,7 +88,9 @@ def test_naive_conversion_overflows_and_the_scan_saves_the_mask(
     found = GraphRunner(round_like_fp16(saved), optimize=False)(tensors[0])["d0"]
     assert np.isnan(broken).any()
     assert np.isfinite(found).all()
-    assert _iou(wanted, found) > 0.99
+    assert wanted.max() > 0.5, "there is a mask to save"
+    assert np.abs(wanted - found).mean() < 1e-3
+    assert ((wanted > 0.5) != (found > 0.5)).mean() < 1e-3
     assert HOT_NODE in islands
     assert len(islands) < 60, "only what needs it stays in FP32"
 
