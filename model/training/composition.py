@@ -1,5 +1,7 @@
 """Small objects in wide scenes, composed of the pictures of a batch: sets of large, centred objects lack them."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,10 +40,10 @@ def compose(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     side = images.shape[-1]
     inside = masks[:, 0] > 0.5
     boxes = _boxes(inside)
-    strips = _widest_strips(boxes, side)
+    strips, widths = _widest_strips(boxes, side)
     areas = inside.float().mean((1, 2))
     whole = (areas > LEAST_AREA) & (boxes[:, 0] > 0).all(1) & (boxes[:, 1] < side).all(1)
-    wide = (strips[:, 1] - strips[:, 0]).amin(1) >= LEAST_STRIP * side
+    wide = widths >= LEAST_STRIP * side
     fronts, backs = (_shuffled(each.nonzero()[:, 0]) for each in (whole, wide))
     fronts = fronts[: round(SHARE * len(images))]
     if not len(fronts) or not len(backs):
@@ -65,15 +67,15 @@ def _boxes(inside: Tensor) -> Tensor:
     return torch.stack([first, last], 1).float()
 
 
-def _widest_strips(boxes: Tensor, side: int) -> Tensor:
-    """The widest of the strips left of, above, right of and below each box, as boxes."""
+def _widest_strips(boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The widest of the strips left of, above, right of and below each box, as boxes, and how wide each is."""
     count = len(boxes)
     strips = torch.tensor([0.0, side], device=boxes.device).view(1, 1, 2, 1).repeat(count, 4, 1, 2)
     for axis in (0, 1):
         strips[:, axis, 1, axis] = boxes[:, 0, axis]
         strips[:, 2 + axis, 0, axis] = boxes[:, 1, axis]
-    widest = (strips[:, :, 1] - strips[:, :, 0]).amin(2).argmax(1)
-    return strips[torch.arange(count, device=boxes.device), widest]
+    widths, widest = (strips[:, :, 1] - strips[:, :, 0]).amin(2).max(1)
+    return strips[torch.arange(count, device=boxes.device), widest], widths
 
 
 def _fill(images: Tensor, strips: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def _fill(images: Tensor, strips: Tensor) -> Tensor:
 def _place(pictures: Tensor, boxes: Tensor, areas: Tensor) -> tuple[Tensor, Tensor]:
     """Pictures with masks as a fourth channel, each shrunk and moved so that its box lies inside the square."""
     count, side = len(pictures), pictures.shape[-1]
-    least, most = torch.tensor(AREAS).log().tolist()
+    least, most = map(math.log, AREAS)
     wanted = (least + (most - least) * torch.rand(count, device=pictures.device)).exp()
     extent = boxes[:, 1] - boxes[:, 0]
     scale = (wanted / areas).sqrt().minimum(side / extent.amax(1)).view(-1, 1, 1)
