@@ -22,7 +22,7 @@ from u2net.model.checkpoint import Checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 
-SIDES = {"astronaut": (120, 150), "cat": (100, 100)}
+SIDES = {"astronaut": (120, 150), "coffee": (100, 100)}
 """Height and width of the photographs that the command is tried on."""
 
 

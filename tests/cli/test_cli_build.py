@@ -33,7 +33,7 @@ def test_a_build_writes_models_reports_and_pictures_and_nothing_else(built: Buil
     assert written == {
         *("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json", "report.json", "report.md"),
         *("pictures/astronaut.mask.png", "pictures/astronaut.cutout.png"),
-        *("pictures/cat.mask.png", "pictures/cat.cutout.png"),
+        *("pictures/coffee.mask.png", "pictures/coffee.cutout.png"),
     }
 
 
@@ -54,7 +54,7 @@ def test_what_was_written_is_named(built: Built) -> None:
     (line,) = [line for line in built[1].stdout.splitlines() if line.startswith("Wrote to ")]
 
     models = ("model.onnx", "model.fp16.onnx", "model.engine")
-    for name in (*models, "report.json", "report.md", "cat.mask.png", "cat.cutout.png"):
+    for name in (*models, "report.json", "report.md", "coffee.mask.png", "coffee.cutout.png"):
         assert name in line
 
 
@@ -99,7 +99,7 @@ def test_the_models_load_and_say_what_they_are(built: Built, name: str, precisio
     assert info.checkpoint_sha256 == hash_file(BUNDLED_WEIGHTS)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "cat"])
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
 def test_the_pictures_are_masks_and_cut_outs_of_the_photographs(built: Built, pictures: Path, name: str) -> None:
     source = Image.open(pictures / f"{name}.png")
     mask = Image.open(built[0] / "pictures" / f"{name}.mask.png")

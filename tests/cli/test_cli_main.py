@@ -81,10 +81,10 @@ def test_a_missing_package_is_one_line_with_its_extra(module: str, words: tuple[
 def test_running_a_model_needs_neither_torch_nor_onnx(
     module: str, built_onnx: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    said = run_without(module, "run", built_onnx, pictures / "cat.png", "-o", tmp_path)
+    said = run_without(module, "run", built_onnx, pictures / "coffee.png", "-o", tmp_path)
 
     assert (said.returncode, said.stderr) == (0, "")
-    assert (tmp_path / "cat.mask.png").is_file()
+    assert (tmp_path / "coffee.mask.png").is_file()
 
 
 def test_every_extra_that_is_named_exists() -> None:

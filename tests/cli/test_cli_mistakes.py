@@ -36,7 +36,7 @@ def places(tmp_path: Path, built_onnx: Path, pictures: Path, monkeypatch: pytest
     given["empty"].mkdir()
     given["twins"].mkdir()
     for suffix in ("png", "bmp"):
-        (given["twins"] / f"cat.{suffix}").write_bytes((pictures / "cat.png").read_bytes())
+        (given["twins"] / f"coffee.{suffix}").write_bytes((pictures / "coffee.png").read_bytes())
     write_scenes(given["scenes"], 3, size=32)
     return given
 
@@ -93,7 +93,7 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
         ("run {text_pth} {pictures}", "the runtime loads .onnx and .engine, .plan, .trt files"),
         ("run {model} {text}", "notes.txt cannot be read as a picture"),
-        ("run {model} {twins}", "two pictures share the stem 'cat'"),
+        ("run {model} {twins}", "two pictures share the stem 'coffee'"),
         ("train {empty} -o run", "images is no folder"),
     ],
 )

@@ -12,37 +12,37 @@ Command = Callable[..., CompletedProcess[str]]
 
 
 def test_files_and_folders(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
-    Image.open(pictures / "cat.png").convert("L").save(tmp_path / "grey.jpg")
+    Image.open(pictures / "coffee.png").convert("L").save(tmp_path / "grey.jpg")
 
     said = run_u2net("run", built_onnx, tmp_path / "grey.jpg", pictures, "-o", tmp_path / "out" / "deep")
 
     assert (said.returncode, said.stderr) == (0, "")
     assert sorted(path.name for path in (tmp_path / "out" / "deep").iterdir()) == sorted(
-        f"{name}.{kind}.png" for name in ("astronaut", "cat", "grey") for kind in ("mask", "cutout")
+        f"{name}.{kind}.png" for name in ("astronaut", "coffee", "grey") for kind in ("mask", "cutout")
     )
     assert [line.partition(" → ")[0] for line in said.stdout.splitlines()] == [
-        str(path) for path in (tmp_path / "grey.jpg", pictures / "astronaut.png", pictures / "cat.png")
+        str(path) for path in (tmp_path / "grey.jpg", pictures / "astronaut.png", pictures / "coffee.png")
     ]
 
 
 def test_what_is_written_is_what_a_session_gives(
     run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    run_u2net("run", built_onnx, pictures / "cat.png", "-o", tmp_path)
+    run_u2net("run", built_onnx, pictures / "coffee.png", "-o", tmp_path)
 
-    image = read_image(pictures / "cat.png")
+    image = read_image(pictures / "coffee.png")
     with load(built_onnx) as session:
         mask = session(image)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "cat.mask.png")), to_grey(mask))
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "cat.cutout.png")), cut_out(image, mask))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "coffee.mask.png")), to_grey(mask))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "coffee.cutout.png")), cut_out(image, mask))
 
 
 def test_a_preset_replaces_the_files_own(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
     for preset in ("reference", "raw"):
-        said = run_u2net("run", built_onnx, pictures / "cat.png", "-o", tmp_path / preset, "--preset", preset)
+        said = run_u2net("run", built_onnx, pictures / "coffee.png", "-o", tmp_path / preset, "--preset", preset)
         assert said.returncode == 0
 
-    masks = [np.asarray(Image.open(tmp_path / name / "cat.mask.png"), int) for name in ("reference", "raw")]
+    masks = [np.asarray(Image.open(tmp_path / name / "coffee.mask.png"), int) for name in ("reference", "raw")]
     assert np.abs(masks[0] - masks[1]).max() > 10
 
 
@@ -52,7 +52,7 @@ def test_any_name_of_a_picture_is_printed_as_it_is(
 ) -> None:
     source = tmp_path / name
     source.parent.mkdir(exist_ok=True)
-    source.write_bytes((pictures / "cat.png").read_bytes())
+    source.write_bytes((pictures / "coffee.png").read_bytes())
 
     said = run_u2net("run", built_onnx, source, "-o", tmp_path / "out")
 

@@ -59,7 +59,7 @@ def test_a_failure_names_output_figure_and_image(refused: CompletedProcess[str],
     )
 
     assert float(found[0]) > 1e-3
-    assert found[1] in ("astronaut.png", "cat.png", "black", "white", "noise", "tiny contrast", "one lit pixel")
+    assert found[1] in ("astronaut.png", "coffee.png", "black", "white", "noise", "tiny contrast", "one lit pixel")
 
 
 def test_a_failure_is_laid_to_the_candidate_that_is_wrong(refused: CompletedProcess[str], built_onnx: Path) -> None:
