@@ -43,8 +43,6 @@ class Comparison:
     """Intersection over union at 0.5, pooled over all pixels of the photographs; two empty masks count as equal."""
     flipped: int
     """Pixels of the photographs that are on one side of 0.5 in one stage and on the other in the other."""
-    photographs: int
-    """How many images the IoU is pooled over."""
     nonfinite: Worst
     """Most NaN and Inf values on one image."""
 
@@ -81,7 +79,7 @@ class ComparisonMeter:
         self.output = output
         self._probability = SpreadMeter()
         self._logit = SpreadMeter() if logits else None
-        self._intersection = self._union = self._photographs = 0
+        self._intersection = self._union = 0
         self._nonfinite = Worst(0.0, "")
 
     def add(self, image: str, reference: FloatArray, candidate: FloatArray, *, overlap: bool) -> None:
@@ -94,15 +92,13 @@ class ComparisonMeter:
             wanted, found = reference > THRESHOLD, candidate > THRESHOLD
             self._intersection += int((wanted & found).sum())
             self._union += int((wanted | found).sum())
-            self._photographs += 1
 
     def comparison(self) -> Comparison:
         """Figures of what was added so far."""
         iou = self._intersection / self._union if self._union else 1.0
         logit = self._logit.spread() if self._logit else None
         flipped = self._union - self._intersection
-        spread = self._probability.spread()
-        return Comparison(self.output, spread, logit, iou, flipped, self._photographs, self._nonfinite)
+        return Comparison(self.output, self._probability.spread(), logit, iou, flipped, self._nonfinite)
 
 
 def to_logits(probabilities: FloatArray) -> npt.NDArray[np.float32]:

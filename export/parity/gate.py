@@ -167,7 +167,6 @@ def judge_figures(comparisons: Sequence[Comparison], tolerance: Tolerance) -> tu
             for figure, value, limit, image in checks
             if not value <= limit
         ]
-        few = FEW_PIXELS * comparison.photographs
-        if comparison.flipped > few and not comparison.iou >= tolerance.iou:
+        if comparison.flipped > FEW_PIXELS and not comparison.iou >= tolerance.iou:
             failures.append(Failure(comparison.output, "IoU", comparison.iou, tolerance.iou, ""))
     return tuple(failures)

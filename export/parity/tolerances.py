@@ -20,7 +20,7 @@ class Tolerance:
 
 
 FEW_PIXELS = 4
-"""So many pixels a photograph may change sides at 0.5 whatever the IoU: of a small object one is beyond its limit."""
+"""So many pixels may change sides at 0.5 whatever the IoU: of a small object one is more than its limit allows."""
 
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(largest=1e-4, mean=1e-6, logit_mean=1e-4, iou=0.9999, mask_largest=1e-3, mask_mean=1e-5),

@@ -43,10 +43,9 @@ OUTPUT = Comparison(
     Spread(Worst(1e-5, "cat"), 4e-7, Worst(1e-6, "cat")),
     1.0,
     0,
-    4,
     Worst(0.0, "cat"),
 )
-MASK = Comparison("mask", Spread(Worst(1e-6, "cat"), 1e-7, Worst(1e-6, "cat")), None, 0.99987, 13, 4, Worst(0.0, "cat"))
+MASK = Comparison("mask", Spread(Worst(1e-6, "cat"), 1e-7, Worst(1e-6, "cat")), None, 0.99987, 13, Worst(0.0, "cat"))
 FAILURE = Failure("d0", "largest difference", 0.5, 1e-4, "cat")
 
 
