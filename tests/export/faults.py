@@ -26,7 +26,7 @@ def _nodes(model: ir.Model, kind: str) -> list[ir.Node]:
     return [node for node in model.graph if node.op_type == kind]
 
 
-def _scale_initializer(model: ir.Model, name: str, change: Callable[[Array], Array]) -> None:
+def change_initializer(model: ir.Model, name: str, change: Callable[[Array], Array]) -> None:
     """Change an initializer's numbers; in an FP16 graph it bears the name with a suffix."""
     value = model.graph.initializers.get(name) or model.graph.initializers[f"{name}.fp16"]
     assert value.const_value is not None
@@ -70,27 +70,27 @@ def cubic(model: ir.Model) -> None:
 
 
 def swapped_channels(model: ir.Model) -> None:
-    _scale_initializer(model, "stage1.rebnconvin.conv_s1.weight", lambda weight: weight[:, ::-1])
+    change_initializer(model, "stage1.rebnconvin.conv_s1.weight", lambda weight: weight[:, ::-1])
 
 
 def transposed_kernel(model: ir.Model) -> None:
-    _scale_initializer(model, "stage1.rebnconvin.conv_s1.weight", lambda weight: weight.swapaxes(2, 3))
+    change_initializer(model, "stage1.rebnconvin.conv_s1.weight", lambda weight: weight.swapaxes(2, 3))
 
 
 def flipped_kernel(model: ir.Model) -> None:
-    _scale_initializer(model, "stage3.rebnconv2.conv_s1.weight", lambda weight: weight[:, :, :, ::-1])
+    change_initializer(model, "stage3.rebnconv2.conv_s1.weight", lambda weight: weight[:, :, :, ::-1])
 
 
 def dropped_bias(model: ir.Model) -> None:
-    _scale_initializer(model, "stage4.rebnconv1.conv_s1.bias", np.zeros_like)
+    change_initializer(model, "stage4.rebnconv1.conv_s1.bias", np.zeros_like)
 
 
 def dropped_fusion_bias(model: ir.Model) -> None:
-    _scale_initializer(model, "outconv.bias", lambda bias: bias * 0)
+    change_initializer(model, "outconv.bias", lambda bias: bias * 0)
 
 
 def weights_off_by_one_percent(model: ir.Model) -> None:
-    _scale_initializer(model, "stage2.rebnconv3.conv_s1.weight", lambda weight: weight * 1.01)
+    change_initializer(model, "stage2.rebnconv3.conv_s1.weight", lambda weight: weight * 1.01)
 
 
 def one_filter_off(model: ir.Model) -> None:
@@ -98,7 +98,7 @@ def one_filter_off(model: ir.Model) -> None:
         weight[3] *= 1.1
         return weight
 
-    _scale_initializer(model, "stage1d.rebnconv1d.conv_s1.weight", change)
+    change_initializer(model, "stage1d.rebnconv1d.conv_s1.weight", change)
 
 
 def weights_rounded_to_8_bit(model: ir.Model) -> None:
@@ -109,7 +109,7 @@ def weights_rounded_to_8_bit(model: ir.Model) -> None:
 
     for name in list(model.graph.initializers):
         if ".weight" in name:
-            _scale_initializer(model, name, change)
+            change_initializer(model, name, change)
 
 
 def side_map_for_fused(model: ir.Model) -> None:
