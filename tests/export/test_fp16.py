@@ -38,11 +38,12 @@ def overflowing(tiny_onnx: Path, tensors: list[FloatArray]) -> ir.Model:
     factor = np.float32(4 * FP16_MAX / scan_ranges(model, tensors)[f"{HOT_NODE}:0"])
     change_initializer(model, f"{HOT_NODE}.weight", lambda weight: weight * factor)
     change_initializer(model, f"{HOT_NODE}.bias", lambda bias: bias * factor)
-    grown = model.graph.initializers[f"{HOT_NODE}.weight"].const_value
-    assert grown is not None
-    assert np.abs(grown.numpy()).max() < FP16_MAX, "the weights still fit: it is the activations that overflow"
+    value = model.graph.initializers[f"{HOT_NODE}.weight"].const_value
+    assert value is not None
+    grown = value.numpy()
+    assert np.abs(grown).max() < FP16_MAX, "the weights still fit: it is the activations that overflow"
     # The next layer's inputs are the hot maps and as many others.
-    back = np.repeat(np.float32([1 / factor, 1]), grown.shape[0]).reshape(-1, 1, 1)
+    back = np.repeat([1 / factor, np.float32(1)], len(grown)).reshape(-1, 1, 1)
     change_initializer(model, f"{NEXT_NODE}.weight", lambda weight: weight * back)
     return model
 
