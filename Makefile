@@ -23,9 +23,10 @@ types: .venv/ready
 	$(BIN)/mypy -p u2net
 	$(BIN)/mypy tests examples
 
-# Idle threads of torch sleep instead of spinning: the tests run many small networks beside other programs.
+# Two processes, each with whole files of tests, which share what they export. Idle threads of torch sleep instead of
+# spinning: the tests run many small networks beside other programs.
 tests: .venv/ready .bindings/ready
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Runs from the source tree alone: tree.py puts it in place of the installed package.
 gpu-check:
