@@ -24,9 +24,10 @@ types: .venv/ready
 	$(BIN)/mypy tests examples
 
 # Two processes, each with whole files of tests, which share what they export. Idle threads of torch sleep instead of
-# spinning: the tests run many small networks beside other programs.
+# spinning: the tests run many small networks beside other programs. Those that compare speeds then have all cores.
 tests: .venv/ready .bindings/ready
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m "not timing"
+	$(BIN)/python -m pytest -m timing
 
 # Runs from the source tree alone: tree.py puts it in place of the installed package.
 gpu-check:
