@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Response, UploadFile
-from PIL import Image, ImageOps
+from PIL import Image
 
 import u2net.runtime as u2
 
@@ -29,8 +28,8 @@ app = FastAPI(title="u2net", lifespan=lifespan)
 def answer(kind: Literal["mask", "cutout"], picture: UploadFile) -> Response:
     """The picture's mask, or the picture with the mask as its alpha channel, as PNG."""
     try:
-        image = np.array(ImageOps.exif_transpose(Image.open(picture.file)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = u2.read_image(picture.file)
+    except u2.InputError as error:
         raise HTTPException(422, f"{picture.filename} cannot be read as a picture") from error
     mask, png = app.state.session(image), io.BytesIO()
     Image.fromarray(u2.to_grey(mask) if kind == "mask" else u2.cut_out(image, mask)).save(png, "PNG")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from u2net.runtime.errors import ArtifactError
-from u2net.runtime.preprocess import ByteArray, FloatArray, resize_float
+from u2net.runtime.errors import ArtifactError, InputError
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, resize_float
 from u2net.runtime.presets import Preset
 
 
@@ -42,5 +42,16 @@ def to_grey(mask: FloatArray) -> ByteArray:
 
 
 def cut_out(image: ByteArray, mask: FloatArray) -> ByteArray:
-    """The image with the mask as its alpha channel: uint8 H×W×3 and float32 H×W to uint8 H×W×4."""
-    return np.dstack([image, to_grey(mask)])
+    """The image with the mask as its alpha channel, uint8 H×W×4.
+
+    Args:
+        image: as a session takes it; an alpha channel of its own gives way.
+        mask: float32 H×W, of the image's height and width.
+
+    Raises:
+        InputError: no image, or a mask of another size.
+    """
+    pixels = as_rgb(image)
+    if mask.shape != pixels.shape[:2]:
+        raise InputError(f"the mask is {mask.shape}, the image {pixels.shape[:2]} pixels high and wide")
+    return np.dstack([pixels, to_grey(mask)])

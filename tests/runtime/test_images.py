@@ -1,11 +1,13 @@
+import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from u2net.runtime.errors import InputError
-from u2net.runtime.images import find_images, read_image, write_image
+from u2net.runtime.images import find_images, read_image, read_size, write_image
 
 ORIENTATION = 0x0112
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
@@ -40,6 +42,77 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png", exif=exif)
 
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rot90(PIXELS[:, :, :3], -1))
+
+
+def _save_with_exif(path: Path, *entries: tuple[int, int, int, bytes]) -> None:
+    """As JPEG with these tags, each with its kind, count and four bytes of value, right or wrong."""
+    body = b"".join(struct.pack("<HHI4s", *entry) for entry in sorted(entries))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
+    Image.fromarray(PIXELS[:, :, :3]).save(path, quality=100, subsampling=0, exif=exif)
+
+
+SHORT, ASCII, LONG = 3, 2, 4
+TURNED = (ORIENTATION, SHORT, 1, struct.pack("<HH", 6, 0))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [(259, LONG, 1, struct.pack("<I", 70000)), (282, ASCII, 4, b"abc\0"), (256, ASCII, 2, b"9\0\0\0")],
+    ids=["compression too large", "resolution in words", "width in words"],
+)
+def test_a_damaged_tag_beside_the_orientation_does_no_harm(tmp_path: Path, odd: tuple[int, int, int, bytes]) -> None:
+    _save_with_exif(tmp_path / "a.jpg", TURNED, odd)
+
+    assert read_image(tmp_path / "a.jpg").shape == (9, 6, 3)
+    assert read_size(tmp_path / "a.jpg") == (6, 9)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [(ORIENTATION, ASCII, 2, b"6\0\0\0"), (ORIENTATION, 7, 1, b"\6\0\0\0"), (ORIENTATION, SHORT, 1, b"\t\0\0\0")],
+    ids=["in words", "of no kind", "nine"],
+)
+def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, entry: tuple[int, int, int, bytes]) -> None:
+    _save_with_exif(tmp_path / "a.jpg", entry)
+
+    assert read_image(tmp_path / "a.jpg").shape == (6, 9, 3)
+    assert read_size(tmp_path / "a.jpg") == (9, 6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_is_what_pillow_makes_of_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(PIXELS[:, :, :3]).save(tmp_path / "a.png", exif=exif)
+
+    with Image.open(tmp_path / "a.png") as picture:
+        wanted = np.asarray(ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), wanted)
+    assert read_size(tmp_path / "a.png") == (wanted.shape[1], wanted.shape[0])
+
+
+def test_a_stream_is_read_like_a_file() -> None:
+    stream = BytesIO()
+    Image.fromarray(PIXELS).save(stream, "PNG")
+
+    np.testing.assert_array_equal(read_image(stream), PIXELS[:, :, :3])
+    with pytest.raises(InputError, match="the stream cannot be read as a picture"):
+        read_image(BytesIO(b"no picture"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_values_of_32_bits_are_refused_not_clipped(tmp_path: Path, dtype: type) -> None:
+    Image.fromarray(np.linspace(0, 1000, 12).reshape(3, 4).astype(dtype)).save(tmp_path / "a.tif")
+
+    with pytest.raises(InputError, match=r"a\.tif cannot be read as a picture: its values have 32 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 5), (4,)])
+def test_an_array_that_is_no_picture_is_not_written(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="a picture is uint8"):
+        write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from u2net.runtime.errors import ArtifactError
+from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.postprocess import cut_out, postprocess, stretch_range, to_grey
+from u2net.runtime.preprocess import as_rgb
 from u2net.runtime.presets import PRESETS, Kernel
 
 Maps = npt.NDArray[np.float32]
@@ -127,6 +128,21 @@ def test_grey_levels_are_rounded() -> None:
 
     assert grey.dtype == np.uint8
     assert grey.tolist() == [[0, 0, 1, 127, 128, 255]]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 4)])
+def test_a_cut_out_takes_what_a_session_takes(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+    pixels = cut_out(image, np.ones((5, 7), np.float32))
+
+    np.testing.assert_array_equal(pixels[:, :, :3], as_rgb(image))
+    assert (pixels[:, :, 3] == 255).all()
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the mask is \(4, 7\), the image \(5, 7\) pixels"):
+        cut_out(np.zeros((5, 7, 3), np.uint8), np.ones((4, 7), np.float32))
 
 
 def test_a_cut_out_is_the_image_with_the_mask_as_alpha() -> None:
