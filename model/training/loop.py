@@ -1,12 +1,15 @@
 """The training itself: from a folder of photographs with masks to weights."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.csv_logs import CSVLogger
+from safetensors import SafetensorError
 
 from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.dataset import Pair, find_pairs, hold_out
@@ -72,8 +75,10 @@ def train(
         DatasetError: the folder cannot be used.
         CheckpointError: ``init`` or the checkpoint to resume cannot be loaded.
         DeviceError: the devices are not there.
-        InputError: an option is out of range, there is nothing to resume, or ``output`` cannot be written.
-        TrainingError: the loss became NaN or Inf, or the memory is too small for two pictures.
+        InputError: an option is out of range, there is nothing to resume, or ``output`` cannot be written or holds
+            the checkpoint of another training.
+        TrainingError: the loss or the network's maps became NaN or Inf, the memory is too small for two pictures, or
+            the disk is full.
     """
     called = time.monotonic()
     options = options or TrainOptions()
@@ -148,8 +153,8 @@ class Run:
         while self._progress < 1 and not self._stopping:
             self._learn()
         self._flush()
-        self._save()
         scores = self._validate() if self._progress == 1 else None
+        self._save()  # after that: a network that gives NaN may not take the place of the last good one
         return self._finish(scores)
 
     def _compile(self) -> None:
@@ -196,10 +201,16 @@ class Run:
 
     def _flush(self) -> None:
         rate = learning_rate(self._options.recipe, self._progress)
-        try:
+        with self._naming_last_good():
             self._log.flush(self._reached.step, self._progress, rate, self._clock.read())
+
+    @contextmanager
+    def _naming_last_good(self, when: str = "") -> Iterator[None]:
+        """Have an error of a training that went wrong also say where to go on."""
+        try:
+            yield
         except TrainingError as error:
-            raise TrainingError(f"{error}; {describe_last_good(self._output / LAST)}") from error
+            raise TrainingError(f"{when}{error}; {describe_last_good(self._output / LAST)}") from error
 
     def _save(self) -> None:
         self._saved = self._reached.seconds
@@ -213,7 +224,8 @@ class Run:
         scores, start = None, time.monotonic()
         if self._fabric.is_global_zero:
             self._report(Status("validating", self._progress))
-            scores = validate(self._learner.best, self._held_out, self._fabric.device)
+            with self._naming_last_good(f"after step {self._reached.step} "):
+                scores = validate(self._learner.best, self._held_out, self._fabric.device)
             self._log.validated(self._reached.step, scores)
             self._report(Status("validated", self._progress, scores=scores))
         scores, self._stopping = self._fabric.broadcast((scores, self._pauses()))
@@ -224,7 +236,10 @@ class Run:
     def _finish(self, scores: SaliencyScores | None) -> TrainResult:
         weights = self._output / f"{self._options.variant}.safetensors"
         if self._fabric.is_global_zero:
-            save_weights(self._learner.best, weights)
+            try:
+                save_weights(self._learner.best, weights)
+            except (OSError, SafetensorError) as error:
+                raise TrainingError(f"{weights} cannot be written: {error}; {self._output / LAST} has them") from error
         self._fabric.barrier()
         return TrainResult(weights, self._output / LAST, self._progress, scores, self._fabric.is_global_zero)
 
@@ -234,6 +249,10 @@ def _check_output(output: Path, options: TrainOptions) -> None:
     for path in (output / LAST, output / f"{options.variant}.safetensors"):
         if path.is_dir():
             raise InputError(f"{path} is a folder; the training writes a file of that name")
+    if (output / LAST).exists() and not options.resume:
+        raise InputError(
+            f"{output / LAST} is there from an earlier training; go on with it by --resume, or name another folder"
+        )
     if (output / LOG).exists() and not (output / LOG).is_dir():
         raise InputError(f"{output / LOG} is no folder; the training writes its log there")
 

@@ -27,7 +27,7 @@ def validate(network: U2Net, pictures: Pictures, device: torch.device) -> Salien
         with torch.inference_mode(), full_fp32():
             maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
         if not np.isfinite(maps).all():
-            raise TrainingError("the network gives NaN or Inf: the training diverged; begin again with a lower --lr")
+            raise TrainingError("the network gives NaN or Inf: the training diverged")
         truths = (masks[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
         for one_map, truth in zip(maps, truths, strict=True):
             meter.add(one_map, truth)

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -247,9 +247,30 @@ def test_a_network_that_ends_in_nan_leaves_no_weights(
     """Its weights are finite, and too large for its own arithmetic."""
     monkeypatch.setattr("u2net.model.training.loop.learning_rate", lambda *_: 1e30)
 
-    with pytest.raises(TrainingError, match="gives NaN or Inf: the training diverged"):
+    with pytest.raises(TrainingError, match=r"after step 1 the network gives NaN or Inf: .*; no checkpoint"):
         train(scenes, tmp_path, replace(OPTIONS, recipe=replace(RECIPE, batch=6), epochs=1))
     assert not (tmp_path / "u2netp.safetensors").exists()
+
+
+def test_another_trainings_checkpoint_is_not_overwritten(scenes: Path, tmp_path: Path) -> None:
+    first = train(scenes, tmp_path, replace(OPTIONS, epochs=1))
+    before = first.checkpoint.read_bytes(), first.weights.read_bytes()
+
+    with pytest.raises(InputError, match=r"last\.ckpt is there from an earlier training; go on with it by --resume"):
+        train(scenes, tmp_path, replace(OPTIONS, epochs=2, seed=9))
+    assert (first.checkpoint.read_bytes(), first.weights.read_bytes()) == before
+
+
+def test_a_full_disk_is_said_with_where_the_weights_are(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("u2net.model.training.loop.save_weights", fail)
+
+    with pytest.raises(TrainingError, match=r"u2netp\.safetensors cannot be written: .*space.*last\.ckpt has them"):
+        train(scenes, tmp_path, replace(OPTIONS, epochs=1))
 
 
 def test_a_pause_leaves_weights_and_no_scores(scenes: Path, tmp_path: Path) -> None:
