@@ -26,11 +26,17 @@ def evaluate(
     """Score models on photographs with masks, beside a guess that does not look at them."""
     from u2net.benchmarks.report import score_cells, score_header, scores_as_json, write_json
     from u2net.model.contact_sheet import draw_contact_sheet
-    from u2net.model.dataset import find_pairs
+    from u2net.model.dataset import check_pairs, find_pairs
     from u2net.model.evaluation import centred_gaussian, open_predictor, score_predictor
+    from u2net.runtime.files import check_target
 
     keep_freed_memory()
+    if json_file is not None:
+        check_target(json_file)
+    if sheet is not None:
+        check_target(sheet, (".png",))
     pairs = find_pairs(dataset)
+    check_pairs(pairs)
     names = [str(path) for path in (model, *(more or []))]
     predictors = {name: open_predictor(Path(name), device, preset) for name in names}
     with console.status("scoring") as status:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from u2net.model.evaluation import PictureScore, Predictor, read_mask
+from u2net.model.dataset import read_mask
+from u2net.model.evaluation import PictureScore, Predictor
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import written_whole
 from u2net.runtime.images import read_image

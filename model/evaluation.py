@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.dataset import Pair
+from u2net.model.dataset import Pair, read_mask
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.model.network import U2Net
 from u2net.model.placing import full_fp32, place_network
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DatasetError, InputError
-from u2net.runtime.images import open_picture, read_image
+from u2net.runtime.errors import DatasetError
+from u2net.runtime.images import read_image
 from u2net.runtime.loading import MODEL_SUFFIXES, load
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
@@ -64,18 +64,6 @@ def score_predictor(model: str, predict: Predictor, pairs: Sequence[Pair]) -> Ev
         meter.add(mask, truth)
         pictures.append(PictureScore(pair, float(np.abs(mask - truth.astype(np.float32) / 255).mean())))
     return Evaluation(model, meter.scores(), tuple(sorted(pictures, key=lambda each: each.mae, reverse=True)))
-
-
-def read_mask(pair: Pair) -> ByteArray:
-    """A pair's mask: uint8 H×W from 0 to 255.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    try:
-        return np.array(open_picture(pair.mask, "L"))
-    except InputError as error:
-        raise DatasetError(str(error)) from error
 
 
 def open_predictor(path: Path, device: str, preset: str | None = None) -> Predictor:

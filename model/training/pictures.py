@@ -9,14 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from u2net.model.dataset import Pair, read_pair
+from u2net.model.dataset import NO_OBJECT, WHITE, Pair, read_pair
 from u2net.runtime.errors import DatasetError, InputError
 
 GPU_SHARE = 0.5
 """Of a GPU's free memory, what pictures may take; with more they stay in main memory."""
-
-WHITE = 128
-"""Grey level from which on a pixel of a mask is the object's."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Pictures:
     def check(self) -> None:
         """Raise DatasetError where no mask has an object."""
         if self.masks.max() < WHITE:
-            raise DatasetError(f"no mask has a value above {WHITE - 1}; a mask is 255 where the object is, not 1")
+            raise DatasetError(NO_OBJECT)
 
     def near(self, device: torch.device) -> "Pictures":
         """The same in the memory of the device, where they fit."""

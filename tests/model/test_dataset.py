@@ -101,9 +101,23 @@ def test_sizes_are_compared_as_the_camera_was_held(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
-    Image.new("L", (20, 30)).save(tmp_path / "m.png")
+    Image.new("L", (20, 30), 255).save(tmp_path / "m.png")
 
     check_pairs([Pair(tmp_path / "a.jpg", tmp_path / "m.png")])
+
+
+def test_masks_of_ones_are_named(tmp_path: Path) -> None:
+    """The metrics take what is at most 128 for ground: every model would score 0."""
+    pairs = []
+    for index, level in enumerate((0, 1, 127)):
+        pairs.append(Pair(tmp_path / f"{index}.jpg", tmp_path / f"{index}.png"))
+        Image.new("RGB", (30, 20)).save(pairs[-1].image)
+        Image.new("L", (30, 20), level).save(pairs[-1].mask)
+
+    with pytest.raises(DatasetError, match="no mask has a value above 127; a mask is 255 where the object is, not 1"):
+        check_pairs(pairs)
+    Image.new("L", (30, 20), 128).save(pairs[-1].mask)
+    check_pairs(pairs)
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
