@@ -76,7 +76,7 @@ def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
 
 
 def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -148,6 +148,8 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
             f"{path} is no known U²-Net: {PROBE_KEY} has {probe.shape[0]} output channels; "
             "u2net has 128 and u2netp has 64"
         )
+    if head.shape[0] < 1:
+        raise CheckpointError(f"{path}: side1.weight has shape {tuple(head.shape)}, so the network has no output")
     fused = state.get("outconv.weight")
     if fused is not None and fused.shape[:2] != (head.shape[0], 6 * head.shape[0]):
         raise CheckpointError(
@@ -176,6 +178,8 @@ def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path
             continue
         if not value.is_floating_point():
             raise CheckpointError(f"{path}: {key} holds {value.dtype}; weights are floating-point numbers")
+        if value.layout != torch.strided or value.device.type != "cpu":
+            raise CheckpointError(f"{path}: {key} is a {value.layout} tensor on {value.device}, not plain numbers")
         if not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path}: {key} holds NaN or Inf; the training that wrote it has diverged")
 

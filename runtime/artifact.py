@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from u2net.runtime.errors import ArtifactError, InputError
+from u2net.runtime.kinds import check_kinds
 from u2net.runtime.presets import Preset
 
 METADATA_KEY = "u2net_artifact"
@@ -96,7 +97,7 @@ class Artifact:
             if schema != SCHEMA:
                 raise ArtifactError(f"the artifact has metadata schema {schema}; this version reads {SCHEMA}")
             values.pop("meaning")
-            return cls(
+            artifact = cls(
                 **{
                     **values,
                     "preset": Preset.from_dict(values["preset"]),
@@ -105,6 +106,9 @@ class Artifact:
                     "fp32_nodes": tuple(values["fp32_nodes"]),
                 }
             )
+            check_kinds(artifact)
+            check_kinds(artifact.shape)
+            return artifact
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise ArtifactError(f"the artifact's preset cannot be used: {error}") from error

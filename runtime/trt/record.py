@@ -5,12 +5,12 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_type_hints
+from typing import Any
 
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
 from u2net.runtime.files import hash_file, written_whole
+from u2net.runtime.kinds import check_kinds
 from u2net.runtime.trt.building import Plan, Source
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
@@ -81,16 +81,10 @@ class EngineRecord:
                     "artifact": None if artifact is None else Artifact.from_json(json.dumps(artifact)),
                 }
             )
-            record._check_kinds()
+            check_kinds(record)
             return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"the engine's record is damaged ({error}); compile the engine again") from error
-
-    def _check_kinds(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            wanted = int | float if kind is float else kind
-            if isinstance(wanted, type | UnionType) and not isinstance(getattr(self, name), wanted):
-                raise TypeError(f"{name} is no {wanted}")
 
     def options(self, device: int) -> EngineOptions:
         """How to build the engine again, on that CUDA device."""

@@ -382,6 +382,33 @@ def test_weights_that_are_no_floating_point_numbers(tmp_path: Path, fresh_state:
     assert f"side5.weight holds {dtype}" in refusal(saved(state, tmp_path / "a.pth"))
 
 
+@pytest.mark.parametrize("kind", ["meta", "sparse"])
+def test_weights_that_are_not_there_or_not_plain(tmp_path: Path, fresh_state: MakeState, kind: str) -> None:
+    plain = fresh_state(1)["side2.weight"]
+    odd = plain.to("meta") if kind == "meta" else plain.to_sparse()
+
+    found = refusal(saved({**fresh_state(1), "side2.weight": odd}, tmp_path / "a.pth"))
+
+    assert "side2.weight is a torch.s" in found
+    assert found.endswith("not plain numbers")
+
+
+def test_a_network_without_outputs(tmp_path: Path, fresh_state: MakeState) -> None:
+    empty = {
+        key: value[:0] if key.startswith("side") else value[:0, :0] if key == "outconv.weight" else value[:0]
+        for key, value in fresh_state(1).items()
+        if key.startswith(("side", "outconv"))
+    }
+
+    assert "has no output" in refusal(saved({**fresh_state(1), **empty}, tmp_path / "a.pth"))
+
+
+def test_safetensors_in_capitals(tmp_path: Path, fresh_state: MakeState) -> None:
+    save_file(fresh_state(1), tmp_path / "A.SAFETENSORS")
+
+    assert load_checkpoint(tmp_path / "A.SAFETENSORS").variant == "u2netp"
+
+
 def test_safetensors_under_another_name_are_not_guessed(tmp_path: Path, fresh_state: MakeState) -> None:
     save_file(fresh_state(1), tmp_path / "a.pth")
 

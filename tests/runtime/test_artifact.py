@@ -79,6 +79,11 @@ def test_a_missing_field_is_damage(field: str) -> None:
         {"shape": None},
         {"preset": None},
         {"fp32_nodes": 5},
+        {"fp32_nodes": [1]},
+        {"outputs": [1, 2]},
+        {"precision": "fp64"},
+        {"shape": {"batch": "one", "height": 320, "width": 320}},
+        {"variant": 3},
     ],
 )
 def test_a_changed_field_is_damage(change: dict[str, object]) -> None:
