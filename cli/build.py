@@ -21,6 +21,9 @@ from u2net.cli.options import (
 )
 from u2net.cli.printing import console, print_table
 
+PICTURES = "pictures"
+"""Folder of the masks and cut-outs, in the output."""
+
 
 def build(
     checkpoint: Checkpoint = None,
@@ -53,13 +56,13 @@ def build(
     timing = BenchOptions(batches=(options.export.batch or 1,), rounds=rounds, device=device)
     timing.check()  # before the work, not after, like the next
     sources = [] if images is None else find_images(images)
-    plan_pictures(sources, output)
+    plan_pictures(sources, output / PICTURES)
     with console.status("starting") as status:
         built = build_artifacts(source, output, options, status.update)
         timed = measure(built.loadable(device), source, timing, status.update)
         reports = write_report(output, built, timed)
         with load(built.artifacts[0], device) as session:
-            pictures = list(write_pictures(session, sources, output / "pictures")) if sources else []
+            pictures = list(write_pictures(session, sources, output / PICTURES)) if sources else []
     print_table(HEADER, stage_cells(built, timed))
     if built.accuracy:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"

@@ -2,6 +2,7 @@
 
 import sys
 
+from u2net.cli.terminal import printable, write_any_text
 from u2net.runtime.errors import DependencyError, U2NetError
 
 STATUS_USAGE = 2
@@ -29,6 +30,7 @@ EXTRAS = {
 
 def main() -> None:
     """Run the command line."""
+    write_any_text()
     try:
         from u2net.cli.app import run_app
 
@@ -38,13 +40,13 @@ def main() -> None:
         if package not in EXTRAS:
             raise
         sys.exit(_complain(DependencyError(package, EXTRAS[package])))
-    except U2NetError as error:
+    except (U2NetError, OSError) as error:  # of the second kind, what no stage foresaw: a name too long, a full disk
         sys.exit(_complain(error))
     except KeyboardInterrupt:
         sys.exit(STATUS_INTERRUPTED)
 
 
-def _complain(error: U2NetError) -> int:
+def _complain(error: Exception) -> int:
     message = " ".join(str(error).split())
-    print(f"u2net: {message}", file=sys.stderr)
+    print(f"u2net: {printable(message)}", file=sys.stderr)
     return STATUS_USAGE

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from u2net.cli.terminal import printable
+
 if TYPE_CHECKING:
     from u2net.export import EngineStage
     from u2net.model.metrics import SaliencyScores
@@ -22,11 +24,6 @@ progress_console = Console(highlight=False, markup=False, emoji=False, stderr=Tr
 
 FIRST_WIDTH = 8
 """Columns that the first column of a table keeps at least, so that no stage's name is broken."""
-
-
-def printable(text: str) -> str:
-    """A text without what could steer a terminal: what a file says of itself is not to be trusted."""
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
 
 
 def print_table(

@@ -7,6 +7,7 @@ import typer
 
 from u2net.cli.options import Device
 from u2net.cli.printing import console
+from u2net.cli.terminal import printable
 
 
 def run(
@@ -24,4 +25,4 @@ def run(
     sources = [path for each in images for path in (find_images(each) if each.is_dir() else [each])]
     with load(model, device, preset=preset) as session:
         for files in write_pictures(session, sources, output):
-            console.print(f"{files.source} → {files.mask}, {files.cutout}", soft_wrap=True)
+            console.print(printable(f"{files.source} → {files.mask}, {files.cutout}"), soft_wrap=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import make_folder
-from u2net.runtime.images import read_image, write_image
+from u2net.runtime.images import read_image, read_size, write_image
 from u2net.runtime.postprocess import cut_out, to_grey
 from u2net.runtime.session import Session
 
@@ -26,22 +26,30 @@ def plan_pictures(sources: Sequence[Path], folder: Path) -> list[PictureFiles]:
     """Name ``STEM.mask.png`` and ``STEM.cutout.png`` in ``folder`` for each picture.
 
     Raises:
-        InputError: two pictures share a stem.
+        InputError: a file is no picture, two share a stem, or one would be overwritten by another's mask or cut-out.
     """
+    for source in sources:
+        read_size(source)
     stems = [source.stem for source in sources]
     twice = [stem for stem in stems if stems.count(stem) > 1]
     if twice:
         raise InputError(f"two pictures share the stem {twice[0]!r}, so their masks would share a name")
-    return [
+    plan = [
         PictureFiles(each, folder / f"{each.stem}.mask.png", folder / f"{each.stem}.cutout.png") for each in sources
     ]
+    taken = {source.resolve() for source in sources}
+    for target in (path for files in plan for path in (files.mask, files.cutout)):
+        if target.resolve() in taken:
+            raise InputError(f"{target} is one of the pictures and would be overwritten; name another folder")
+    return plan
 
 
 def write_pictures(session: Session, sources: Sequence[Path], folder: Path) -> Iterator[PictureFiles]:
     """Write mask and cut-out of each picture into ``folder``, one after the other.
 
     Raises:
-        InputError: a picture cannot be read, two share a stem, or the folder cannot be written.
+        InputError: a picture cannot be read, two share a stem, one would be overwritten, or the folder cannot be
+            written.
     """
     plan = plan_pictures(sources, folder)
     make_folder(folder)

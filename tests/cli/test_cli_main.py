@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import sysconfig
@@ -115,6 +116,36 @@ def test_an_interrupt_ends_quietly(run_u2net: Command, monkeypatch: pytest.Monke
 
     assert said.returncode == 130
     assert "Traceback" not in said.stderr
+
+
+def test_what_no_stage_foresaw_is_one_line_too(run_u2net: Command, tmp_path: Path) -> None:
+    said = run_u2net("info", tmp_path / f"{'a' * 300}.onnx")
+
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "File name too long" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_an_error_does_not_steer_the_terminal(run_u2net: Command) -> None:
+    said = run_u2net("info", "a\x1b[31mb.pth")
+
+    assert said.stderr == "u2net: a\N{REPLACEMENT CHARACTER}[31mb.pth: there is no such file\n"
+
+
+def test_a_name_that_the_output_cannot_encode_is_spelt_out(built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "日.png"
+    picture.write_bytes((pictures / "coffee.png").read_bytes())
+    code = "from u2net.cli.main import main; main()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", built_onnx, picture, "-o", tmp_path / "o"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u65e5.png \\u2192 " in done.stdout
 
 
 def test_the_bundled_weights_stand_in_for_a_checkpoint(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,29 @@ def test_a_preset_replaces_the_files_own(run_u2net: Command, built_onnx: Path, p
     assert np.abs(masks[0] - masks[1]).max() > 10
 
 
+def test_a_picture_is_not_overwritten(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.mask.png"):
+        (tmp_path / name).write_bytes((pictures / "coffee.png").read_bytes())
+
+    said = run_u2net("run", built_onnx, tmp_path, "-o", tmp_path)
+
+    assert said.returncode == 2
+    assert "a.mask.png is one of the pictures and would be overwritten; name another folder" in said.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.mask.png"}
+    assert (tmp_path / "a.mask.png").read_bytes() == (pictures / "coffee.png").read_bytes()
+
+
+def test_what_is_no_picture_is_said_before_the_work(
+    run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "z.png").write_text("no picture")
+
+    said = run_u2net("run", built_onnx, pictures / "coffee.png", tmp_path / "z.png", "-o", tmp_path / "out")
+
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "z.png cannot be read as a picture" in said.stderr
+
+
 @pytest.mark.parametrize("name", ["a[1].png", "[bold]b.png", "[/c].png", "with spaces.png", ":cat:.png", "日本.png"])
 def test_any_name_of_a_picture_is_printed_as_it_is(
     run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path, name: str

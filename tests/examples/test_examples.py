@@ -18,7 +18,7 @@ from PIL import Image
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.synthetic import make_scene, write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime import Session, SessionClosedError, cut_out, load, to_grey
+from u2net.runtime import ArtifactError, Session, SessionClosedError, cut_out, load, to_grey
 
 Picture = npt.NDArray[np.uint8]
 
@@ -186,22 +186,36 @@ def test_a_video_goes_through_in_batches(
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "found"),
+    ("places", "found"),
     [
-        ("nowhere.mp4", "out.mp4", r"nowhere\.mp4 cannot be read as a video"),
-        ("notes.mp4", "out.mp4", r"notes\.mp4 cannot be read as a video"),
-        ("in.avi", "nowhere/out.avi", r"out\.avi cannot be written as a video"),
+        (("nowhere.mp4", "out.mp4"), r"nowhere\.mp4 cannot be read as a video"),
+        (("notes.mp4", "out.mp4"), r"notes\.mp4 cannot be read as a video"),
+        (("in.avi", "nowhere/out.avi"), r"out\.avi cannot be written as a video"),
     ],
 )
 def test_a_video_that_cannot_be_opened_is_said(
-    frames: list[Picture], tmp_path: Path, source: str, target: str, found: str
+    small_onnx: Path, frames: list[Picture], tmp_path: Path, places: tuple[str, str], found: str
 ) -> None:
+    source, target = places
     write_video(tmp_path / "in.avi", frames[:1], "MJPG")
     (tmp_path / "notes.mp4").write_text("no video")
 
     with pytest.raises(SystemExit, match=found):
-        run_script("video.py", "model.onnx", tmp_path / source, tmp_path / target)
+        run_script("video.py", small_onnx, tmp_path / source, tmp_path / target)
     assert not (tmp_path / target).exists()
+
+
+def test_a_video_is_not_overwritten_by_a_mistake(small_onnx: Path, frames: list[Picture], tmp_path: Path) -> None:
+    source, target = tmp_path / "in.avi", tmp_path / "out.avi"
+    write_video(source, frames[:2], "MJPG")
+    target.write_text("an earlier one")
+    before = source.read_bytes()
+
+    with pytest.raises(SystemExit, match="is the source"):
+        run_script("video.py", small_onnx, source, source)
+    with pytest.raises(ArtifactError):
+        run_script("video.py", tmp_path / "nowhere.onnx", source, target)
+    assert (source.read_bytes(), target.read_text()) == (before, "an earlier one")
 
 
 def test_the_photographs_are_written(tmp_path: Path, photographs: dict[str, Picture]) -> None:
