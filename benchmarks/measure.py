@@ -35,6 +35,7 @@ class BenchOptions:
         rounds: counted rounds; in each, every model runs once.
         warmup: rounds before, which do not count.
         threads: processor threads of every model; None takes all usable cores.
+        preset: preprocessing contract of the models by name; None takes each file's own.
         memory: also start a process per model and batch, to read its peak memory (CPU only).
     """
 
@@ -43,6 +44,7 @@ class BenchOptions:
     warmup: int = 2
     device: str = "cpu"
     threads: int | None = None
+    preset: str | None = None
     memory: bool = True
 
     def check(self) -> None:
@@ -111,7 +113,7 @@ def measure(
     say = progress or (lambda _message: None)
     device, threads = Device.parse(options.device), options.threads or usable_cores()
     checkpoint = load_checkpoint(reference)
-    sessions = {str(path): load(path, options.device, threads=threads) for path in models}
+    sessions = {str(path): load(path, options.device, preset=options.preset, threads=threads) for path in models}
     size = _common_size(sessions, checkpoint)
     place_network(checkpoint.network, device)
     previous = torch.get_num_threads()

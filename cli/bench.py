@@ -16,6 +16,7 @@ def bench(
     ] = None,
     batch: Annotated[str, typer.Option(help="Batch sizes with commas.")] = "1",
     rounds: Annotated[int, typer.Option(help="Counted rounds.")] = 10,
+    preset: Annotated[str | None, typer.Option(help="Preprocessing instead of each file's own.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; all usable cores without it.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     device: Device = "cpu",
@@ -23,8 +24,13 @@ def bench(
     """Time model files against eager PyTorch, in turns within one run."""
     from u2net.benchmarks import BenchOptions, measure
     from u2net.benchmarks.report import BENCH_HEADER, PICTURE_HEADER, bench_cells, picture_cells, write_json
+    from u2net.runtime.files import check_target
 
-    options = BenchOptions(batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads)
+    if json_file is not None:
+        check_target(json_file)
+    options = BenchOptions(
+        batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads, preset=preset
+    )
     with console.status("loading") as status:
         report = measure(models, checkpoint_or_bundled(reference), options, status.update)
     print_table(BENCH_HEADER, [bench_cells(row) for row in report.rows])

@@ -22,7 +22,7 @@ Batch = Annotated[str, typer.Option(help="Images at once: a number or dynamic.")
 Outputs = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
 PresetName = Annotated[str, typer.Option(help="Preprocessing: reference, rembg, cloth, portrait or raw.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of photographs; seeded synthetic scenes without it.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of photographs, 32 are tried; synthetic scenes without it.")]
 FlavourName = Annotated[
     str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; the installed one without it.")
 ]

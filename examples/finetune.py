@@ -2,7 +2,7 @@
 
 ``folder/images`` and ``folder/masks`` hold files of the same stems, masks white where the object is; 30 are minutes.
 ``out/`` gets the training in ``training/``, and model.onnx, model.fp16.onnx and, with TensorRT, model.engine, each held
-against the fine-tuned network in eager PyTorch, in outputs and in what it costs on your photographs.
+against the fine-tuned network in eager PyTorch, in outputs and in what it costs on your photographs, seconds for each.
 """
 
 import sys

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from u2net.export.accuracy import AccuracyReport, measure_accuracy
+from u2net.export.calibration import gather_images
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import GraphStage
@@ -17,7 +18,7 @@ from u2net.model.checkpoint import load_checkpoint
 from u2net.model.dataset import check_pairs, find_pairs
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError
-from u2net.runtime.files import make_folder
+from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.trt.flavours import installed_flavours
 from u2net.runtime.trt.options import EngineOptions
 
@@ -34,7 +35,7 @@ class BuildOptions:
 
     Attributes:
         export: what the graph takes and gives.
-        images: photographs to calibrate and verify on; None takes seeded synthetic scenes.
+        images: photographs, of which 32 are taken to calibrate and verify on; None takes seeded synthetic scenes.
         device: where the gate runs the graphs; an engine always runs on a GPU.
         dataset: photographs with masks, ``images/`` and ``masks/``, to measure on what each stage costs in the task's
             metrics; None measures nothing.
@@ -136,6 +137,7 @@ def build_artifacts(
     network = load_checkpoint(checkpoint)
     if options.dataset is not None:
         check_pairs(find_pairs(options.dataset))  # refuses what could not be scored before the work, not after
+    gather_images(options.images)  # the same
     gate = ParityGate(
         checkpoint, VerifyOptions(images=options.images, preset=options.export.preset.name, device=options.device)
     )
@@ -197,6 +199,7 @@ def export_model(
     Raises:
         U2NetError: a stage cannot do its work.
     """
+    check_target(path, (".onnx",))
     options.check()
     network = load_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:

@@ -13,16 +13,22 @@ from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
 SCENES = 8
 """How many synthetic scenes stand in where no images are given."""
 
+MOST = 32
+"""How many pictures of a folder are taken: all are in memory at once, and each goes through each stage."""
+
 
 def gather_images(folder: Path | None) -> dict[str, ByteArray]:
-    """Pictures of a folder by file name, or the seeded synthetic scenes.
+    """Pictures of a folder by file name, at most :data:`MOST`, evenly spaced; or the seeded synthetic scenes.
 
     Raises:
         InputError: the folder is missing or holds no readable picture.
     """
     if folder is None:
         return {f"scene {index}": scene for index, scene in enumerate(make_scenes(SCENES))}
-    return {path.name: read_image(path) for path in find_images(folder)}
+    paths = find_images(folder)
+    count = min(len(paths), MOST)
+    spaced = (paths[index * len(paths) // count] for index in range(count))
+    return {path.name: read_image(path) for path in spaced}
 
 
 def input_tensors(artifact: Artifact, images: Sequence[ByteArray]) -> list[FloatArray]:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from u2net.export.graph import read_graph
 from u2net.runtime.artifact import METADATA_KEY, Artifact
-from u2net.runtime.errors import InputError
+from u2net.runtime.files import check_target
 from u2net.runtime.loading import ENGINE_SUFFIXES
 from u2net.runtime.trt.building import Source, build_plan
 from u2net.runtime.trt.inspection import keep_layers
@@ -43,7 +43,7 @@ def build_engine(
         KeyboardInterrupt: Ctrl-C; no file is left.
     """
     options = options or EngineOptions()
-    _check_target(path)
+    check_target(path, ENGINE_SUFFIXES)
     source, artifact = read_source(onnx)
     plan = build_plan(source, options, progress)
     record = describe_plan(plan, source, options, path, artifact)
@@ -51,15 +51,6 @@ def build_engine(
     if plan.gpu is not None:
         record = keep_layers(path, options.device)
     return EngineStage(path, len(plan.content), plan.seconds, record)
-
-
-def _check_target(path: Path) -> None:
-    if path.suffix.lower() not in ENGINE_SUFFIXES:
-        raise InputError(f"{path} is no name for an engine; one ends in {', '.join(ENGINE_SUFFIXES)}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} cannot be written: it is there and is no file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def read_source(onnx: Path) -> tuple[Source, Artifact | None]:

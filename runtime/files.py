@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from u2net.runtime.errors import InputError
@@ -25,6 +25,20 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Refuse a file that could not be written, or not under this name, before the work that makes it.
+
+    Raises:
+        InputError: its name ends otherwise, something that is no file is there, or its folder is not.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{path} is no name for this file; it ends in {', '.join(suffixes)}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} cannot be written: it is there and is no file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def make_folder(folder: Path) -> None:

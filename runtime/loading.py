@@ -5,7 +5,7 @@ from pathlib import Path
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError
-from u2net.runtime.presets import Preset, find_preset
+from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.session import Session
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
@@ -59,9 +59,7 @@ def load(
         backend = _open_onnx(path, chosen, threads, tf32)
     if wanted is None:
         if backend.artifact is None:
-            raise ArtifactError(
-                f"{path} does not say how it wants its images; name it: load(path, preset='rembg' or 'reference' or …)"
-            )
+            raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
         wanted = backend.artifact.preset
     height, width = size or (backend.shape.height or wanted.height, backend.shape.width or wanted.width)
     return Session(backend, path, chosen, wanted.with_size(height, width))

@@ -25,7 +25,7 @@ class VerifyOptions:
     """What to compare on.
 
     Attributes:
-        images: folder of photographs; None takes seeded synthetic scenes.
+        images: folder of photographs, of which 32 are taken; None takes seeded synthetic scenes.
         preset: contract that the reference is fed by; None takes the published one of the candidate's name.
         device: where both sides run.
     """

@@ -53,6 +53,22 @@ def test_options_reach_the_exporter(
     assert said.stdout == "model.onnx: 365 nodes, 4.6 MB, 7.2 s\n"
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("u2net.pth", "u2net.pth is no name for this file; it ends in .onnx"),
+        ("model", "model is no name for this file"),
+        ("nowhere/model.onnx", "there is no folder nowhere"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_said_before_the_work(run_u2net: Command, output: str, said: str) -> None:
+    """A checkpoint named in place of the model is not overwritten."""
+    result = run_u2net("export", "nowhere.pth", "-o", output)
+
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
 def shapes(values: Any) -> dict[str, list[int | str]]:
     """Declared sides of a graph's inputs or outputs by name; a dynamic side is the name of its axis."""
     return {

@@ -183,7 +183,7 @@ def test_a_folder_of_images_that_cannot_be_used(
     [
         ("export -o {text}/model.onnx", "model.onnx cannot be written"),
         ("export -o nowhere/model.onnx", "model.onnx cannot be written"),
-        ("export -o {empty}", "empty cannot be written"),
+        ("export -o {empty}", "empty is no name for this file; it ends in .onnx"),
         ("build -o {text}", "notes.txt cannot be made a folder"),
         ("run {model} {pictures} -o {text}", "notes.txt cannot be made a folder"),
         ("train {scenes} --crop 32 --size 32 --batch 2 --epochs 1 -o {text}", "notes.txt"),

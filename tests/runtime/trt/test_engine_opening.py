@@ -101,7 +101,7 @@ def test_a_missing_record_is_warned_of_and_a_preset_needed(
 ) -> None:
     path = unrecorded(write_engine(trt))
 
-    with pytest.raises(ArtifactError, match="does not say how it wants its images; name it"):
+    with pytest.raises(ArtifactError, match="does not say how it wants its images; name its preset: reference, "):
         load(path, "cuda:0")
     assert f"{path} has no record beside it" in caplog.text
     with load(path, "cuda:0", preset=PRESET) as session:
