@@ -171,9 +171,20 @@ def test_the_reference_must_be_there(small_onnx: Path, tmp_path: Path) -> None:
         measure([small_onnx], tmp_path / "nowhere.pth", QUICK)
 
 
+def test_a_file_that_others_exported_is_measured_with_a_preset(small_onnx: Path, tmp_path: Path) -> None:
+    foreign = onnx.load(small_onnx)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+
+    with pytest.raises(ArtifactError, match="name its preset"):
+        measure([tmp_path / "foreign.onnx"], BUNDLED_WEIGHTS, QUICK)
+    report = measure([tmp_path / "foreign.onnx"], BUNDLED_WEIGHTS, replace(QUICK, preset="reference"))
+    assert [row.precision for row in report.rows] == ["fp32", "unknown"]
+
+
 def test_a_device_that_torch_does_not_see_is_refused(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu = MODULE.load
-    monkeypatch.setattr(MODULE, "load", lambda path, _device, threads: on_cpu(path, "cpu", threads=threads))
+    monkeypatch.setattr(MODULE, "load", lambda path, _device, **more: on_cpu(path, "cpu", **more))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
     with pytest.raises(DeviceError, match=r"cuda:1 was asked for, but this PyTorch .* sees no such CUDA device"):

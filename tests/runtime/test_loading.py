@@ -70,7 +70,7 @@ def test_another_kind_of_file_is_told_how_to_become_one(tmp_path: Path, name: st
 
 
 def test_a_foreign_file_must_be_told_its_preset(tiny_onnx: Callable[..., Path]) -> None:
-    with pytest.raises(ArtifactError, match="preset='rembg'"):
+    with pytest.raises(ArtifactError, match="name its preset: reference, rembg"):
         load(tiny_onnx())
 
 
