@@ -22,7 +22,8 @@ def run(
     from u2net.runtime.images import find_images
     from u2net.runtime.pictures import write_pictures
 
-    sources = [path for each in images for path in (find_images(each) if each.is_dir() else [each])]
+    named = [path for each in images for path in (find_images(each) if each.is_dir() else [each])]
+    sources = list({path.resolve(): path for path in named}.values())  # each once
     with load(model, device, preset=preset) as session:
         for files in write_pictures(session, sources, output):
             console.print(printable(f"{files.source} → {files.mask}, {files.cutout}"), soft_wrap=True)

@@ -33,7 +33,7 @@ def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
 
 if __name__ == "__main__":
     built = finetune(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
-    print(
-        f"{'passed' if built.passed else 'FAILED'}: {', '.join(map(str, built.artifacts))}", *built.failures, sep="\n"
-    )
+    print(f"{'passed' if built.passed else 'FAILED'}: {', '.join(built.parities())}", *built.failures, sep="\n")
+    if built.engine and built.engine.note:
+        print(f"the engine was {built.engine.note}")
     sys.exit(not built.passed)

@@ -79,7 +79,8 @@ def _opened(source: Source) -> Iterator[Image.Image]:
             yield picture
     except WHAT_PILLOW_RAISES as error:
         name = source if isinstance(source, Path) else "the stream"
-        raise InputError(f"{name} cannot be read as a picture: {error}") from error
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise InputError(f"{name} cannot be read as a picture: {reason}") from error
 
 
 def _orientation(picture: Image.Image) -> int:

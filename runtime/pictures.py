@@ -30,10 +30,11 @@ def plan_pictures(sources: Sequence[Path], folder: Path) -> list[PictureFiles]:
     """
     for source in sources:
         read_size(source)
-    stems = [source.stem for source in sources]
-    twice = [stem for stem in stems if stems.count(stem) > 1]
-    if twice:
-        raise InputError(f"two pictures share the stem {twice[0]!r}, so their masks would share a name")
+    by_stem: dict[str, Path] = {}
+    for source in sources:
+        other = by_stem.setdefault(source.stem, source)
+        if other is not source:
+            raise InputError(f"{other} and {source} share a stem, so their masks would share a name; run them apart")
     plan = [
         PictureFiles(each, folder / f"{each.stem}.mask.png", folder / f"{each.stem}.cutout.png") for each in sources
     ]

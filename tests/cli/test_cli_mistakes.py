@@ -93,7 +93,7 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
         ("run {text_pth} {pictures}", "the runtime loads .onnx and .engine, .plan, .trt files"),
         ("run {model} {text}", "notes.txt cannot be read as a picture"),
-        ("run {model} {twins}", "two pictures share the stem 'coffee'"),
+        ("run {model} {twins}", "share a stem, so their masks would share a name; run them apart"),
         ("train {empty} -o run", "images is no folder"),
     ],
 )

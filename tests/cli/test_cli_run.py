@@ -46,6 +46,15 @@ def test_a_preset_replaces_the_files_own(run_u2net: Command, built_onnx: Path, p
     assert np.abs(masks[0] - masks[1]).max() > 10
 
 
+def test_a_file_named_twice_is_done_once(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
+    said = run_u2net("run", built_onnx, pictures / "coffee.png", pictures, "-o", tmp_path)
+
+    assert said.returncode == 0
+    assert [line.partition(" → ")[0] for line in said.stdout.splitlines()] == [
+        str(pictures / name) for name in ("coffee.png", "astronaut.png")
+    ]
+
+
 def test_a_picture_is_not_overwritten(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
     for name in ("a.png", "a.mask.png"):
         (tmp_path / name).write_bytes((pictures / "coffee.png").read_bytes())
