@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from u2net.export.accuracy import AccuracyReport, measure_accuracy
-from u2net.export.calibration import gather_images
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import Fp16Options, convert_fp16
 from u2net.export.graph import GraphStage
@@ -137,7 +136,6 @@ def build_artifacts(
     network = load_checkpoint(checkpoint)
     if options.dataset is not None:
         check_pairs(find_pairs(options.dataset))  # refuses what could not be scored before the work, not after
-    gather_images(options.images)  # the same
     gate = ParityGate(
         checkpoint, VerifyOptions(images=options.images, preset=options.export.preset.name, device=options.device)
     )

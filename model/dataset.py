@@ -1,7 +1,8 @@
 """Folders of photographs with masks, as training and validation read them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +67,8 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
     Raises:
         DatasetError: a file is no picture, is damaged, or the mask is of another size than the picture.
     """
-    try:
+    with _blaming_dataset():
         image, mask = open_picture(pair.image, "RGB"), open_picture(pair.mask, "L")
-    except InputError as error:
-        raise DatasetError(str(error)) from error
     _check_sizes(pair, image.size, mask.size)
     square = (size, size)
     return image.resize(square, Image.Resampling.BILINEAR), mask.resize(square, Image.Resampling.BILINEAR)
@@ -84,13 +83,13 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
         DatasetError: a file is no picture, a mask is of another size than its picture, or is neither black nor white
             where its object is.
     """
+    brightest = []
     for pair in pairs:
-        try:
-            image, mask = read_size(pair.image), read_size(pair.mask)
-        except InputError as error:
-            raise DatasetError(str(error)) from error
-        _check_sizes(pair, image, mask)
-    brightest = [int(read_mask(pair).max()) for pair in pairs]
+        with _blaming_dataset():
+            size = read_size(pair.image)
+        mask = read_mask(pair)
+        _check_sizes(pair, size, (mask.shape[1], mask.shape[0]))
+        brightest.append(int(mask.max()))
     if max(brightest) < WHITE:
         raise DatasetError(NO_OBJECT)
     for pair, level in zip(pairs, brightest, strict=True):
@@ -104,8 +103,14 @@ def read_mask(pair: Pair) -> ByteArray:
     Raises:
         DatasetError: it cannot be read.
     """
-    try:
+    with _blaming_dataset():
         return np.array(open_picture(pair.mask, "L"))
+
+
+@contextmanager
+def _blaming_dataset() -> Iterator[None]:
+    try:
+        yield
     except InputError as error:
         raise DatasetError(str(error)) from error
 

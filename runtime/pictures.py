@@ -28,13 +28,12 @@ def plan_pictures(sources: Sequence[Path], folder: Path) -> list[PictureFiles]:
     Raises:
         InputError: a file is no picture, two share a stem, or one would be overwritten by another's mask or cut-out.
     """
-    for source in sources:
-        read_size(source)
     by_stem: dict[str, Path] = {}
     for source in sources:
-        other = by_stem.setdefault(source.stem, source)
-        if other is not source:
+        if other := by_stem.get(source.stem):
             raise InputError(f"{other} and {source} share a stem, so their masks would share a name; run them apart")
+        read_size(source)
+        by_stem[source.stem] = source
     plan = [
         PictureFiles(each, folder / f"{each.stem}.mask.png", folder / f"{each.stem}.cutout.png") for each in sources
     ]

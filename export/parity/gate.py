@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
 from u2net.export.parity.inputs import Probe, gather_probes
 from u2net.export.parity.stages import Stage, claimed_preset, common_outputs, open_stage
@@ -69,18 +70,19 @@ class StageParity:
 
 
 class ParityGate:
-    """A reference, held open so that several candidates cost it one run."""
+    """A reference and its photographs, held open so that several candidates cost it one run."""
 
     def __init__(self, reference: Path, options: VerifyOptions | None = None) -> None:
-        """Open the reference: a checkpoint or a model file.
+        """Open the reference, a checkpoint or a model file, and read the photographs.
 
         Raises:
-            U2NetError: it cannot be opened or run.
+            U2NetError: it cannot be opened or run, or they not be read.
         """
         self._options = options or VerifyOptions()
         self._device = Device.parse(self._options.device)
         self._wanted = find_preset(self._options.preset) if self._options.preset else None
         self._reference = open_stage(reference, self._device, self._options.preset)
+        self._photographs = gather_images(self._options.images)
         self._memory: dict[tuple[str, Preset], dict[str, FloatArray]] = {}
 
     def check(self, candidate: Path) -> StageParity:
@@ -98,7 +100,7 @@ class ParityGate:
         preset = claimed_preset(reference if candidate.preset is None else candidate, self._wanted)
         meters = [*(ComparisonMeter(name) for name in names), ComparisonMeter(MASK, logits=False)]
         shape = candidate.shape if reference.preset is None else reference.shape
-        for probe in gather_probes(self._options.images, preset, shape):
+        for probe in gather_probes(self._photographs, preset, shape):
             self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters)
         comparisons = tuple(meter.comparison() for meter in meters)
         precision = "fp16" if "fp16" in (reference.precision, candidate.precision) else "fp32"

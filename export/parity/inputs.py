@@ -1,11 +1,10 @@
 """What the gate runs through both stages: photographs, and inputs that are hard on arithmetic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from u2net.export.calibration import gather_images
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.preprocess import ByteArray
 from u2net.runtime.presets import Preset
@@ -43,13 +42,8 @@ def hard_images() -> dict[str, ByteArray]:
     }
 
 
-def gather_probes(folder: Path | None, preset: Preset, shape: InputShape) -> list[Probe]:
-    """Photographs (or synthetic scenes where there is no folder) and hard images, at every size to be tried.
-
-    Raises:
-        InputError: the folder holds no readable picture.
-    """
-    photographs = gather_images(folder)
+def gather_probes(photographs: Mapping[str, ByteArray], preset: Preset, shape: InputShape) -> list[Probe]:
+    """Photographs by name and hard images, at every size to be tried."""
     sizes = [(shape.height or preset.height, shape.width or preset.width)]
     if shape.dynamic_size:
         sizes.append(OTHER_SIZE)
