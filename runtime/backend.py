@@ -1,18 +1,28 @@
-"""The seam between a session and what runs the network: one thin file a backend."""
+"""The seam between a session and whatever runs the network: one thin file per backend."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.preprocess import FloatArray
 
 Fill = Callable[[FloatArray], None]
-"""Writes the input, float32 N×3×H×W, where the backend wants it."""
+"""Writes the input into memory that the backend provides."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a backend wants in its input memory."""
+
+    shape: InputShape
+    dtype: Literal["float32"] = "float32"
+    layout: Literal["NCHW"] = "NCHW"
 
 
 class Backend(Protocol):
-    """A loaded network. ``run`` may be called from many threads at once; what it holds is freed with it."""
+    """A loaded network. ``run`` may be called from many threads at once; its resources are freed with the object."""
 
     @property
     def name(self) -> str:
@@ -20,39 +30,41 @@ class Backend(Protocol):
 
     @property
     def provider(self) -> str:
-        """What the library really runs the network on."""
+        """The hardware or execution provider that really runs the network."""
 
     @property
-    def shape(self) -> InputShape:
-        """Input shape that the file declares."""
+    def input(self) -> InputSpec:
+        """Shape, dtype and layout of the input."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs, in order."""
+        """Names of all outputs, in order."""
 
     @property
     def artifact(self) -> Artifact | None:
-        """Metadata of the file; None where the file was not exported by this project."""
-
-    @property
-    def rebuilt(self) -> str | None:
-        """Why the file was built again on loading; None where it was not."""
+        """Metadata of the file; None if this project did not export it."""
 
     def batch_limit(self, height: int, width: int) -> int | None:
-        """Images of that size at once at most; None where only memory sets a limit."""
+        """Largest batch at this size; None if only memory limits it."""
 
-    def run(self, shape: tuple[int, int, int, int], fill: Fill) -> AbstractContextManager[Mapping[str, FloatArray]]:
-        """Run a batch: each output by name, float32 N×C×H×W, valid until the context is left.
+    def run(
+        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
+    ) -> AbstractContextManager[Mapping[str, FloatArray]]:
+        """Run one batch and return the named outputs, float32 N×C×H×W, valid until the context is left.
 
-        A network that takes more images at once than ``shape`` says is fed zeros for the rest.
+        Only the named outputs are computed and copied. A network with a larger fixed batch is padded with zeros.
         """
 
 
 @runtime_checkable
 class DeviceBackend(Protocol):
-    """A backend that also takes and gives arrays in GPU memory, without a copy."""
+    """A backend that also takes and returns arrays in its device's memory, without a copy."""
 
     def run_on_device(
-        self, tensor: object, outputs: Mapping[str, object] | None, stream: int | None
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
     ) -> Mapping[str, object]:
-        """See :meth:`u2net.runtime.session.Session.infer`."""
+        """See :meth:`u2net.runtime.session.Session.infer`.
+
+        Args:
+            outputs: names of the outputs wanted, or the arrays to write them to, by name.
+        """
