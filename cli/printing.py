@@ -1,5 +1,6 @@
 """Tables and findings on the terminal."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.table import Table
 from u2net.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from u2net.benchmarks.noise import Noise
     from u2net.export import EngineStage
     from u2net.model.metrics import SaliencyScores
     from u2net.model.training import Status
@@ -21,6 +23,9 @@ console = Console(highlight=False, markup=False, emoji=False)
 
 progress_console = Console(highlight=False, markup=False, emoji=False, stderr=True)
 """For what is no result: standard output stays clean for programs."""
+
+QUIET_SECONDS = 5
+"""Longest silence, in seconds, where there is no terminal to draw a spinner on."""
 
 FIRST_WIDTH = 8
 """Columns that the first column of a table keeps at least, so that no stage's name is broken."""
@@ -37,6 +42,30 @@ def print_table(
     for row in rows:
         table.add_row(*map(printable, row))
     console.print(table)
+
+
+def print_noise(noise: "Noise") -> None:
+    """Warn about figures that a loaded machine has spoilt."""
+    if noise.warning:
+        console.print(noise.warning, style="yellow", soft_wrap=True)
+
+
+@contextmanager
+def progress_lines() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done: a spinner on a terminal, else a new line on standard error now and then."""
+    if console.is_terminal:
+        with console.status("starting") as status:
+            yield status.update
+        return
+    last = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > QUIET_SECONDS:
+            progress_console.print(text, soft_wrap=True)
+            last = time.monotonic()
+
+    yield say
 
 
 @contextmanager

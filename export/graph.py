@@ -1,6 +1,6 @@
 """Graph files: read, write whole or not at all, count."""
 
-from collections import Counter
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ import onnx_ir as ir
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
+
+QUANTIZED = re.compile(r"(Dynamic)?(Quantize|Dequantize)Linear|QLinear.*|(Conv|MatMul)Integer")
+"""Operators of a quantized graph, in QDQ and QOperator format."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,12 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def count_operators(model: ir.Model) -> dict[str, int]:
-    """How many nodes of each kind, most frequent first."""
-    return dict(Counter(node.op_type for node in model.graph).most_common())
+def find_precision(model: ir.Model) -> str:
+    """``int8``, ``fp16`` or ``fp32``, from the nodes and weights of a graph that may come from elsewhere."""
+    if any(QUANTIZED.fullmatch(node.op_type) for node in model.graph):
+        return "int8"
+    halves = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())
+    return "fp16" if halves else "fp32"
 
 
 def constant(name: str, numbers: npt.NDArray[Any]) -> ir.Value:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from u2net.export.execution import GraphRunner
+from u2net.export.execution import open_graph
 from u2net.runtime.preprocess import FloatArray
 
 FP16_MAX = float(np.finfo(np.float16).max)
@@ -26,13 +26,12 @@ class Peak:
 
 def scan_ranges(model: ir.Model, tensors: Sequence[FloatArray]) -> dict[str, float]:
     """Largest magnitude of the output of every node over the tensors, by value name; Inf where it was not finite."""
-    runner = GraphRunner(_with_probes(model))
+    session = open_graph(_with_probes(model))
+    probes = [name for name in session.info.outputs if name.startswith(PROBE)]
     peaks: dict[str, float] = {}
     for tensor in tensors:
-        for name, values in runner(tensor).items():
-            if not name.startswith(PROBE):
-                continue
-            magnitude = float(np.abs(values).max())
+        for name, values in session.infer(tensor, probes).items():
+            magnitude = float(values.max())
             value = name.removeprefix(PROBE)
             peaks[value] = max(peaks.get(value, 0.0), magnitude if np.isfinite(magnitude) else np.inf)
     return peaks
@@ -48,10 +47,10 @@ def _with_probes(model: ir.Model) -> ir.Model:
     for node in list(graph):
         for value in node.outputs:
             absolute = ir.Node("", "Abs", [value])
-            largest = ir.Node("", "ReduceMax", [absolute.outputs[0]], [ir.AttrInt64("keepdims", 0)])
+            largest = ir.Node("", "ReduceMax", [absolute.outputs[0]], [ir.AttrInt64("keepdims", 1)])
             largest.outputs[0].name = f"{PROBE}{value.name}"
             largest.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            largest.outputs[0].shape = ir.Shape([])
+            largest.outputs[0].shape = ir.Shape([1, 1, 1, 1])
             graph.extend([absolute, largest])
             graph.outputs.append(largest.outputs[0])
     return probed

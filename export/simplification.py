@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from u2net.export.calibration import input_tensors
-from u2net.export.execution import GraphRunner
+from u2net.export.execution import open_graph
 from u2net.export.graph import GraphStage, read_artifact, read_graph, write_graph
 from u2net.model.synthetic import make_scenes
 from u2net.runtime.artifact import Artifact
@@ -58,9 +58,9 @@ def check_equal(original: ir.Model, simplified: ir.Model, artifact: Artifact) ->
         raise ExportError(f"simplifying changed the opset from {original.opset_imports} to {simplified.opset_imports}")
     if len(simplified.graph) > len(original.graph):
         raise ExportError(f"simplifying grew the graph from {len(original.graph)} to {len(simplified.graph)} nodes")
-    before, after = GraphRunner(original), GraphRunner(simplified)
+    before, after = open_graph(original), open_graph(simplified)
     for tensor in input_tensors(artifact, make_scenes(PROOF_SCENES)):
-        wanted, found = before(tensor), after(tensor)
+        wanted, found = before.infer(tensor), after.infer(tensor)
         for name, values in wanted.items():
             largest = float(np.abs(values - found[name]).max())
             if not largest <= TOLERANCE:

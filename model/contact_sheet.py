@@ -1,17 +1,18 @@
 """The pictures that a model met worst, side by side with the masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from u2net.model.dataset import read_mask
-from u2net.model.evaluation import PictureScore, Predictor
+from u2net.model.evaluation import PictureScore
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import written_whole
 from u2net.runtime.images import read_image
 from u2net.runtime.postprocess import to_grey
+from u2net.runtime.preprocess import ByteArray, FloatArray
 
 CELL = 200
 """Side of the square that each picture is fitted into, pixels."""
@@ -19,7 +20,7 @@ CAPTION = 16
 """Height of the line above a row, pixels."""
 
 
-def draw_contact_sheet(worst: Sequence[PictureScore], predict: Predictor, path: Path) -> None:
+def draw_contact_sheet(worst: Sequence[PictureScore], predict: Callable[[ByteArray], FloatArray], path: Path) -> None:
     """Write a picture with a row each: photograph, true mask, the model's mask.
 
     Raises:

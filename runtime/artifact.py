@@ -29,10 +29,12 @@ class InputShape:
     batch: int | None
     height: int | None
     width: int | None
+    any_size: bool = False
+    """True if a dynamic height or width may be any number from 32 up, as in eager PyTorch."""
 
     @property
     def dynamic_size(self) -> bool:
-        """Whether height and width are free."""
+        """True if height or width is dynamic."""
         return self.height is None or self.width is None
 
     def check_size(self, height: int, width: int) -> None:
@@ -41,6 +43,9 @@ class InputShape:
             if fixed is not None:
                 if value != fixed:
                     raise InputError(f"the artifact takes {what} {fixed}; got {value}")
+            elif self.any_size:
+                if value < STEP:
+                    raise InputError(f"{what} is at least {STEP}; got {value}")
             elif value % STEP or not STEP <= value <= LARGEST:
                 below = min(max(value // STEP * STEP, STEP), LARGEST - STEP)
                 raise InputError(
