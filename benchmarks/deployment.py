@@ -83,12 +83,13 @@ def deploy_checkpoint(
     options = options or DeployOptions()
     build = options.build
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
-    timing.check()
+    for each in (timing, build.export):
+        each.check()
     sources = [] if build.images is None else find_images(build.images)
-    plan_pictures(sources, folder / PICTURES)  # like the line above, before the work and not after
+    plan_pictures(sources, folder / PICTURES)  # like the checks above, before the work and not after
+    weights = load_checkpoint(checkpoint)
     make_folder(folder)
     with locked_folder(folder), _staging_in(folder) as staging:
-        weights = load_checkpoint(checkpoint)
         built = build_artifacts(weights, staging, build, progress)
         bench = measure(built.loadable(build.device), weights, timing, progress)
         progress("writing masks and cut-outs")

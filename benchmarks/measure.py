@@ -182,7 +182,7 @@ def _measure_batch(
             BenchRow(
                 model=name,
                 precision=session.info.precision or "unknown",
-                provider=session.info.provider,
+                provider=f"{session.info.backend}, {session.info.provider}",
                 batch=batch,
                 compute=latency,
                 images_per_second=batch / latency.median_ms * 1e3,

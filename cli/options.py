@@ -142,6 +142,10 @@ def require_cuda(device: Device) -> Device:
     return device
 
 
+def device_number(text: str) -> int:
+    return require_cuda(Device.parse(text)).index
+
+
 def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
     """The text of each ``--batch`` and ``--size`` of an engine."""
     from u2net.runtime.trt.profiles import ProfileRequest

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Device
+from u2net.cli.options import CPU, DeviceName, OwnPreset
 from u2net.cli.printing import console
 from u2net.cli.terminal import printable
 
@@ -14,8 +14,8 @@ def run(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("masks"),
-    preset: Annotated[str | None, typer.Option(help="Preprocessing instead of the file's own.")] = None,
-    device: Device = "cpu",
+    preset: OwnPreset = None,
+    device: DeviceName = CPU,
 ) -> None:
     """Write the mask and the cut-out of each picture."""
     from u2net.runtime import load

@@ -176,10 +176,10 @@ def _build_engine(
     wanted = options.engine
     if wanted is None or (wanted.flavour is None and not installed_flavours()):
         return None, None
-    device = options.device if options.device.kind == "cuda" else wanted.device
+    device = options.device if options.device.kind == "cuda" else Device("cuda", wanted.device)
     say(f"engine: compiling {graph.name}")
     try:
-        stage = build_engine(graph, path, replace(wanted, device=device))
+        stage = build_engine(graph, path, replace(wanted, device=device.index))
     except DeviceError as error:
         if wanted.flavour is not None:
             raise

@@ -87,9 +87,9 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("info {text_onnx}", "notes.onnx cannot be loaded"),
         ("info {empty}", "empty is not a file"),
         ("verify {stranger} {model}", "stranger.pth is not a U²-Net"),
-        ("verify {model} {text_onnx}", "notes.onnx cannot be read as ONNX"),
+        ("verify {model} {text_onnx}", "notes.onnx cannot be loaded"),
         ("bench {text_onnx}", "notes.onnx cannot be loaded"),
-        ("bench {text_pth}", "the runtime loads .onnx and .engine, .plan, .trt files"),
+        ("bench {text_pth}", "notes.pth is refused: it is no plain dictionary of tensors"),
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
         ("run {text_pth} {pictures}", "the runtime loads .onnx and .engine, .plan, .trt files"),
         ("run {model} {text}", "notes.txt cannot be read as a picture"),
@@ -159,7 +159,7 @@ RUNNERS = ["build", "verify {model} {model}", "bench {model}", "run {model} {pic
 def test_a_device_that_does_not_exist(run_u2net: Command, places: Places, words: str) -> None:
     found = refusal(run_u2net, places, f"{words} --device abacus")
 
-    assert found == "there is no device 'abacus'; a device is cpu, cuda or cuda:N\n"
+    assert found == "Invalid value for '--device': there is no device 'abacus'; a device is cpu, cuda or cuda:N\n"
 
 
 @pytest.mark.usefixtures("no_cuda")

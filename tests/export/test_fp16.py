@@ -8,7 +8,7 @@ import pytest
 from faults import change_initializer
 
 from u2net.export.calibration import input_tensors
-from u2net.export.execution import GraphRunner
+from u2net.export.execution import open_graph
 from u2net.export.fp16 import Fp16Options, ToFp16, convert_fp16, find_islands, scan_hot_values
 from u2net.export.graph import count_operators, read_artifact, read_graph, write_graph
 from u2net.export.ranges import FP16_MAX, scan_ranges
@@ -82,9 +82,9 @@ def test_metadata_says_fp16(tiny_fp16: Path) -> None:
 
 
 def test_masks_stay(tiny_onnx: Path, tiny_fp16: Path, tensors: list[FloatArray]) -> None:
-    exact, rounded = GraphRunner(read_graph(tiny_onnx)), GraphRunner(round_like_fp16(read_graph(tiny_fp16)))
+    exact, rounded = open_graph(read_graph(tiny_onnx)), open_graph(round_like_fp16(read_graph(tiny_fp16)))
     for tensor in tensors:
-        wanted, found = exact(tensor)["d0"], rounded(tensor)["d0"]
+        wanted, found = exact.infer(tensor)["d0"], rounded.infer(tensor)["d0"]
         assert 0 < np.abs(wanted - found).max() < 0.05
         assert np.abs(wanted - found).mean() < 1e-3
 
@@ -92,13 +92,13 @@ def test_masks_stay(tiny_onnx: Path, tiny_fp16: Path, tensors: list[FloatArray])
 def test_naive_conversion_overflows_and_the_scan_saves_the_mask(
     overflowing: ir.Model, tiny_onnx: Path, tensors: list[FloatArray]
 ) -> None:
-    wanted = GraphRunner(read_graph(tiny_onnx))(tensors[0])["d0"]
+    wanted = open_graph(read_graph(tiny_onnx)).infer(tensors[0])["d0"]
     hot = scan_hot_values(overflowing, tensors)
     islands = find_islands(overflowing, {peak.value for peak in hot})
     naive = ToFp16()(_copy(overflowing)).model
     saved = ToFp16(islands)(_copy(overflowing)).model
-    broken = GraphRunner(round_like_fp16(naive), optimize=False)(tensors[0])["d0"]
-    found = GraphRunner(round_like_fp16(saved), optimize=False)(tensors[0])["d0"]
+    broken = open_graph(round_like_fp16(naive), optimize=False).infer(tensors[0])["d0"]
+    found = open_graph(round_like_fp16(saved), optimize=False).infer(tensors[0])["d0"]
     assert np.isnan(broken).any()
     assert np.isfinite(found).all()
     assert _iou(wanted, found) > 0.99

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
-from u2net.export.execution import GraphRunner
+from u2net.export.execution import open_graph
 from u2net.export.graph import read_graph
 from u2net.export.rounding import round_like_fp16
 
@@ -32,7 +32,7 @@ def _doubling_graph() -> ir.Model:
 
 def _run(value: float) -> float:
     tensor = np.full((1, 3, 2, 2), value, np.float32)
-    return float(GraphRunner(round_like_fp16(_doubling_graph()), optimize=False)(tensor)["d0"][0, 0, 0, 0])
+    return float(open_graph(round_like_fp16(_doubling_graph()), optimize=False).infer(tensor)["d0"][0, 0, 0, 0])
 
 
 def test_overflow_becomes_infinite() -> None:
