@@ -1,7 +1,7 @@
 """ONNX Runtime behind the backend seam: CPU and CUDA providers, never one in place of the other."""
 
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ class OnnxRuntimeBackend:
         self.artifact = _metadata(self._session)
         entry = self._session.get_inputs()[0]
         self._entry, self._dtype = entry.name, FLOATS[entry.type]
-        self._turns = threading.BoundedSemaphore(contexts)
+        # Workers of its own, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
+        self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
         self._subset = runtime.RunOptions()
         self._subset.only_execute_path_to_fetches = True
 
@@ -86,17 +87,19 @@ class OnnxRuntimeBackend:
         Raises:
             InputError: ONNX Runtime refuses the tensor.
         """
-        count = shape[0]
-        tensor = np.zeros((self.input.shape.batch or count, *shape[1:]), np.float32)
-        fill(tensor[:count])
+        maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
+        yield {name: value[: shape[0]].astype(np.float32, copy=False) for name, value in maps.items()}
+
+    def _compute(self, shape: tuple[int, int, int, int], fill: Fill, outputs: tuple[str, ...]) -> dict[str, Any]:
+        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
+        fill(tensor[: shape[0]])
         feed = {self._entry: tensor.astype(self._dtype, copy=False)}
         options = None if set(outputs) == set(self.outputs) else self._subset
         try:
-            with self._turns:
-                values = self._session.run(list(outputs), feed, options)
+            values = self._session.run(list(outputs), feed, options)
         except Exception as error:  # see __init__
             raise InputError(f"ONNX Runtime cannot run the network on {tensor.shape}: {error}") from error
-        yield {name: value[:count].astype(np.float32, copy=False) for name, value in zip(outputs, values, strict=True)}
+        return dict(zip(outputs, values, strict=True))
 
 
 def _import_onnxruntime(device: Device) -> Any:
