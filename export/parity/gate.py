@@ -10,7 +10,7 @@ from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
 from u2net.export.parity.inputs import Probe, gather_probes
 from u2net.export.parity.stages import Stage, claimed_preset, common_outputs, open_stage
-from u2net.export.parity.tolerances import FEW_PIXELS, TOLERANCES, Tolerance
+from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.postprocess import postprocess
@@ -104,7 +104,7 @@ class ParityGate:
             self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters)
         comparisons = tuple(meter.comparison() for meter in meters)
         precision = "fp16" if "fp16" in (reference.precision, candidate.precision) else "fp32"
-        failures = judge_figures(comparisons, TOLERANCES[precision])
+        failures = judge_figures(comparisons, find_tolerance(precision, self._device.kind))
         return StageParity(reference.label, candidate.label, precision, comparisons, failures)
 
     def _compare_probe(self, probe: Probe, preset: Preset, candidate: Stage, meters: list[ComparisonMeter]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 from faults import FAULTS, floor_for_ceil
 
-from u2net.export.fp16 import Fp16Options, convert_fp16
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
@@ -33,7 +33,7 @@ def check(gate: ParityGate, faulty: Path) -> str:
 def export_both(checkpoint: Checkpoint, folder: Path, size: tuple[int, int], images: Path) -> tuple[Path, Path]:
     """The FP32 and the FP16 graph of a checkpoint."""
     fp32 = export_onnx(checkpoint, folder / "fp32.onnx", ExportOptions(size=size)).path
-    return fp32, convert_fp16(fp32, folder / "fp16.onnx", Fp16Options(images)).path
+    return fp32, convert_fp16(fp32, folder / "fp16.onnx", images).path
 
 
 def main(images: Path) -> None:

@@ -1,4 +1,4 @@
-"""Faults that a broken export could have, injected into a correct graph: each must be caught by the parity gate."""
+"""Faults that a broken export could have, to inject into a correct graph; the parity gate must catch each."""
 
 import copy
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
-from u2net.export.graph import constant
+from u2net.export.graph import add_initializer, make_cast
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 
@@ -27,7 +27,7 @@ def _nodes(model: ir.Model, kind: str) -> list[ir.Node]:
 
 
 def change_initializer(model: ir.Model, name: str, change: Callable[[Array], Array]) -> None:
-    """Change an initializer's numbers; in an FP16 graph it bears the name with a suffix."""
+    """Change an initializer's numbers; in an FP16 graph its name has a suffix."""
     value = model.graph.initializers.get(name) or model.graph.initializers[f"{name}.fp16"]
     assert value.const_value is not None
     before = value.const_value.numpy()
@@ -40,14 +40,18 @@ def _edit_preset(model: ir.Model, **changes: Any) -> None:
     model.metadata_props[METADATA_KEY] = replace(artifact, preset=preset).to_json()
 
 
+def set_align_corners(resize: ir.Node) -> None:
+    resize.attributes.add(ir.AttrString("coordinate_transformation_mode", "align_corners"))
+
+
 def align_corners(model: ir.Model) -> None:
     for node in _nodes(model, "Resize"):
-        node.attributes.add(ir.AttrString("coordinate_transformation_mode", "align_corners"))
+        set_align_corners(node)
 
 
 def align_corners_once(model: ir.Model) -> None:
-    resize = _node(model, "stage2d.upsample1")
-    resize.attributes.add(ir.AttrString("coordinate_transformation_mode", "align_corners"))
+    """Change the Resize of the coarsest side map, which of all 38 affects the outputs least."""
+    set_align_corners(_node(model, "upsample_side6"))
 
 
 def asymmetric(model: ir.Model) -> None:
@@ -184,26 +188,25 @@ def unstretched_mask(model: ir.Model) -> None:
 
 
 def overflow(model: ir.Model) -> None:
-    """An activation that passes through FP16 after growing beyond 65,504: infinite, and NaN where two such meet."""
+    """Scale an activation beyond 65,504, pass it through FP16 and scale it back: Inf, and NaN where two Infs meet."""
     value = _node(model, "stage1.rebnconv2.relu_s1").outputs[0]
     users = list(value.uses())
-    assert value.dtype is not None
+    dtype = np.float32 if value.dtype == ir.DataType.FLOAT else np.float16
     for name, factor in (("grow", 60000.0), ("shrink", 1 / 60000.0)):
-        number = constant(name, np.array(factor, np.float32 if value.dtype == ir.DataType.FLOAT else np.float16))
-        model.graph.register_initializer(number)
-        value = _insert_after(model, ir.Node("", "Mul", [value, number], name=name), value)
+        number = add_initializer(model.graph, name, np.array(factor, dtype))
+        product = ir.Node("", "Mul", [value, number], name=name)
+        product.outputs[0].type = value.type
+        value = _insert_after(model, value, product)
         if name == "grow" and value.dtype == ir.DataType.FLOAT:
-            for dtype in (ir.DataType.FLOAT16, ir.DataType.FLOAT):
-                cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(dtype))], name=f"to {dtype}")
-                value = _insert_after(model, cast, value, dtype)
+            for wanted in (ir.DataType.FLOAT16, ir.DataType.FLOAT):
+                value = _insert_after(model, value, make_cast(value, wanted))
     for use in users:
         use.node.replace_input_with(use.idx, value)
 
 
-def _insert_after(model: ir.Model, node: ir.Node, value: ir.Value, dtype: ir.DataType | None = None) -> ir.Value:
+def _insert_after(model: ir.Model, value: ir.Value, node: ir.Node) -> ir.Value:
     producer = value.producer()
-    assert producer is not None and value.dtype is not None
-    node.outputs[0].type = ir.TensorType(dtype or value.dtype)
+    assert producer is not None
     model.graph.insert_after(producer, node)
     return node.outputs[0]
 
@@ -242,11 +245,11 @@ FAULTS: dict[str, Fault] = {
         overflow,
     )
 }
-"""Faults that are injected into a finished graph; floor for ceil pooling is injected before export."""
+"""Faults that are injected into a finished graph, by name."""
 
 
 def floor_for_ceil(checkpoint: Checkpoint) -> Checkpoint:
-    """Pools that drop a last odd row: goes in before the export, shows at sizes that are no multiple of 32."""
+    """Make pools drop an odd last row, before the export; this shows only at sizes that are no multiple of 32."""
     network = copy.deepcopy(checkpoint.network)
     for module in network.modules():
         if isinstance(module, torch.nn.MaxPool2d):

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from u2net.export.graph import read_artifact, read_graph, write_graph
-from u2net.export.graph_passes import DeclareOpset, ExplicitUpsampling, _exact_scale
+from u2net.export.graph_passes import _exact_scale, declare_opset, make_upsampling_constant
 from u2net.runtime.errors import ExportError
 
 
 @given(st.integers(1, 2048), st.integers(1, 2048))
-def test_scale_gives_the_wanted_size_in_every_precision(source: int, target: int) -> None:
+def test_exact_scale_gives_the_target_size_in_single_and_double_precision(source: int, target: int) -> None:
     scale = _exact_scale(source, target)
     assert int(source * scale) == target
     assert int(np.float32(source) * np.float32(scale)) == target
@@ -22,7 +22,7 @@ def test_unexpected_operator_is_refused(tiny_onnx: Path) -> None:
     model = read_graph(tiny_onnx)
     next(node for node in model.graph if node.op_type == "Relu").op_type = "Erf"
     with pytest.raises(ExportError, match="Erf"):
-        DeclareOpset(18)(model)
+        declare_opset(model, 18)
 
 
 def test_upsampled_map_of_unknown_size_is_refused(tiny_onnx: Path) -> None:
@@ -31,7 +31,7 @@ def test_upsampled_map_of_unknown_size_is_refused(tiny_onnx: Path) -> None:
     resize.replace_input_with(2, None)
     resize.outputs[0].shape = None
     with pytest.raises(ExportError, match="upsampled"):
-        ExplicitUpsampling()(model)
+        make_upsampling_constant(model)
 
 
 def test_graph_without_metadata_is_refused(tiny_onnx: Path) -> None:

@@ -10,7 +10,7 @@ from u2net.export.rounding import round_like_fp16
 
 
 def _doubling_graph() -> ir.Model:
-    """FP32 in, FP16 twice added to itself, FP32 out."""
+    """A graph with FP32 edges that doubles its input twice in FP16."""
     nodes = [
         helper.make_node("Cast", ["input"], ["half"], to=TensorProto.FLOAT16),
         helper.make_node("Add", ["half", "half"], ["twice"], name="first"),
@@ -47,7 +47,7 @@ def test_each_result_is_rounded_to_fp16() -> None:
     assert _run(value) != 4 * value
 
 
-def test_rounded_copy_leaves_the_original_alone(tiny_fp16: Path) -> None:
+def test_original_graph_is_not_changed(tiny_fp16: Path) -> None:
     model = read_graph(tiny_fp16)
     before = len(model.graph)
     rounded = round_like_fp16(model)
