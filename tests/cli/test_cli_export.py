@@ -70,18 +70,7 @@ def test_unusable_output_is_refused_before_the_work(run_u2net: Command, output: 
     assert said in result.stderr
 
 
-def test_outputs_that_do_not_start_with_the_mask_are_refused(run_u2net: Command, tmp_path: Path) -> None:
-    result = run_u2net("export", "-o", tmp_path / "m.onnx", "--outputs", "d3,d0")
-
-    assert result.returncode == 2
-    assert "the outputs must be d0, which is the mask, and then" in result.stderr
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("half", [False, True])
-def test_the_time_is_that_of_all_stages(
-    monkeypatch: pytest.MonkeyPatch, built_onnx: Path, tmp_path: Path, half: bool
-) -> None:
+def test_the_time_is_that_of_all_stages(monkeypatch: pytest.MonkeyPatch, built_onnx: Path, tmp_path: Path) -> None:
     def take_time(*_: object) -> GraphStage:
         time.sleep(0.1)
         return GraphStage(built_onnx, 365, 4_600_000, 0.1, read_artifact(read_graph(built_onnx), built_onnx))
@@ -89,9 +78,7 @@ def test_the_time_is_that_of_all_stages(
     for stage in ("export_onnx", "simplify_onnx", "convert_fp16"):
         monkeypatch.setattr(f"u2net.export.build.{stage}", take_time)
 
-    stage = export_model(BUNDLED_WEIGHTS, tmp_path / "m.onnx", ExportOptions(), half=half)
-
-    assert stage.seconds >= (0.3 if half else 0.2)
+    assert export_model(BUNDLED_WEIGHTS, tmp_path / "m.onnx", ExportOptions(), half=True).seconds >= 0.3
 
 
 def shapes(values: Any) -> dict[str, list[int | str]]:
