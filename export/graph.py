@@ -33,7 +33,7 @@ def read_graph(path: Path) -> ir.Model:
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file")
     try:
-        return ir.from_proto(ir.to_proto(ir.load(path)))
+        return ir.external_data.load_to_model(ir.load(path))
     except Exception as error:  # protobuf's decoding errors have no other public base class
         raise ExportError(f"{path} cannot be read as ONNX: {error}") from error
 

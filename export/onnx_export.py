@@ -47,15 +47,15 @@ class ExportOptions:
     def check(self) -> None:
         """Raise InputError if a value is out of range."""
         if self.size is not None and min(self.size) < MIN_SIZE:
-            raise InputError(f"the size must be at least {MIN_SIZE}×{MIN_SIZE}; got {self.size[0]}×{self.size[1]}")
+            raise InputError(f"size is at least {MIN_SIZE}×{MIN_SIZE}; got {self.size[0]}×{self.size[1]}")
         if self.batch is not None and self.batch < 1:
-            raise InputError(f"the batch must be at least 1, or dynamic; got {self.batch}")
+            raise InputError(f"batch is at least 1, or dynamic; got {self.batch}")
         if self.opset not in OPSETS:
-            raise InputError(f"the opset must be {OPSETS.start} to {OPSETS.stop - 1}; got {self.opset}")
+            raise InputError(f"opset is {OPSETS.start} to {OPSETS.stop - 1}; got {self.opset}")
         unknown = [name for name in self.outputs if name not in OUTPUT_NAMES]
         if unknown or self.outputs[:1] != OUTPUT_NAMES[:1] or len(set(self.outputs)) < len(self.outputs):
             raise InputError(
-                f"the outputs must be d0, which is the mask, and then distinct names of {', '.join(OUTPUT_NAMES[1:])}; "
+                f"outputs are distinct names of {', '.join(OUTPUT_NAMES)}, and d0, which is the mask, is the first; "
                 f"got {', '.join(self.outputs) or 'none'}"
             )
 

@@ -1,6 +1,7 @@
 """The gate catches every injected fault and passes every correct export."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from shutil import copy
 
@@ -37,7 +38,7 @@ def test_align_corners_in_any_upsampling_is_caught_at_320(
     correct, faulty = exported(ExportOptions()), tmp_path / "faulty.onnx"
     names = [str(node.name) for node in read_graph(correct).graph if node.op_type == "Resize"]
     for name in names:
-        inject(correct, lambda model, name=name: change_resizes(model, COORDINATES, "align_corners", name), faulty)
+        inject(correct, partial(change_resizes, attribute=COORDINATES, value="align_corners", name=name), faulty)
         assert not gate.check(faulty).passed, name
     assert gate.check(correct).passed and len(names) == 38
 

@@ -49,6 +49,14 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
         read_graph(tmp_path / "none.onnx")
 
 
+def test_external_weights_are_read_with_the_graph(tiny_onnx: Path, tmp_path: Path) -> None:
+    """torch's exporter writes weights into a second file by default."""
+    ir.save(read_graph(tiny_onnx), tmp_path / "model.onnx", external_data="model.onnx.data")
+    model = read_graph(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx.data").unlink()
+    assert ir.to_proto(model) == ir.to_proto(read_graph(tiny_onnx))
+
+
 def test_interrupted_write_leaves_the_old_file(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
