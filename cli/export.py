@@ -32,7 +32,7 @@ def export(
     preset: ExportPreset = PRESETS["reference"],
     images: Images = None,
 ) -> None:
-    """Checkpoint to ONNX with explicit upsampling, simplified; with --precision fp16 calibrated on --images."""
+    """Export a checkpoint to simplified ONNX with explicit upsampling; FP16 is calibrated on --images."""
     from u2net.export import export_model
 
     if precision not in ("fp32", "fp16"):

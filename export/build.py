@@ -1,5 +1,6 @@
 """The main job: a checkpoint to verified artifacts, stage after stage."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from u2net.export.accuracy import AccuracyReport, measure_accuracy
 from u2net.export.engine import EngineStage, build_engine
-from u2net.export.fp16 import Fp16Options, convert_fp16
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
@@ -153,7 +154,7 @@ def build_artifacts(
     work: dict[str, Callable[[], GraphStage]] = {
         "export": lambda: export_onnx(checkpoint, fp32, options.export),
         "simplify": lambda: simplify_onnx(fp32, fp32),
-        "fp16": lambda: convert_fp16(fp32, fp16, Fp16Options(images=options.images)),
+        "fp16": lambda: convert_fp16(fp32, fp16, options.images),
     }
     stages, sessions = [], {checkpoint.path: eager}
     for name, run in work.items():
@@ -195,17 +196,20 @@ def _build_engine(
 def export_model(
     checkpoint: Path, path: Path, options: ExportOptions, *, half: bool = False, images: Path | None = None
 ) -> GraphStage:
-    """Checkpoint to one simplified file, FP32 or with ``half`` FP16 calibrated on ``images``.
+    """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
+
+    The stage's time is that of the whole export.
 
     Raises:
         U2NetError: a stage cannot do its work.
     """
     check_target(path, (".onnx",))
     options.check()
+    started = time.perf_counter()
     network = load_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:
         exported = export_onnx(network, Path(scratch) / FP32_NAME, options)
-        if not half:
-            return simplify_onnx(exported.path, path)
-        simplified = simplify_onnx(exported.path, exported.path)
-        return convert_fp16(simplified.path, path, Fp16Options(images=images))
+        stage = simplify_onnx(exported.path, exported.path if half else path)
+        if half:
+            stage = convert_fp16(stage.path, path, images)
+    return replace(stage, seconds=time.perf_counter() - started)

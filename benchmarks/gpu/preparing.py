@@ -8,7 +8,7 @@ import torch
 
 from u2net.benchmarks.gpu.protocol import Command, Describe, Export, Seed, Train
 from u2net.export.build import export_model
-from u2net.export.fp16 import Fp16Options, convert_fp16
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import read_artifact, read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import load_checkpoint, save_weights
@@ -106,6 +106,6 @@ def _export_now(checkpoint: Path, path: Path, options: ExportOptions, images: Pa
             raise
     plain = path.with_suffix(".fp32.onnx")
     exported = export_onnx(load_checkpoint(checkpoint), plain, options)
-    stage = convert_fp16(exported.path, path, Fp16Options(images=images))
+    stage = convert_fp16(exported.path, path, images)
     plain.unlink()
     return stage.artifact, "exported without onnxsim's simplification, which is not installed"

@@ -10,7 +10,7 @@ from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
 from u2net.export.parity.inputs import Probe, gather_probes
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
-from u2net.export.parity.tolerances import FEW_PIXELS, TOLERANCES, Tolerance
+from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.postprocess import postprocess
@@ -105,7 +105,7 @@ class ParityGate:
             self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters, mask)
         comparisons = tuple(meter.comparison() for meter in (*meters.values(), mask))
         precision = _coarser(reference.precision, candidate.info.precision)
-        failures = judge_figures(comparisons, TOLERANCES[precision])
+        failures = judge_figures(comparisons, find_tolerance(precision, candidate.info.device.kind))
         renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
         note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
         return StageParity(str(reference.path), str(candidate.info.path), precision, comparisons, failures, note)

@@ -117,6 +117,7 @@ def test_what_is_something_else(run_u2net: Command, places: Places, words: str, 
         ("--opset 22", "opset is 17 to 21; got 22"),
         ("--outputs d9", "outputs are distinct names of d0"),
         ("--outputs d0,d0", "outputs are distinct names of d0"),
+        ("--outputs d3,d0", "d0, which is the mask, is the first; got d3, d0"),
         ("--preset nice", "there is no preset 'nice'; there are reference, rembg"),
     ],
 )
