@@ -48,7 +48,7 @@ def build(
     from u2net.export import BuildOptions, EngineOptions, build_artifacts
     from u2net.runtime import load
     from u2net.runtime.images import find_images
-    from u2net.runtime.pictures import plan_pictures, write_pictures
+    from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
 
     source = checkpoint_or_bundled(checkpoint)
     compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
@@ -68,10 +68,11 @@ def build(
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
         print_table(accuracy_header(built.accuracy), accuracy_cells(built.accuracy), title)
         console.print("Under eager its scores, under each file what it changes in them.")
-    written = [*built.artifacts, *reports, *(path for each in pictures for path in (each.mask, each.cutout))]
+    drawn = [each for each in pictures if isinstance(each, PictureFiles)]
+    written = [*built.artifacts, *reports, *(path for each in drawn for path in (each.mask, each.cutout))]
     console.print(f"Wrote to {output}: {', '.join(path.name for path in written)}", soft_wrap=True)
     if built.engine and built.engine.note:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
-    for failure in built.failures:
+    for failure in [*built.failures, *(str(each) for each in pictures if not isinstance(each, PictureFiles))]:
         console.print(failure, style="red", soft_wrap=True)
     raise typer.Exit(0 if built.passed else 1)
