@@ -13,14 +13,17 @@ from u2net.runtime.errors import InputError
 from u2net.runtime.files import written_whole
 from u2net.runtime.preprocess import ByteArray, as_pixels, orientation, reading_picture, standardize
 
-SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes by which a folder's pictures are found."""
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+"""Suffixes of photographs that every version of Pillow opens."""
+
+RARE_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif"})
+"""Suffixes of other pictures, some of which Pillow opens only in later versions or with a plug-in."""
 
 MASK, CUTOUT = ".mask.png", ".cutout.png"
-"""Endings of the files that are written for a picture. A file of such a name is never taken for a picture."""
+"""Endings of the files written for a picture. A file with such a name is never taken for a picture."""
 
 MEGAPIXELS = 200
-"""Largest picture that is read unless the caller says otherwise, in millions of pixels."""
+"""Default limit of a picture's size in millions of pixels: a small file may unpack to more than the memory holds."""
 
 _opening = Lock()
 
@@ -28,12 +31,9 @@ _opening = Lock()
 def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS) -> ByteArray:
     """Read a picture as uint8 H×W×3 RGB, or H×W×4 RGBA where it has transparency; upright and in sRGB.
 
-    Of an animation or a file of several pages this is the first picture.
-
     Args:
-        source: a file, or its content as an open stream.
-        megapixels: largest picture to read, in millions of pixels: a small file may unpack to a picture that fills
-            the memory. Pillow's own limit does not apply.
+        source: a file, or its content as an open stream. Of several frames or pages the first is read.
+        megapixels: largest picture to read, in millions of pixels, instead of Pillow's own limit.
 
     Raises:
         InputError: the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
@@ -109,15 +109,16 @@ def is_output(path: Path) -> bool:
     return path.name.lower().endswith((MASK, CUTOUT))
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Find the pictures of a folder, sorted by name; masks and cut-outs of this package's own are left out.
+def find_images(folder: Path, *, any_format: bool = False) -> list[Path]:
+    """Find the pictures of a folder, sorted by name, without masks and cut-outs; ``any_format`` adds :data:`RARE_SUFFIXES`.
 
     Raises:
         InputError: there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_output(path))
+    suffixes = SUFFIXES | RARE_SUFFIXES if any_format else SUFFIXES
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_output(path))
     if not found:
-        raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}; masks and cut-outs do not count)")
+        raise InputError(f"{folder} holds no picture ({', '.join(sorted(suffixes))}; masks and cut-outs do not count)")
     return found

@@ -27,11 +27,9 @@ class PictureFiles:
 def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
     """Name mask and cut-out of each picture: ``STEM.mask.png`` and ``STEM.cutout.png`` in ``folder``.
 
-    Pictures that share a stem, as ``a.jpg`` and ``a.png`` do, keep their suffix: ``a.jpg.mask.png``.
-
-    Args:
-        places: pictures and folders of pictures. A picture named twice is taken once, and files that are named as
-            masks and cut-outs are left out, so that a second run makes no masks of masks.
+    Pictures that share a stem, as ``a.jpg`` and ``a.png`` do, keep their suffix: ``a.jpg.mask.png``. The places are
+    pictures and folders of pictures. A picture named twice is taken once, and files named as masks and cut-outs are
+    left out, so that a second run makes no masks of masks.
 
     Raises:
         InputError: a file is missing, a folder holds no picture, only masks and cut-outs are named, or two pictures
@@ -41,7 +39,7 @@ def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
     for place in places:
         with reading_picture(place):
             place.stat()
-        for path in find_images(place) if place.is_dir() else [place]:
+        for path in find_images(place, any_format=True) if place.is_dir() else [place]:
             if not is_output(path):
                 found.setdefault(path.resolve(), path)
     if places and not found:

@@ -29,7 +29,7 @@ anew, which fails on the damaged tags of many cameras."""
 
 TAKEN = "u2net takes photographs that Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input"
 
-REASONS = {
+REASONS: dict[type[Exception], str] = {
     FileNotFoundError: f"there is no such file; {TAKEN}",
     UnidentifiedImageError: f"its format is not known; {TAKEN}",
 }
@@ -75,14 +75,12 @@ def standardize(picture: Image.Image) -> Image.Image:
 
 
 def as_pixels(image: object) -> ByteArray:
-    """Check an image and return it as a plain contiguous array, uint8 H×W×3 RGB or H×W×4 RGBA.
+    """Return an image as a plain contiguous array, uint8 H×W×3 RGB or H×W×4 RGBA.
 
-    Args:
-        image: uint8 array H×W×3 (RGB), H×W×4 (RGBA) or H×W (grey), contiguous or not; or a Pillow picture of any
-            mode, which is turned as its EXIF orientation says and converted to sRGB.
+    Takes uint8 arrays H×W×3 RGB, H×W×4 RGBA and H×W grey, and Pillow pictures as :func:`standardize` turns them.
 
     Raises:
-        InputError: it is anything else; the message says what was found.
+        InputError: the image is anything else; the message says what was found.
     """
     if isinstance(image, Image.Image):
         with reading_picture("the picture"):

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from u2net.runtime import files
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target, locked_folder, make_folder, written_whole
 
@@ -76,7 +76,7 @@ def test_a_file_gets_the_mode_of_the_umask_whatever_its_writer_chose(tmp_path: P
 def test_a_full_disk_is_told_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, free: int
 ) -> None:
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
 
     with pytest.raises(OSError, match=f"^no space left on {tmp_path}$"), written_whole(tmp_path / "a"):
         raise error

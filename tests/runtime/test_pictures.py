@@ -40,7 +40,7 @@ def test_the_alpha_of_a_cut_out_is_the_mask_times_the_pictures_own(tiny: Session
     np.testing.assert_array_equal(np.asarray(Image.open(done.mask)), to_grey(mask))
     cutout = read_image(done.cutout)
     np.testing.assert_array_equal(cutout[:, :, :3], PIXELS[:, :, :3])
-    np.testing.assert_array_equal(cutout[:, :, 3], to_grey(mask * (PIXELS[:, :, 3] / np.float32(255))))
+    np.testing.assert_array_equal(cutout[:, :, 3], to_grey(np.asarray(mask * PIXELS[:, :, 3] / 255, np.float32)))
 
 
 def test_bad_pictures_do_not_stop_the_others(tiny: Session, tmp_path: Path) -> None:
