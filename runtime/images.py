@@ -110,7 +110,7 @@ def is_output(path: Path) -> bool:
 
 
 def find_images(folder: Path, *, any_format: bool = False) -> list[Path]:
-    """Find the pictures of a folder, sorted by name, without masks and cut-outs; ``any_format`` adds :data:`RARE_SUFFIXES`.
+    """Find a folder's pictures, sorted, without masks and cut-outs; ``any_format`` adds those of :data:`RARE_SUFFIXES`.
 
     Raises:
         InputError: there is no such folder, or no picture in it.
