@@ -134,15 +134,6 @@ def test_a_fixed_side_takes_nothing_else(height: int, width: int, what: str) -> 
         shape.check_size(height, width)
 
 
-def test_one_side_may_be_fixed_and_the_other_dynamic() -> None:
-    shape = InputShape(1, 37, None)
-
-    shape.check_size(37, 64)
-    assert shape.dynamic_size
-    with pytest.raises(InputError, match="width 37"):
-        shape.check_size(37, 37)
-
-
 @pytest.mark.parametrize(
     ("shape", "text"),
     [(InputShape(None, None, None), "dynamic×3×dynamic×dynamic"), (InputShape(2, 320, 480), "2×3×320×480")],
