@@ -13,7 +13,6 @@ from u2net.benchmarks.report import write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
 from u2net.model.checkpoint import load_checkpoint
 from u2net.runtime.files import locked_folder, make_folder
-from u2net.runtime.images import find_images
 from u2net.runtime.loading import open_file
 from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
 
@@ -53,6 +52,8 @@ class Deployment:
     reports: tuple[Path, ...]
     """``report.json`` and ``report.md``."""
     pictures: tuple[PictureFiles, ...]
+    skipped: tuple[str, ...]
+    """Pictures without a mask, with the reason."""
 
     @property
     def passed(self) -> bool:
@@ -85,8 +86,8 @@ def deploy_checkpoint(
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
     for each in (timing, build.export):
         each.check()
-    sources = [] if build.images is None else find_images(build.images)
-    plan_pictures(sources, folder / PICTURES)  # like the checks above, before the work and not after
+    places = [] if build.images is None else [build.images]
+    plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
     weights = load_checkpoint(checkpoint)
     make_folder(folder)
     with locked_folder(folder), _staging_in(folder) as staging:
@@ -94,11 +95,13 @@ def deploy_checkpoint(
         bench = measure(built.loadable(build.device), weights, timing, progress)
         progress("writing masks and cut-outs")
         with open_file(built.artifacts[0], build.device) as session:
-            pictures = tuple(write_pictures(session, sources, staging / PICTURES)) if sources else ()
+            drawn = tuple(write_pictures(session, places, staging / PICTURES)) if places else ()
+        pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
+        skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))
         built, bench, pictures = _moved((built, bench, pictures), staging, folder)
         reports = write_report(staging, built, bench)
         _swap_in(staging, folder)
-    return Deployment(built, bench, _moved(reports, staging, folder), pictures)
+    return Deployment(built, bench, _moved(reports, staging, folder), pictures, skipped)
 
 
 @contextmanager

@@ -27,16 +27,12 @@ def places(tmp_path: Path, built_onnx: Path, pictures: Path, monkeypatch: pytest
         "text_pth": tmp_path / "notes.pth",
         "stranger": tmp_path / "stranger.pth",
         "empty": tmp_path / "empty",
-        "twins": tmp_path / "twins",
         "scenes": tmp_path / "scenes",
     }
     for name in ("text", "text_onnx", "text_pth"):
         given[name].write_text("not what it should be")
     torch.save({"weight": torch.zeros(3)}, given["stranger"])
     given["empty"].mkdir()
-    given["twins"].mkdir()
-    for suffix in ("png", "bmp"):
-        (given["twins"] / f"coffee.{suffix}").write_bytes((pictures / "coffee.png").read_bytes())
     write_scenes(given["scenes"], 3, size=32)
     return given
 
@@ -92,8 +88,6 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("bench {text_pth}", "notes.pth is refused: it is no plain dictionary of tensors"),
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
         ("run {text_pth} {pictures}", "the runtime loads .onnx and .engine, .plan, .trt files"),
-        ("run {model} {text}", "notes.txt cannot be read as a picture"),
-        ("run {model} {twins}", "share a stem, so their masks would share a name; run them apart"),
         ("train {empty} -o run", "images is no folder"),
     ],
 )

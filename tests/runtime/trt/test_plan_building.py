@@ -110,8 +110,7 @@ def test_a_timing_cache_of_something_else_is_refused_and_kept(
 def test_a_timing_cache_that_cannot_be_written_does_not_cost_the_engine(
     graph: Callable[..., Source], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = tmp_path / "kernels.cache"
-    cache.with_name("kernels.cache.partial").mkdir()
+    cache = tmp_path / "nowhere" / "kernels.cache"
 
     plan = build_plan(graph(), EngineOptions(timing_cache=cache))
 

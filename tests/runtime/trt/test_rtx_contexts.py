@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_is_survived(
     rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_engine(rtx)
-    path.with_name("model.engine.cache.partial").mkdir()
+    path.with_name("model.engine.cache").mkdir()
     with load(path, "cuda:0") as session:
         for count in (1, 1, 1):
             run(session, count)
