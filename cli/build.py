@@ -69,5 +69,5 @@ def _print_deployment(done: "Deployment", output: Path) -> None:
     console.print(f"Wrote to {output}: {', '.join(path.name for path in done.files)}", soft_wrap=True)
     if built.engine and built.engine.note:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
-    for failure in [*built.failures, *(str(each) for each in pictures if not isinstance(each, PictureFiles))]:
+    for failure in (*built.failures, *done.skipped):
         console.print(failure, style="red", soft_wrap=True)

@@ -1,22 +1,23 @@
-"""Boundary F: how well the outline of a mask is met, which the other metrics hardly see."""
+"""Boundary Fβ: accuracy of a mask's outline, to which the other metrics are almost blind."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 RADIUS = 3
-"""Pixels by which an outline may be off, as in the U²-Net paper."""
+"""Tolerance in pixels, as in the U²-Net paper."""
 
 BETA_SQUARED = 0.3
+"""Weight of precision in Fβ, as papers on salient object detection set it."""
 
 Bits = npt.NDArray[np.bool_]
 
 
 def boundary_f(prediction: Bits, truth: Bits) -> float:
-    """Relaxed boundary Fβ of a binary mask, bool H×W, from 0 to 1.
+    """Return the relaxed boundary Fβ of a binary mask, bool H×W, from 0 to 1.
 
     Precision is the share of the predicted outline that lies within :data:`RADIUS` pixels of the true one, recall
-    the reverse. Two masks without outline agree; one without disagrees wholly with one that has one.
+    the reverse. The score is 1 where neither mask has an outline, and 0 where only one has.
     """
     found, wanted = outline(prediction), outline(truth)
     if not found.any() or not wanted.any():
@@ -29,7 +30,7 @@ def boundary_f(prediction: Bits, truth: Bits) -> float:
 
 
 def outline(mask: Bits) -> Bits:
-    """The object's pixels that touch the background; the picture's own edge is none."""
+    """Return the object's pixels that touch the background; the edge of the picture does not count as background."""
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(mask & (inner == 0))
 

@@ -1,31 +1,28 @@
-"""Scores of saliency maps through PySODMetrics, the standard library of the field, and the outline's Fβ."""
+"""Scores of saliency maps: those of PySODMetrics, the standard library of the field, and boundary Fβ."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from u2net.model.boundary import boundary_f
-
-BETA_SQUARED = 0.3
-"""Weight of precision in Fβ, as the salient-object-detection papers set it."""
+from u2net.model.boundary import BETA_SQUARED, boundary_f
 
 
 @dataclass(frozen=True)
 class SaliencyScores:
-    """Means over pictures; all from 0 to 1."""
+    """Means over pictures, all from 0 to 1."""
 
     pictures: int
     mae: float
-    """Mean absolute error; the only one where lower is better."""
+    """Mean absolute error, the only score where lower is better."""
     max_f: float
     """Largest, over 256 thresholds, of Fβ averaged over the pictures."""
     mean_f: float
     """Mean over the 256 thresholds."""
     weighted_f: float
-    """Fβ that weighs errors by where they are (Margolin et al.), β² = 1."""
+    """Fβ with errors weighted by their location (Margolin et al.), β² = 1."""
     s_measure: float
-    """Likeness of structure, of regions and objects in equal parts (Fan et al.)."""
+    """Structural similarity, of regions and of objects in equal parts (Fan et al.)."""
     e_measure: float
     """Enhanced alignment (Fan et al.), mean over the 256 thresholds."""
     iou: float
@@ -35,9 +32,9 @@ class SaliencyScores:
 
 
 class SaliencyMeter:
-    """Collects maps one by one and gives their scores.
+    """Collects maps one by one and scores them.
 
-    As is usual in the field, each map is first stretched to [0, 1] by its own minimum and maximum.
+    As usual in the field, each map is first stretched to [0, 1] by its own minimum and maximum.
     """
 
     def __init__(self) -> None:
@@ -56,7 +53,7 @@ class SaliencyMeter:
         self._boundaries: list[float] = []
 
     def add(self, prediction: npt.NDArray[np.float32], truth: npt.NDArray[np.uint8]) -> None:
-        """Take one map: float32 H×W in [0, 1], and its mask: uint8 H×W from 0 to 255."""
+        """Add one map, float32 H×W in [0, 1], with its mask, uint8 H×W from 0 to 255."""
         from py_sod_metrics.utils import prepare_data
 
         stretched, wanted = prepare_data((prediction * 255).round().astype(np.uint8), truth)
@@ -65,7 +62,7 @@ class SaliencyMeter:
         self._boundaries.append(boundary_f(stretched > 0.5, wanted))
 
     def scores(self) -> SaliencyScores:
-        """Scores of what was added so far; at least one picture."""
+        """Return the scores of the maps added so far, at least one."""
         results = self._handlers.get_results()
         dynamic = results["f"]["dynamic"]
         return SaliencyScores(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from u2net.model.checkpoint import Checkpoint
-from u2net.model.network import OUTPUT_NAMES, U2NET, U2NETP, VARIANTS, Outputs, U2Net
+from u2net.model.network import OUTPUT_NAMES, U2NET, U2NETP, VARIANTS, NetworkOutputs, U2Net
 
 State = dict[str, Tensor]
 
@@ -170,7 +170,7 @@ HEAD_PARTS = ("weight", "bias")
 def test_all_seven_maps_have_the_inputs_size(variant: str, channels: int, size: tuple[int, int]) -> None:
     outputs = on_paper(variant, channels)(torch.zeros(2, 3, *size, device="meta"))
 
-    assert isinstance(outputs, Outputs)
+    assert isinstance(outputs, NetworkOutputs)
     assert outputs._fields == OUTPUT_NAMES
     assert [output.shape for output in outputs] == [(2, channels, *size)] * 7
 
