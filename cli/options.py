@@ -99,16 +99,6 @@ def parse_flavour_name(text: str | None) -> "Flavour | None":
     return None if text is None else parse_flavour(text)
 
 
-def device_number(text: str) -> int:
-    """``cuda`` or ``cuda:N`` to the number."""
-    from u2net.runtime.device import Device as CudaDevice
-
-    device = CudaDevice.parse(text)
-    if device.kind != "cuda":
-        raise InputError(f"--device is cuda or cuda:N here; got {text!r}")
-    return device.index
-
-
 def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
     """The text of each ``--batch`` and ``--size`` of an engine."""
     from u2net.runtime.trt.profiles import ProfileRequest

@@ -18,8 +18,8 @@ from u2net.model.dataset import check_pairs, find_pairs
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import check_target, make_folder
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import installed_flavours
-from u2net.runtime.trt.options import EngineOptions
 
 Progress = Callable[[str], None]
 

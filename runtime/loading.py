@@ -4,7 +4,7 @@ from pathlib import Path
 
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError
+from u2net.runtime.errors import ArtifactError, EngineStaleError
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.session import Session
 
@@ -51,18 +51,35 @@ def load(
     if wanted is not None:
         wanted.check()
     backend: Backend
+    rebuilt: str | None = None
     if path.suffix.lower() in ENGINE_SUFFIXES:
-        from u2net.runtime.trt.backend import TensorRTBackend
-
-        backend = TensorRTBackend(path, chosen, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild)
+        backend, rebuilt = _open_engine(path, chosen, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild)
     else:
         backend = _open_onnx(path, chosen, threads, tf32)
     if wanted is None:
         if backend.artifact is None:
             raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
         wanted = backend.artifact.preset
-    height, width = size or (backend.shape.height or wanted.height, backend.shape.width or wanted.width)
-    return Session(backend, path, chosen, wanted.with_size(height, width))
+    height, width = size or (backend.input.shape.height or wanted.height, backend.input.shape.width or wanted.width)
+    return Session(backend, path, chosen, wanted.with_size(height, width), rebuilt=rebuilt)
+
+
+def _open_engine(
+    path: Path, device: Device, *, contexts: int, cuda_graph: bool, rebuild: bool
+) -> tuple[Backend, str | None]:
+    """Open an engine; also return why it was built again, or None."""
+    from u2net.runtime.trt.running.backend import TensorRTBackend
+
+    try:
+        return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), None
+    except EngineStaleError as error:
+        if not rebuild:
+            raise
+        why = str(error)
+    from u2net.runtime.trt.compiling import rebuild_engine
+
+    rebuild_engine(path, device, why)
+    return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), why
 
 
 def _open_onnx(path: Path, device: Device, threads: int | None, tf32: bool) -> Backend:

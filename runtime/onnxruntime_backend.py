@@ -1,6 +1,6 @@
 """ONNX Runtime behind the backend seam: CPU and CUDA providers, never one in place of the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact, InputShape
-from u2net.runtime.backend import Fill
+from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError
 from u2net.runtime.preprocess import FloatArray
@@ -20,8 +20,6 @@ QUIET = 3
 
 class OnnxRuntimeBackend:
     """One ONNX file in one ``InferenceSession``."""
-
-    rebuilt = None
 
     def __init__(self, path: Path, device: Device, *, threads: int | None = None, tf32: bool = True) -> None:
         """Load the file.
@@ -49,30 +47,32 @@ class OnnxRuntimeBackend:
             raise DeviceError(f"ONNX Runtime was asked for {device} and fell back to {used}; see `u2net doctor`")
         self.name = f"onnxruntime {runtime.__version__}"
         self.provider = used
-        self.shape = _declared_shape(self._session, path)
+        self.input = InputSpec(_declared_shape(self._session, path))
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.artifact = _metadata(self._session)
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
         """The batch that the file declares, whatever the size; None where it is dynamic."""
-        return self.shape.batch
+        return self.input.shape.batch
 
     @contextmanager
-    def run(self, shape: tuple[int, int, int, int], fill: Fill) -> Iterator[dict[str, FloatArray]]:
+    def run(
+        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
+    ) -> Iterator[dict[str, FloatArray]]:
         """Run the network; see :class:`u2net.runtime.backend.Backend`.
 
         Raises:
             InputError: ONNX Runtime refuses the tensor.
         """
         count = shape[0]
-        tensor = np.zeros((self.shape.batch or count, *shape[1:]), np.float32)
+        tensor = np.zeros((self.input.shape.batch or count, *shape[1:]), np.float32)
         fill(tensor[:count])
         session = self._session
         try:
-            values = session.run(None, {session.get_inputs()[0].name: tensor})
+            values = session.run(list(outputs), {session.get_inputs()[0].name: tensor})
         except Exception as error:  # see __init__
             raise InputError(f"ONNX Runtime cannot run the network on {tensor.shape}: {error}") from error
-        yield {name: value[:count] for name, value in zip(self.outputs, values, strict=True)}
+        yield {name: value[:count] for name, value in zip(outputs, values, strict=True)}
 
 
 def _import_onnxruntime(device: Device) -> Any:

@@ -46,8 +46,10 @@ class SessionInfo:
 class Session:
     """A loaded network with its preprocessing contract; safe to call from many threads."""
 
-    def __init__(self, backend: Backend, path: Path, device: Device, preset: Preset) -> None:
-        backend.shape.check_size(preset.height, preset.width)
+    def __init__(
+        self, backend: Backend, path: Path, device: Device, preset: Preset, *, rebuilt: str | None = None
+    ) -> None:
+        backend.input.shape.check_size(preset.height, preset.width)
         self._backend: Backend | None = backend
         artifact = backend.artifact
         self.info = SessionInfo(
@@ -55,14 +57,14 @@ class Session:
             backend=backend.name,
             provider=backend.provider,
             device=str(device),
-            shape=backend.shape,
+            shape=backend.input.shape,
             outputs=backend.outputs,
             batch_limit=backend.batch_limit(preset.height, preset.width),
             preset=preset,
             precision=artifact.precision if artifact else None,
             variant=artifact.variant if artifact else None,
             checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
-            rebuilt=backend.rebuilt,
+            rebuilt=rebuilt,
         )
 
     def __call__(self, image: object, *, stretch: bool | None = None) -> FloatArray:
@@ -96,7 +98,7 @@ class Session:
     @staticmethod
     def _masks(backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
         shape = (len(images), 3, preset.height, preset.width)
-        with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset)) as maps:
+        with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset), backend.outputs[:1]) as maps:
             first = next(iter(maps.values()))
             return [postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(first, images, strict=True)]
 
@@ -131,7 +133,7 @@ class Session:
             return self._infer_on_host(backend, tensor, outputs)
         if not isinstance(backend, DeviceBackend):
             raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
-        return dict(backend.run_on_device(tensor, outputs, stream))
+        return dict(backend.run_on_device(tensor, self.info.outputs if outputs is None else outputs, stream))
 
     def _infer_on_host(
         self, backend: Backend, tensor: object, outputs: Mapping[str, object] | None
@@ -140,7 +142,8 @@ class Session:
             raise InputError("a NumPy array gives new NumPy arrays; outputs are for arrays in GPU memory")
         checked = self._check_tensor(tensor)
         batch, channels, height, width = checked.shape
-        with backend.run((batch, channels, height, width), lambda target: np.copyto(target, checked)) as maps:
+        shape = (batch, channels, height, width)
+        with backend.run(shape, lambda target: np.copyto(target, checked), backend.outputs) as maps:
             return {name: np.array(values) for name, values in maps.items()}
 
     def _check_tensor(self, tensor: object) -> FloatArray:

@@ -20,8 +20,8 @@ from u2net.runtime import (
     EngineVersionError,
     load,
 )
-from u2net.runtime.trt.contexts import CACHE_SUFFIX
-from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.running.contexts import CACHE_SUFFIX
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.record import EngineRecord, read_record, record_path
 
 pytestmark = pytest.mark.gpu
