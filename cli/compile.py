@@ -5,24 +5,25 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import FlavourName, device_number, parse_flavour_name, parse_names, parse_profiles
+from u2net.cli.options import FlavourName, parse_flavour_name, parse_names, parse_profiles
 from u2net.cli.printing import build_bar, console, describe_engine_stage
 
 
 def compile(
-    model: Annotated[Path, typer.Argument(help="ONNX file; FP16 or FP32 is as the graph says.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Engine; MODEL.engine without it.")] = None,
+    model: Annotated[Path, typer.Argument(help="ONNX file; the graph decides between FP16 and FP32.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Engine file; MODEL.engine by default.")] = None,
     flavour: FlavourName = None,
     batch: Annotated[list[str] | None, typer.Option(help="MIN:OPT:MAX or a number; again for more profiles.")] = None,
     size: Annotated[list[str] | None, typer.Option(help="MIN:OPT:MAX, each a number or HxW; again for more.")] = None,
-    opt_level: Annotated[int | None, typer.Option(help="0 to 5: how long the builder searches.")] = None,
-    timing_cache: Annotated[Path | None, typer.Option(help="File of the builder's measurements.")] = None,
-    target: Annotated[str | None, typer.Option(help="TensorRT-RTX: sm_86,sm_89,…")] = None,
-    tf32: Annotated[bool, typer.Option("--tf32", help="Let FP32 convolutions be rounded to TF32.")] = False,
+    opt_level: Annotated[int | None, typer.Option(help="0 to 5; a higher level searches longer.")] = None,
+    timing_cache: Annotated[Path | None, typer.Option(help="File of kernel timings, read and updated.")] = None,
+    target: Annotated[str | None, typer.Option(help="For TensorRT-RTX: sm_86,sm_89,…")] = None,
+    tf32: Annotated[bool, typer.Option("--tf32", help="Let the GPU round FP32 convolutions to TF32.")] = False,
     device: Annotated[str, typer.Option(help="GPU that the full TensorRT builds on.")] = "cuda",
 ) -> None:
-    """ONNX to a TensorRT engine, with a record of it beside it."""
+    """Compile an ONNX file into a TensorRT engine, and write a record beside it."""
     from u2net.export import EngineOptions, build_engine
+    from u2net.runtime.device import Device
 
     options = EngineOptions(
         flavour=parse_flavour_name(flavour),
@@ -31,7 +32,7 @@ def compile(
         tf32=tf32,
         timing_cache=timing_cache,
         targets=parse_names(target),
-        device=device_number(device),
+        device=Device.parse(device),
     )
     with build_bar() as report:
         stage = build_engine(model, output or model.with_suffix(".engine"), options, report)

@@ -4,12 +4,11 @@ from u2net.cli.printing import console, print_table
 
 
 def doctor() -> None:
-    """Say which backends work here, which do not, why, and the command that mends it."""
+    """Say which backends and tools work here, and how to get those that do not."""
     from u2net.runtime.doctor import examine
 
     findings = examine()
-    rows = [(each.subject, "works" if each.works else "does not work", each.detail) for each in findings]
-    print_table(("what", "", "found"), rows, words=3)
+    print_table(("what", "", "found"), [(each.subject, each.state, each.detail) for each in findings], words=3)
     for each in findings:
         if each.remedy:
-            console.print(f"{each.subject}: {each.remedy}", soft_wrap=True)
+            console.print(f"{each.subject}:\n{each.remedy}", soft_wrap=True)

@@ -135,17 +135,6 @@ def parse_flavour_name(text: str | None) -> "Flavour | None":
     return None if text is None else parse_flavour(text)
 
 
-def require_cuda(device: Device) -> Device:
-    """Refuse a device that is no GPU."""
-    if device.kind != "cuda":
-        raise InputError(f"--device is cuda or cuda:N here; got {device}")
-    return device
-
-
-def device_number(text: str) -> int:
-    return require_cuda(Device.parse(text)).index
-
-
 def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
     """The text of each ``--batch`` and ``--size`` of an engine."""
     from u2net.runtime.trt.profiles import ProfileRequest

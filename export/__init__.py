@@ -7,7 +7,7 @@ from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import StageParity, VerifyOptions, verify
 from u2net.export.simplification import simplify_onnx
-from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.building.engine_options import EngineOptions
 
 __all__ = [
     "BuildOptions",

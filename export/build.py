@@ -21,8 +21,8 @@ from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.session import Session
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import installed_flavours
-from u2net.runtime.trt.options import EngineOptions
 
 Report = Callable[[str], None]
 """Called with what is being done."""
@@ -177,10 +177,10 @@ def _build_engine(
     wanted = options.engine
     if wanted is None or (wanted.flavour is None and not installed_flavours()):
         return None, None
-    device = options.device if options.device.kind == "cuda" else Device("cuda", wanted.device)
+    device = options.device if options.device.kind == "cuda" else wanted.device
     say(f"engine: compiling {graph.name}")
     try:
-        stage = build_engine(graph, path, replace(wanted, device=device.index))
+        stage = build_engine(graph, path, replace(wanted, device=device))
     except DeviceError as error:
         if wanted.flavour is not None:
             raise

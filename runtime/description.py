@@ -1,4 +1,4 @@
-"""What a model file is, without running it."""
+"""Describe a model file without running it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,21 @@ from u2net.runtime.trt.record import EngineRecord, read_plan, record_path
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """Facts about an ONNX file for people: its shape, and its metadata where it carries any.
+    """Describe an ONNX file: its input shape, and its metadata if it has any.
 
     Raises:
         ArtifactError: the file is missing, damaged or no U²-Net.
         DependencyError: onnxruntime is not installed.
     """
     backend = OnnxRuntimeBackend(path, Device("cpu"))
-    facts: dict[str, Any] = {"kind": "ONNX graph", "input": str(backend.shape)}
-    return {**facts, **_describe_artifact(backend.artifact)}
+    return {"kind": "ONNX graph", "input": str(backend.input.shape), **_describe_artifact(backend.artifact)}
 
 
 def describe_engine(path: Path) -> dict[str, Any]:
-    """Facts about a TensorRT engine from the record beside it: no GPU, no TensorRT.
+    """Describe a TensorRT engine from its record, without a GPU or TensorRT.
 
     Raises:
-        ArtifactError: there is no such file, its record is damaged or missing.
+        ArtifactError: there is no such file, or its record is damaged or missing.
         EngineDamagedError: the file is not the one that the record describes.
     """
     _, record = read_plan(path)
@@ -48,7 +47,7 @@ def describe_engine(path: Path) -> dict[str, Any]:
 def _describe_target(record: EngineRecord) -> str:
     if record.gpu is not None:
         return f"{record.gpu}, compute capability {record.compute_capability}"
-    return ", ".join(record.targets) or "every GPU that TensorRT-RTX takes by default"
+    return ", ".join(record.targets) or "every GPU that TensorRT-RTX supports by default"
 
 
 def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:

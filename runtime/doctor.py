@@ -1,15 +1,14 @@
-"""What works on this machine, what does not, why, and the command that mends it. Imports nothing heavy."""
+"""Examine which backends and tools work on this machine, and what would help. Imports nothing heavy."""
 
 import ctypes
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from u2net.runtime.errors import DependencyError, U2NetError
 from u2net.runtime.packages import installed_versions
-from u2net.runtime.trt.api import TensorRT
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.flavours import FLAVOURS, Flavour, FlavourFacts, import_flavour
+from u2net.runtime.trt.flavours import EXTRAS, Flavour, TensorRTLibrary, import_flavour
 
 TOOLS = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
@@ -17,31 +16,32 @@ TOOLS = {
 }
 """Packages of the extras that make artifacts."""
 
-NO_GPU = "none without a GPU: use --device cpu; with one, install the NVIDIA driver"
+TWINS = ("onnxruntime", "onnxruntime-gpu")
+"""Packages with the same files: installed together, they overwrite each other."""
 
-CPU_PACKAGE, GPU_PACKAGE = "onnxruntime", "onnxruntime-gpu"
+
+State = Literal["works", "builds only", "not here", "does not work"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result for one backend or extra."""
 
     subject: str
-    works: bool
+    state: State
     detail: str
     remedy: str = ""
-    """Command that mends it; empty where nothing is broken."""
+    """Command that would change the state; empty if none would."""
 
 
 def examine() -> list[Finding]:
-    """Look at every backend, then at the tools that make artifacts."""
-    findings = [_onnxruntime_cpu(), _onnxruntime_cuda(), _shadowing()]
-    findings += [_tensorrt(flavour, facts) for flavour, facts in FLAVOURS.items()]
+    """Examine every backend, then the extras that make artifacts."""
+    findings = [_onnxruntime_cpu(), _onnxruntime_cuda(), *map(_tensorrt, EXTRAS)]
     return findings + [_tools(extra, packages) for extra, packages in TOOLS.items()]
 
 
 def count_cuda_devices() -> tuple[int, str]:
-    """How many CUDA devices the driver sees, and why none where it is none."""
+    """Number of CUDA devices that the driver sees, and the reason if there are none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -55,84 +55,69 @@ def count_cuda_devices() -> tuple[int, str]:
 
 
 def _onnxruntime_cpu() -> Finding:
-    subject = "ONNX Runtime, CPU"
-    providers, why = _providers()
-    if providers is None:
-        return Finding(subject, False, why, f"pip install '{_extra('cpu')}'")
-    return Finding(subject, "CPUExecutionProvider" in providers, why)
+    return _onnxruntime("ONNX Runtime, CPU", "CPUExecutionProvider", _install("cpu"))
 
 
 def _onnxruntime_cuda() -> Finding:
     subject = "ONNX Runtime, CUDA"
-    providers, why = _providers()
     devices, reason = count_cuda_devices()
     if not devices:
-        return Finding(subject, False, reason, NO_GPU)
-    if providers is None or "CUDAExecutionProvider" not in providers:
-        detail = why if providers is None else f"{why} has no CUDA provider"
-        return Finding(subject, False, detail, f"pip uninstall -y {CPU_PACKAGE} && pip install '{_extra('gpu')}'")
-    return Finding(subject, True, f"{why}, {devices} device(s)")
+        return Finding(subject, "not here", f"needs an NVIDIA GPU: {reason}")
+    return _onnxruntime(subject, "CUDAExecutionProvider", f"pip uninstall -y {TWINS[0]} && {_install('gpu')}")
 
 
-def _providers() -> tuple[list[str] | None, str]:
-    """Providers of the onnxruntime that is imported, and its version, or why there is none."""
+def _onnxruntime(subject: str, provider: str, remedy: str) -> Finding:
     try:
-        runtime = importlib.import_module("onnxruntime")
+        runtime: Any = importlib.import_module("onnxruntime")
+        providers = runtime.get_available_providers()
     except ImportError as error:
-        return None, f"onnxruntime cannot be imported: {error}"
-    get: Callable[[], list[str]] | None = getattr(runtime, "get_available_providers", None)
-    if get is None:
-        return None, "onnxruntime is damaged: an uninstalled twin took its files along"
-    return get(), f"onnxruntime {runtime.__version__}"
+        return Finding(subject, "not here", f"onnxruntime cannot be imported: {error}", remedy)
+    except AttributeError:
+        detail = "onnxruntime is damaged: uninstalling its twin removed files of both"
+        return Finding(subject, "does not work", detail, remedy)
+    if len(installed_versions(TWINS)) == len(TWINS):
+        both = f"{' and '.join(TWINS)} are both installed and overwrite each other's files"
+        return Finding(subject, "does not work", both, f"pip uninstall -y {' '.join(TWINS)} && {_install('gpu')}")
+    if provider not in providers:
+        return Finding(subject, "not here", f"onnxruntime {runtime.__version__} has no {provider}", remedy)
+    return Finding(subject, "works", f"onnxruntime {runtime.__version__}")
 
 
-def _shadowing() -> Finding:
-    subject = "one ONNX Runtime"
-    if len(installed_versions((CPU_PACKAGE, GPU_PACKAGE))) == 2:
-        both = f"{CPU_PACKAGE} and {GPU_PACKAGE} are both installed and overwrite each other's files"
-        remedy = f"pip uninstall -y {CPU_PACKAGE} {GPU_PACKAGE} && pip install '{_extra('gpu')}'"
-        return Finding(subject, False, both, remedy)
-    return Finding(subject, True, "no two packages overwrite each other")
-
-
-def _tensorrt(flavour: Flavour, facts: FlavourFacts) -> Finding:
+def _tensorrt(flavour: Flavour) -> Finding:
+    builds = flavour == "tensorrt-rtx"
+    title, install = "TensorRT-RTX" if builds else "TensorRT", _install(EXTRAS[flavour])
     try:
-        trt = import_flavour(flavour)
+        library = import_flavour(flavour)
     except DependencyError as error:
-        return Finding(facts.title, False, str(error), f"pip install '{_extra(facts.extra)}'")
-    version = f"{flavour} {trt.__version__}"
-    if facts.builds_without_gpu:
-        version += ", builds engines without a GPU too"
+        return Finding(title, "not here", str(error), install)
+    state: State = "builds only" if builds else "not here"
+    problem = f"{library} " + ("builds engines here, but cannot run them" if builds else "is installed, but unusable")
     try:
         cuda = open_cuda()
         gpus = [cuda.find_gpu(index) for index in range(cuda.require_driver())]
-    except DependencyError as error:
-        return Finding(facts.title, False, f"{version}; {error}", f"pip install '{_extra(facts.extra)}'")
     except U2NetError as error:
-        return Finding(facts.title, False, f"{version}; runs none: {error}", NO_GPU)
-    names = ", ".join(f"{gpu.name} (compute capability {gpu.compute_capability})" for gpu in gpus)
-    strange = [gpu.name for gpu in gpus if not knows_gpu(trt, gpu.compute_capability)]
+        return Finding(title, state, f"{problem}: {error}", install if isinstance(error, DependencyError) else "")
+    strange = [gpu.name for gpu in gpus if not knows_gpu(library, gpu.compute_capability)]
     if strange:
-        remedy = f"pip install '{_extra('gpu')}', whose TensorRT takes them"
-        return Finding(facts.title, False, f"{version}; does not list {', '.join(strange)} among its GPUs", remedy)
-    return Finding(facts.title, True, f"{version}; {names}")
+        return Finding(title, state, f"{problem}: it does not support {', '.join(strange)}", _install("gpu"))
+    names = ", ".join(f"{gpu.name} (compute capability {gpu.compute_capability})" for gpu in gpus)
+    return Finding(title, "works", f"{library}; {names}")
 
 
-def knows_gpu(trt: TensorRT, compute_capability: str) -> bool:
-    """Whether a TensorRT lists a compute capability such as ``8.6``; the full one, which has no list, takes all."""
-    if not hasattr(trt, "ComputeCapability"):
-        return True
-    return f"SM{compute_capability.replace('.', '')}" in trt.ComputeCapability.__members__
+def knows_gpu(library: TensorRTLibrary, compute_capability: str) -> bool:
+    """True if a TensorRT supports a compute capability such as ``8.6``. The full one has no list and takes all."""
+    trt: Any = library.trt
+    name = f"SM{compute_capability.replace('.', '')}"
+    return not library.features.compute_capabilities or name in trt.ComputeCapability.__members__
 
 
 def _tools(extra: str, packages: tuple[str, ...]) -> Finding:
-    subject = f"extra [{extra}]"
     found = installed_versions(packages)
     missing = [package for package in packages if package not in found]
     if missing:
-        return Finding(subject, False, f"missing: {', '.join(missing)}", f"pip install '{_extra(extra)}'")
-    return Finding(subject, True, ", ".join(f"{package} {number}" for package, number in found.items()))
+        return Finding(f"extra [{extra}]", "not here", f"missing: {', '.join(missing)}", _install(extra))
+    return Finding(f"extra [{extra}]", "works", ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
-def _extra(name: str) -> str:
-    return f"u2net-deploy[{name}]"
+def _install(extra: str) -> str:
+    return f"pip install 'u2net-deploy[{extra}]'"

@@ -6,7 +6,7 @@ from typing import Never
 
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, InputError
+from u2net.runtime.errors import ArtifactError, EngineStaleError, InputError
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.session import Session, SessionInfo
 
@@ -128,10 +128,19 @@ def new_session(
 def _open_engine(
     path: Path, device: Device, contexts: int, *, cuda_graph: bool, rebuild: bool
 ) -> tuple[Backend, str | None]:
-    from u2net.runtime.trt.backend import TensorRTBackend
+    """Open an engine. Also return why it was built again, or None if it was not."""
+    from u2net.runtime.trt.running.backend import TensorRTBackend
 
-    backend = TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild)
-    return backend, backend.rebuilt
+    try:
+        return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), None
+    except EngineStaleError as error:
+        if not rebuild:
+            raise
+        reason = str(error)
+    from u2net.runtime.trt.compiling import rebuild_engine
+
+    rebuild_engine(path, device, reason)
+    return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), reason
 
 
 def _open_onnx(path: Path, device: Device, threads: int | None, contexts: int, tf32: bool) -> Backend:

@@ -26,7 +26,7 @@ def describe_python() -> dict[str, Any]:
     broken: dict[str, str] = {}
     for flavour in installed_flavours():
         try:
-            flavours[flavour] = import_flavour(flavour).__version__
+            flavours[flavour] = import_flavour(flavour).trt.__version__
         except DependencyError as error:
             broken[flavour] = str(error)
     return {

@@ -10,8 +10,8 @@ from u2net.runtime.device import Device
 from u2net.runtime.loading import ENGINE_SUFFIXES, load
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.session import Session
-from u2net.runtime.trt.arrays import new_device_array
 from u2net.runtime.trt.cuda import Cuda, PinnedMemory, Stream, open_cuda
+from u2net.runtime.trt.running.arrays import new_device_array
 
 OUTPUT = "d0"
 

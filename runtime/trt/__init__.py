@@ -1,1 +1,1 @@
-"""TensorRT: engines built, opened and run; nothing here imports TensorRT or CUDA before it is needed."""
+"""Build, open and run TensorRT engines. TensorRT and CUDA are imported when first needed, not before."""

@@ -1,8 +1,8 @@
 """The part of TensorRT's Python API that this project uses, as types.
 
-One path serves TensorRT 8.6, 10, 11 and TensorRT-RTX. What is declared here exists in all of them, under the
-same class and argument names; a test holds every supported version's bindings against this file. What only some
-versions have is not declared: the code asks ``hasattr`` first, and the test knows those names too.
+The same code serves TensorRT 8.6, 10, 11 and TensorRT-RTX. Everything declared here exists in all of them, with the
+same argument names; a test compares it with the bindings of every supported version. What only some versions have is
+not declared here but in :mod:`u2net.runtime.trt.features`.
 """
 
 from collections.abc import Sequence
@@ -10,58 +10,53 @@ from typing import Any, Protocol
 
 Dims = Sequence[int]
 Enum = Any
-"""A member of one of TensorRT's enums; the integers behind them differ between versions and are never used."""
+"""A member of a TensorRT enum. Its integer value differs between versions and is never used."""
 
 
 class ITensor(Protocol):
-    """A value of a network that is being defined."""
+    """A tensor of a network definition."""
 
     name: str
     shape: Dims
 
 
 class ILayer(Protocol):
-    """A node of a network that is being defined."""
+    """A layer of a network definition."""
 
     name: str
-    type: Enum
     num_outputs: int
 
 
 class INetworkDefinition(Protocol):
-    """A network that is being defined."""
+    """A network as the parser defines it."""
 
     num_layers: int
     num_inputs: int
-    num_outputs: int
 
     def get_input(self, index: int) -> ITensor: ...
-    def get_output(self, index: int) -> ITensor: ...
     def get_layer(self, index: int) -> ILayer: ...
 
 
 class IOptimizationProfile(Protocol):
-    """The range of shapes that an engine is built for."""
+    """A range of input shapes that an engine is built for."""
 
     def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None: ...
 
 
 class IHostMemory(Protocol):
-    """Bytes that TensorRT owns; ``bytes(memory)`` copies them."""
-
-    nbytes: int
+    """Memory that TensorRT owns; ``bytes(memory)`` copies it."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
 class ITimingCache(Protocol):
-    """What the builder measured in earlier builds."""
+    """Kernel timings of earlier builds."""
 
     def serialize(self) -> IHostMemory: ...
 
 
 class IBuilderConfig(Protocol):
-    """How to build."""
+    """Settings of a build."""
 
     builder_optimization_level: int
     profiling_verbosity: Enum
@@ -76,7 +71,7 @@ class IBuilderConfig(Protocol):
 
 
 class Builder(Protocol):
-    """Compiles networks."""
+    """Compiles a network."""
 
     def create_network(self, flags: int) -> INetworkDefinition: ...
     def create_builder_config(self) -> IBuilderConfig: ...
@@ -85,14 +80,14 @@ class Builder(Protocol):
 
 
 class ParserError(Protocol):
-    """Why a node could not be parsed."""
+    """The reason why a node could not be parsed."""
 
     def desc(self) -> str: ...
     def node(self) -> int: ...
 
 
 class OnnxParser(Protocol):
-    """Reads ONNX into a network."""
+    """Reads an ONNX file into a network definition."""
 
     num_errors: int
 
@@ -101,7 +96,7 @@ class OnnxParser(Protocol):
 
 
 class IExecutionContext(Protocol):
-    """One run of an engine at a time."""
+    """State of an engine for one run at a time."""
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool: ...
     def set_input_shape(self, name: str, shape: Dims) -> bool: ...
@@ -111,7 +106,7 @@ class IExecutionContext(Protocol):
 
 
 class EngineInspector(Protocol):
-    """Tells an engine's layers."""
+    """Lists the layers of an engine."""
 
     execution_context: IExecutionContext
 
@@ -134,13 +129,13 @@ class ICudaEngine(Protocol):
 
 
 class Runtime(Protocol):
-    """Opens plans."""
+    """Deserializes engines."""
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None: ...
 
 
-class TensorRT(Protocol):
-    """The module ``tensorrt``, or ``tensorrt_rtx``."""
+class TensorRTModule(Protocol):
+    """The module ``tensorrt`` or ``tensorrt_rtx``."""
 
     __version__: str
     BuilderFlag: Any

@@ -1,56 +1,56 @@
-"""The two TensorRTs: the full one, built on the GPU it is for, and TensorRT-RTX, which ends compiling where it runs."""
+"""The two flavours of TensorRT.
+
+The full TensorRT builds an engine on the GPU that runs it. TensorRT-RTX builds without a GPU and finishes compiling
+where the engine runs.
+"""
 
 import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 from u2net.runtime.errors import DependencyError, InputError
-from u2net.runtime.trt.api import TensorRT
+from u2net.runtime.trt.api import TensorRTModule
+from u2net.runtime.trt.features import Features
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
 
+EXTRAS: Mapping[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
+"""This project's extra that installs each flavour."""
+
+
 @dataclass(frozen=True)
-class FlavourFacts:
-    """How a flavour is found, and what it can do."""
+class TensorRTLibrary:
+    """An imported flavour."""
 
-    title: str
-    """For people."""
-    modules: tuple[str, ...]
-    """Names it is imported under, in order of preference."""
-    extra: str
-    """Of this project's extras, the one that brings it."""
-    builds_without_gpu: bool
+    flavour: Flavour
+    trt: TensorRTModule
+    features: Features
 
-
-FLAVOURS: Mapping[Flavour, FlavourFacts] = {
-    "tensorrt": FlavourFacts("TensorRT", ("tensorrt", "tensorrt_bindings"), "gpu", builds_without_gpu=False),
-    "tensorrt-rtx": FlavourFacts(
-        "TensorRT-RTX", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "rtx", builds_without_gpu=True
-    ),
-}
+    def __str__(self) -> str:
+        return f"{self.flavour} {self.trt.__version__}"
 
 
 def parse_flavour(name: str) -> Flavour:
-    """Read a flavour's name.
+    """Read the name of a flavour.
 
     Raises:
-        InputError: it is none.
+        InputError: there is no such flavour.
     """
-    if name not in get_args(Flavour):
-        raise InputError(f"there is no flavour {name!r}; there are {' and '.join(FLAVOURS)}")
+    if name not in EXTRAS:
+        raise InputError(f"there is no flavour {name!r}; there are {' and '.join(EXTRAS)}")
     return cast(Flavour, name)
 
 
 def installed_flavours() -> list[Flavour]:
-    """Flavours whose package is there, whether or not it can be imported."""
-    return [flavour for flavour, facts in FLAVOURS.items() if _find_module(facts) is not None]
+    """Flavours whose package is installed, whether or not it can be imported."""
+    return [flavour for flavour in EXTRAS if _find_module(flavour) is not None]
 
 
 def choose_flavour(wanted: Flavour | None) -> Flavour:
-    """The flavour asked for, else the one that is installed; of both, the full TensorRT.
+    """Return the wanted flavour, or else the installed one; the full TensorRT if both are installed.
 
     Raises:
         DependencyError: none is installed.
@@ -63,21 +63,22 @@ def choose_flavour(wanted: Flavour | None) -> Flavour:
     return found[0]
 
 
-def import_flavour(flavour: Flavour) -> TensorRT:
-    """The flavour's module.
+def import_flavour(flavour: Flavour) -> TensorRTLibrary:
+    """Import a flavour.
 
     Raises:
-        DependencyError: it is not installed, or what it needs is not.
+        DependencyError: it is not installed, or cannot be imported.
     """
-    facts = FLAVOURS[flavour]
-    name = _find_module(facts)
+    name = _find_module(flavour)
     if name is None:
-        raise DependencyError(flavour, facts.extra)
+        raise DependencyError(flavour, EXTRAS[flavour])
     try:
-        return cast(TensorRT, importlib.import_module(name))
-    except (ImportError, OSError) as error:  # OSError: a shared library that it opens itself
-        raise DependencyError(flavour, facts.extra, f"is installed but cannot be imported ({error})") from error
+        module = importlib.import_module(name)
+    except (ImportError, OSError) as error:  # OSError: the package opens a shared library that is missing
+        raise DependencyError(flavour, EXTRAS[flavour], f"is installed but cannot be imported ({error})") from error
+    return TensorRTLibrary(flavour, cast(TensorRTModule, module), Features.of(module))
 
 
-def _find_module(facts: FlavourFacts) -> str | None:
-    return next((name for name in facts.modules if importlib.util.find_spec(name) is not None), None)
+def _find_module(flavour: Flavour) -> str | None:
+    module = flavour.replace("-", "_")
+    return next((name for name in (module, f"{module}_bindings") if importlib.util.find_spec(name) is not None), None)

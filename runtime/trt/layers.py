@@ -1,86 +1,57 @@
-"""What an engine really runs, layer by layer, as TensorRT's inspector tells it."""
+"""Layers of an engine, as TensorRT's engine inspector reports them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from u2net.runtime.trt.api import ICudaEngine, IExecutionContext, TensorRT
+from u2net.runtime.trt.api import ICudaEngine, IExecutionContext, TensorRTModule
 
 PRECISIONS = {"int8": "int8", "bf16": "bf16", "fp16": "fp16", "half": "fp16", "fp32": "fp32", "float": "fp32"}
-"""Words in a tensor's format and what they mean, the first that is found; wordings differ between versions."""
+"""Words in the description of a tensor's format, which differ between versions. The first one found counts."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One kernel, or several that TensorRT runs as one."""
+    """A layer of the compiled network, which may combine several layers of the graph."""
 
     name: str
     kind: str
-    """TensorRT's word for the layer's type: ``CaskConvolution``, ``Reformat``, ``Resize``…"""
+    """TensorRT's name of the layer type, such as ``CaskConvolution``, ``Reformat`` or ``Resize``."""
     precision: str
-    """Of its outputs; empty where TensorRT does not say."""
+    """Precision of the outputs; empty if TensorRT does not report it."""
     convolution: bool
     fused: bool
-    """A convolution with its bias and its ReLU in one kernel."""
+    """True for a convolution with bias and ReLU in one kernel."""
     tactic: str
-    """Name of the kernel; empty where TensorRT does not say."""
+    """Name of the kernel; empty if TensorRT does not report it."""
 
 
-@dataclass(frozen=True)
-class LayerSummary:
-    """What speed work looks at first."""
-
-    layers: int
-    convolutions: int
-    fused_convolutions: int
-    """With bias and ReLU in the same kernel."""
-    reformats: int
-    """Copies that TensorRT put in to change a tensor's format."""
-    lone_resizes: tuple[str, ...]
-    """Upsamplings that are a kernel of their own."""
-    precisions: Mapping[str, int]
-    """How many layers give each precision."""
-
-    def lines(self) -> list[str]:
-        """The counts in words."""
-        precisions = ", ".join(f"{count} {name}" for name, count in self.precisions.items())
-        lone = f" ({', '.join(self.lone_resizes)})" if self.lone_resizes else ""
-        return [
-            f"layers: {self.layers} ({precisions})",
-            f"convolutions with bias and ReLU in one kernel: {self.fused_convolutions} of {self.convolutions}",
-            f"copies that only change a tensor's format: {self.reformats}",
-            f"upsamplings that are kernels of their own: {len(self.lone_resizes)}{lone}",
-        ]
-
-
-def read_layers(trt: TensorRT, engine: ICudaEngine, context: IExecutionContext) -> tuple[Layer, ...]:
-    """Layers of an engine; the context must have its shape set, or formats of a dynamic one are not told."""
+def read_layers(trt: TensorRTModule, engine: ICudaEngine, context: IExecutionContext) -> tuple[Layer, ...]:
+    """Read the layers of an engine. Without a shape set in the context, TensorRT does not report dynamic formats."""
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
     return parse_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def parse_layers(text: str) -> tuple[Layer, ...]:
-    """Layers out of the inspector's JSON. An engine built without details gives names alone."""
+    """Parse the inspector's JSON. Of an engine built without details it has only the names."""
     found: list[Any] = json.loads(text).get("Layers", [])
-    return tuple(_parse(each) if isinstance(each, dict) else _named(str(each)) for each in found)
+    return tuple(_parse(each if isinstance(each, dict) else {"Name": each}) for each in found)
 
 
-def summarize_layers(layers: Sequence[Layer]) -> LayerSummary:
-    """Count what speed work looks at."""
-    precisions: dict[str, int] = {}
-    for layer in layers:
-        precisions[layer.precision or "unknown"] = precisions.get(layer.precision or "unknown", 0) + 1
+def summarize_layers(layers: Sequence[Layer]) -> list[str]:
+    """Lines with the counts that matter for speed."""
     convolutions = [layer for layer in layers if layer.convolution]
-    return LayerSummary(
-        layers=len(layers),
-        convolutions=len(convolutions),
-        fused_convolutions=sum(layer.fused for layer in convolutions),
-        reformats=sum(layer.kind == "Reformat" for layer in layers),
-        lone_resizes=tuple(layer.name for layer in layers if layer.kind == "Resize"),
-        precisions=precisions,
-    )
+    resizes = [layer.name for layer in layers if layer.kind == "Resize"]
+    precisions = Counter(layer.precision or "unknown" for layer in layers)
+    return [
+        f"layers: {len(layers)} ({', '.join(f'{count} {name}' for name, count in precisions.items())})",
+        f"convolutions with bias and ReLU in one kernel: {sum(each.fused for each in layers)} of {len(convolutions)}",
+        f"copies that only change the format of a tensor: {sum(each.kind == 'Reformat' for each in layers)}",
+        f"upsamplings that run as separate kernels: {len(resizes)}" + (f" ({', '.join(resizes)})" if resizes else ""),
+    ]
 
 
 def _parse(facts: dict[str, Any]) -> Layer:
@@ -95,10 +66,6 @@ def _parse(facts: dict[str, Any]) -> Layer:
         fused=convolution and relu and bool(facts.get("HasBias")),
         tactic=str(facts.get("TacticName", "")),
     )
-
-
-def _named(name: str) -> Layer:
-    return Layer(name, "", "", convolution=False, fused=False, tactic="")
 
 
 def _precision(tensors: Sequence[Mapping[str, Any]]) -> str:

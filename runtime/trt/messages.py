@@ -1,28 +1,18 @@
-"""TensorRT's logger: errors are kept for the exception, warnings go to Python's logging."""
+"""TensorRT's logger: errors are collected for the exception, warnings go to Python's logging."""
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
-from u2net.runtime.trt.api import TensorRT
+from u2net.runtime.trt.api import TensorRTModule
 
-log = logging.getLogger("u2net.tensorrt")
-
+trt_log = logging.getLogger("u2net.tensorrt")
 
 MEMORY_WORDS = ("out of memory", "outofmemory")
-"""How TensorRT words, in lower case, that memory ran out."""
+"""How TensorRT says, in lower case, that memory ran out."""
 
 
-class MessageLog(Protocol):
-    """What TensorRT takes for a logger."""
-
-    errors: list[str]
-
-    def drain(self) -> str:
-        """The errors since the last call, as one text."""
-
-
-def make_logger(trt: TensorRT) -> Any:
-    """A logger for TensorRT that is a :class:`MessageLog` too; keep it as long as anything made with it."""
+def make_logger(trt: TensorRTModule) -> Any:
+    """A logger for TensorRT that must outlive every object made with it; ``drain()`` returns the errors since then."""
     severity = trt.ILogger.Severity
     serious = (severity.INTERNAL_ERROR, severity.ERROR)
 
@@ -35,9 +25,9 @@ def make_logger(trt: TensorRT) -> Any:
             if level in serious:
                 self.errors.append(message)
             elif level == severity.WARNING:
-                log.warning("%s", message)
+                trt_log.warning("%s", message)
             else:
-                log.debug("%s", message)
+                trt_log.debug("%s", message)
 
         def drain(self) -> str:
             text, self.errors = "\n".join(self.errors), []

@@ -1,8 +1,7 @@
-"""Optimization profiles: the shapes that an engine takes, and the ones it is fastest at."""
+"""Optimization profiles: the input shapes that an engine takes, and the one it is tuned for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.errors import InputError
@@ -11,14 +10,13 @@ from u2net.runtime.presets import Preset
 Shape = tuple[int, int, int, int]
 """N, channels, height, width."""
 
-
 LARGEST_VALUE = 1 << 14
-"""Of any dimension: beyond it TensorRT counts a tensor's values wrong."""
+"""Largest batch, height or width. With larger ones TensorRT miscounts the values of a tensor."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Smallest, most frequent and largest value of a dimension."""
+    """Smallest, optimal and largest value of a dimension."""
 
     low: int
     best: int
@@ -30,7 +28,7 @@ class Span:
 
     @classmethod
     def only(cls, value: int) -> "Span":
-        """The range that holds one value."""
+        """The range of a single value."""
         return cls(value, value, value)
 
     def __contains__(self, value: int) -> bool:
@@ -60,11 +58,11 @@ class Profile:
     width: Span
 
     def admits(self, count: int, height: int, width: int) -> bool:
-        """Whether the engine takes that many images of that size under this profile."""
+        """True if the profile contains a batch of that many images of that size."""
         return count in self.batch and height in self.height and width in self.width
 
     def shapes(self) -> tuple[Shape, Shape, Shape]:
-        """Smallest, most frequent and largest shape."""
+        """Smallest, optimal and largest shape."""
         batch, height, width = self.batch, self.height, self.width
         return (
             (batch.low, 3, height.low, width.low),
@@ -74,14 +72,9 @@ class Profile:
 
     @classmethod
     def from_shapes(cls, shapes: Sequence[Sequence[int]]) -> "Profile":
-        """Undo :meth:`shapes`."""
+        """Rebuild a profile from its :meth:`shapes`."""
         batch, _, height, width = (Span(*values) for values in zip(*shapes, strict=True))
         return cls(batch, height, width)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Profile":
-        """Undo ``dataclasses.asdict``."""
-        return cls(*(Span(**values[name]) for name in ("batch", "height", "width")))
 
     def __str__(self) -> str:
         return f"batch {self.batch}, height {self.height}, width {self.width}"
@@ -89,37 +82,46 @@ class Profile:
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """Ranges asked for, one of each a profile; a single one goes with all of the other, none takes the default."""
+    """Requested ranges of batch and size, paired into profiles.
 
-    batches: tuple[Span, ...] = field(default=())
-    sizes: tuple[SizeSpan, ...] = field(default=())
+    A single range is paired with every range of the other kind. Without any, the default applies.
+    """
+
+    batches: tuple[Span, ...] = ()
+    sizes: tuple[SizeSpan, ...] = ()
 
     @classmethod
     def of(cls, profiles: Sequence[Profile]) -> "ProfileRequest":
-        """A request that resolves to these profiles again."""
+        """The request that resolves to these profiles."""
         sizes = tuple(SizeSpan(profile.height, profile.width) for profile in profiles)
         return cls(tuple(profile.batch for profile in profiles), sizes)
 
     def resolve(self, shape: InputShape, preset: Preset | None) -> tuple[Profile, ...]:
-        """Profiles for a graph of that input shape: what is fixed stays, what is dynamic takes what was asked for.
+        """Profiles for a graph with this input shape.
 
-        Without a request a dynamic batch is 1:1:8, and a dynamic size the preset's alone.
+        The default is the graph's own batch and size; a dynamic batch becomes 1:1:8, a dynamic size the preset's.
 
         Raises:
-            InputError: the graph cannot do what was asked for, or the numbers of ranges do not match.
+            InputError: the graph does not allow a requested range, or the ranges cannot be paired.
         """
         batches = self.batches or (DEFAULT_BATCH if shape.batch is None else Span.only(shape.batch),)
         sizes = self.sizes or (_own_size(shape, preset),)
         count = max(len(batches), len(sizes))
         if {len(batches), len(sizes)} - {1, count}:
             raise InputError(
-                f"{len(batches)} batch ranges and {len(sizes)} size ranges do not make profiles; give pairs"
+                f"{len(batches)} batch ranges and {len(sizes)} size ranges cannot be paired; give as many of each"
             )
         batches, sizes = batches * (count // len(batches)), sizes * (count // len(sizes))
         profiles = tuple(Profile(batch, size.height, size.width) for batch, size in zip(batches, sizes, strict=True))
         for profile in profiles:
             _check(profile, shape)
         return profiles
+
+
+def declared_shape(sides: Sequence[int]) -> InputShape:
+    """Input shape of a graph or engine; a negative side is dynamic."""
+    batch, _, height, width = (None if side < 0 else int(side) for side in sides)
+    return InputShape(batch, height, width)
 
 
 def _own_size(shape: InputShape, preset: Preset | None) -> SizeSpan:

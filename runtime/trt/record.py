@@ -1,74 +1,70 @@
-"""What an engine says of itself: ``model.engine.json`` beside the plan, because a plan carries nothing of ours."""
+"""The record of an engine: ``model.engine.json`` beside the plan, because a plan has no room for metadata."""
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
-from u2net.runtime.files import hash_file, written_whole
+from u2net.runtime.files import written_whole
 from u2net.runtime.kinds import check_kinds
-from u2net.runtime.trt.building import Plan, Source
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
-from u2net.runtime.trt.options import EngineOptions
-from u2net.runtime.trt.profiles import Profile, ProfileRequest
+from u2net.runtime.trt.profiles import Profile, Span
 
-SCHEMA = 1
-SUFFIX = ".json"
+RECORD_SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """Everything about an engine that is known without opening it."""
+    """Facts about an engine that are known without opening it."""
 
     flavour: Flavour
     version: str
-    """Of the TensorRT that built it."""
+    """Version of the TensorRT that built it."""
     gpu: str | None
-    """Name of the GPU it was built on; None where it was built ahead of time."""
+    """Name of the GPU it was built on; None if it was built ahead of time."""
     compute_capability: str | None
-    """Of that GPU, ``8.6``."""
+    """Compute capability of that GPU, such as ``8.6``."""
     targets: tuple[str, ...]
-    """Compute capabilities it was built for ahead of time; empty is all that the library takes by default."""
+    """Compute capabilities it was built for ahead of time; empty for TensorRT-RTX's default."""
     precision: str
     profiles: tuple[Profile, ...]
     opt_level: int | None
     tf32: bool
     onnx: str
-    """The graph it was built from: a path relative to the engine's folder."""
+    """Path of the graph it was built from, relative to the engine's folder."""
     onnx_sha256: str
     opset: int
     fp32_nodes: tuple[str, ...]
     plan_bytes: int
     plan_sha256: str
     seconds: float
-    """That the build took."""
+    """Build time."""
     artifact: Artifact | None
-    """Metadata of the graph; None where this project did not export it."""
+    """Metadata of the graph; None if this project did not export it."""
     layers: tuple[Layer, ...] = ()
-    """What it runs; empty where no GPU was there to tell."""
+    """Layers of the engine; empty if there was no GPU to read them on."""
 
     def to_json(self) -> str:
         """The record as JSON."""
         artifact = None if self.artifact is None else json.loads(self.artifact.to_json())
-        return json.dumps({"schema": SCHEMA, **asdict(self), "artifact": artifact}, indent=2)
+        return json.dumps({"schema": RECORD_SCHEMA, **asdict(self), "artifact": artifact}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
-        """Read :meth:`to_json` back.
+        """Read the output of :meth:`to_json`.
 
         Raises:
-            ArtifactError: it is no record, damaged, or of a newer schema.
+            ArtifactError: the text is no record, damaged, or of a newer schema.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             schema = values.pop("schema")
-            if schema != SCHEMA:
-                raise ArtifactError(f"the engine's record has schema {schema}; this version reads {SCHEMA}")
+            if schema != RECORD_SCHEMA:
+                raise ArtifactError(f"the engine's record has schema {schema}; this version reads {RECORD_SCHEMA}")
             artifact = values["artifact"]
             record = cls(
                 **{
@@ -76,7 +72,10 @@ class EngineRecord:
                     "flavour": parse_flavour(values["flavour"]),
                     "targets": _strings(values["targets"]),
                     "fp32_nodes": _strings(values["fp32_nodes"]),
-                    "profiles": tuple(Profile.from_dict(profile) for profile in values["profiles"]),
+                    "profiles": tuple(
+                        Profile(**{side: Span(**span) for side, span in profile.items()})
+                        for profile in values["profiles"]
+                    ),
                     "layers": tuple(Layer(**layer) for layer in values["layers"]),
                     "artifact": None if artifact is None else Artifact.from_json(json.dumps(artifact)),
                 }
@@ -86,13 +85,8 @@ class EngineRecord:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"the engine's record is damaged ({error}); compile the engine again") from error
 
-    def options(self, device: int) -> EngineOptions:
-        """How to build the engine again, on that CUDA device."""
-        sizes = ProfileRequest.of(self.profiles)
-        return EngineOptions(self.flavour, sizes, self.opt_level, self.tf32, None, self.targets, device)
-
     def check_plan(self, content: bytes, path: Path) -> None:
-        """Raise EngineDamagedError where these bytes are not the plan that was recorded."""
+        """Raise EngineDamagedError if these bytes are not the recorded plan."""
         if len(content) < self.plan_bytes:
             raise EngineDamagedError(
                 f"{path} is truncated: {len(content)} of {self.plan_bytes} bytes; copy it again or compile it again"
@@ -103,7 +97,7 @@ class EngineRecord:
             )
 
     def check_here(self, version: str, compute_capability: str, gpu: str) -> None:
-        """Raise EngineVersionError or EngineGpuError where the engine was not built for this TensorRT or GPU."""
+        """Raise EngineVersionError or EngineGpuError if the engine was built for another TensorRT or GPU."""
         if version != self.version:
             raise EngineVersionError(
                 f"the engine was built by {self.flavour} {self.version}, here is {version}; compile it again, "
@@ -129,67 +123,29 @@ def target_name(compute_capability: str) -> str:
 
 
 def record_path(engine: Path) -> Path:
-    """Where an engine's record stands."""
-    return engine.with_name(engine.name + SUFFIX)
+    """Path of an engine's record."""
+    return engine.with_name(engine.name + ".json")
 
 
-def describe_plan(
-    plan: Plan, source: Source, options: EngineOptions, engine: Path, artifact: Artifact | None
-) -> EngineRecord:
-    """The record of a plan that is to be written to ``engine``."""
-    return EngineRecord(
-        flavour=plan.flavour,
-        version=plan.version,
-        gpu=plan.gpu.name if plan.gpu else None,
-        compute_capability=plan.gpu.compute_capability if plan.gpu else None,
-        targets=options.targets,
-        precision=source.precision,
-        profiles=plan.profiles,
-        opt_level=options.opt_level,
-        tf32=options.tf32,
-        onnx=_relative(source.path, engine.parent),
-        onnx_sha256=hash_file(source.path),
-        opset=source.opset,
-        fp32_nodes=source.fp32_nodes,
-        plan_bytes=len(plan.content),
-        plan_sha256=hash_bytes(plan.content),
-        seconds=round(plan.seconds, 3),
-        artifact=artifact,
-    )
-
-
-def write_engine(path: Path, plan: Plan, record: EngineRecord) -> None:
-    """Write the plan and its record, each whole or not at all.
+def write_engine(path: Path, plan: bytes, record: EngineRecord) -> None:
+    """Write a plan and its record, each as a whole or not at all.
 
     Raises:
         InputError: the folder is missing or not writable.
     """
     try:
         with written_whole(path) as partial, written_whole(record_path(path)) as partial_record:
-            partial.write_bytes(plan.content)
+            partial.write_bytes(plan)
             partial_record.write_text(record.to_json(), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def write_record(engine: Path, record: EngineRecord) -> None:
-    """Write an engine's record anew.
-
-    Raises:
-        InputError: the folder is not writable.
-    """
-    try:
-        with written_whole(record_path(engine)) as partial:
-            partial.write_text(record.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{record_path(engine)} cannot be written: {error.strerror or error}") from error
-
-
 def read_record(engine: Path) -> EngineRecord | None:
-    """The record beside an engine; None where there is none.
+    """Read the record beside an engine; None if there is none.
 
     Raises:
-        ArtifactError: it is damaged.
+        ArtifactError: the record is damaged.
     """
     path = record_path(engine)
     try:
@@ -205,11 +161,11 @@ def read_record(engine: Path) -> EngineRecord | None:
 
 
 def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
-    """A plan, held against the record beside it, and that record; None where there is none.
+    """Read a plan and its record, and check that they belong together. The record is None if there is none.
 
     Raises:
-        ArtifactError: there is no such file, or its record is damaged.
-        EngineDamagedError: the file is not the plan that the record describes.
+        ArtifactError: the plan does not exist, or its record is damaged.
+        EngineDamagedError: the plan is not the one that the record describes.
     """
     if not engine.is_file():
         raise ArtifactError(f"{engine}: there is no such file")
@@ -220,7 +176,7 @@ def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
 
 
 def hash_bytes(content: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+    """SHA-256 as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -228,7 +184,3 @@ def _strings(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{values!r} is no list of names")
     return tuple(values)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()

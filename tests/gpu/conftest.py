@@ -15,13 +15,13 @@ import pytest
 
 from u2net.runtime import DependencyError, DeviceError, EngineGpuError, load
 from u2net.runtime.artifact import Artifact
-from u2net.runtime.trt.arrays import DeviceArray, new_device_array
 from u2net.runtime.trt.building import Source, build_plan
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.cuda import Gpu, PinnedMemory, Stream, open_cuda
 from u2net.runtime.trt.flavours import installed_flavours, parse_flavour
-from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import ProfileRequest, Span
 from u2net.runtime.trt.record import describe_plan, write_engine
+from u2net.runtime.trt.running.arrays import DeviceArray, new_device_array
 
 FloatArray = npt.NDArray[np.float32]
 BuildEngine = Callable[[Path, EngineOptions], Path]

@@ -8,8 +8,8 @@ import pytest
 
 from tests.gpu.conftest import DEVICE, SIDE, Graphs, to_gpu, to_host
 from u2net.runtime import InputError, load
-from u2net.runtime.trt.arrays import DeviceArray
 from u2net.runtime.trt.cuda import Stream, open_cuda
+from u2net.runtime.trt.running.arrays import DeviceArray
 
 pytestmark = pytest.mark.gpu
 

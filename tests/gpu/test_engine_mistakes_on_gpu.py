@@ -20,9 +20,9 @@ from u2net.runtime import (
     EngineVersionError,
     load,
 )
-from u2net.runtime.trt.contexts import CACHE_SUFFIX
-from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.record import EngineRecord, read_record, record_path
+from u2net.runtime.trt.running.contexts import CACHE_SUFFIX
 
 pytestmark = pytest.mark.gpu
 

@@ -12,12 +12,12 @@ import pytest
 
 from tests.gpu.conftest import DEVICE, LARGEST_BATCH, SIDE, BuildEngine, FloatArray, Graphs, to_gpu
 from u2net.runtime import InputError, ProfileError, load
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.cuda import Gpu, open_cuda
-from u2net.runtime.trt.inspection import inspect_engine, keep_layers
 from u2net.runtime.trt.layers import summarize_layers
-from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import Profile, ProfileRequest, Span
 from u2net.runtime.trt.record import read_record
+from u2net.runtime.trt.running.inspection import inspect_engine, keep_layers
 
 pytestmark = pytest.mark.gpu
 

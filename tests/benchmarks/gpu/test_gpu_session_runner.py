@@ -23,8 +23,8 @@ from u2net.runtime.device import Device
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.building import Plan, Source
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.cuda import Gpu, open_cuda
-from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import Profile
 from u2net.runtime.trt.record import describe_plan, write_engine
 

@@ -1,4 +1,4 @@
-"""A fake CUDA and fake TensorRTs in the place of the real ones, and engines for them."""
+"""Simulated CUDA and TensorRT in place of the real ones, and engines for them."""
 
 import gc
 import json
@@ -16,13 +16,12 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import PROFILES, FakeTensorRT
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.files import hash_file
 from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.building import Plan, Source
-from u2net.runtime.trt.cuda import Gpu, open_cuda
-from u2net.runtime.trt.flavours import Flavour
-from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Profile
-from u2net.runtime.trt.record import describe_plan, record_path
+from u2net.runtime.trt.record import EngineRecord, hash_bytes
+from u2net.runtime.trt.record import write_engine as write_engine_files
 
 ARTIFACT = Artifact(
     variant="u2netp",
@@ -38,7 +37,7 @@ ARTIFACT = Artifact(
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[FakeCudaRuntime]:
-    """The fake CUDA; after the test nothing of it may be left over, and it must not have been misused."""
+    """The simulated CUDA. After the test it must not have been misused, and nothing in it may be left allocated."""
     fake = FakeCudaRuntime()
     monkeypatch.setattr(bindings, "runtime", fake)
     open_cuda.cache_clear()
@@ -76,24 +75,46 @@ def rtx(cuda: FakeCudaRuntime, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     return _installed(FakeTensorRT(cuda, "rtx"), "tensorrt_rtx", monkeypatch)
 
 
+RECORD = EngineRecord(
+    flavour="tensorrt",
+    version="10",
+    gpu="Fake GPU",
+    compute_capability="8.6",
+    targets=(),
+    precision="fp16",
+    profiles=(),
+    opt_level=None,
+    tf32=False,
+    onnx="model.onnx",
+    onnx_sha256="",
+    opset=17,
+    fp32_nodes=(),
+    plan_bytes=0,
+    plan_sha256="",
+    seconds=0.5,
+    artifact=ARTIFACT,
+)
+
+
+def record_of(plan: bytes, **changes: Any) -> EngineRecord:
+    """A record that describes these bytes."""
+    return replace(RECORD, **{"plan_bytes": len(plan), "plan_sha256": hash_bytes(plan), **changes})
+
+
 WriteEngine = Callable[..., Path]
 
 
 @pytest.fixture
 def write_engine(tmp_path: Path) -> WriteEngine:
-    """Write a plan, its record and the graph it came from; keywords change the plan, ``record`` the record."""
+    """Write a plan, its record and its graph; keywords change the plan, ``record`` changes the record."""
 
     def write(module: FakeTensorRT, name: str = "model.engine", *, record: Any = (), **facts: Any) -> Path:
-        path, onnx = tmp_path / name, tmp_path / "model.onnx"
-        content = module.make_plan(**facts)
-        path.write_bytes(content)
+        path, onnx, plan = tmp_path / name, tmp_path / "model.onnx", module.make_plan(**facts)
         onnx.write_text(json.dumps(NETWORK))
-        flavour: Flavour = "tensorrt-rtx" if module.kind == "rtx" else "tensorrt"
-        gpu = None if module.kind == "rtx" else Gpu(0, "Fake GPU", "8.6", 1 << 30)
+        ahead = {"flavour": "tensorrt-rtx", "gpu": None, "compute_capability": None} if module.kind == "rtx" else {}
         profiles = tuple(map(Profile.from_shapes, facts.get("profiles", PROFILES)))
-        plan = Plan(content, flavour, module.__version__, gpu, profiles, 0.5)
-        made = describe_plan(plan, Source(onnx, "fp16", 17), EngineOptions(), path, ARTIFACT)
-        record_path(path).write_text(replace(made, **dict(record)).to_json())
+        known = {"version": module.__version__, "profiles": profiles, "onnx_sha256": hash_file(onnx), **ahead}
+        write_engine_files(path, plan, record_of(plan, **{**known, **dict(record)}))
         return path
 
     return write

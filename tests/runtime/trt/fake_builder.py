@@ -33,10 +33,17 @@ class Network:
         return self.layers[index]
 
 
+class ProgressMonitor:
+    def phase_start(self, *_arguments: object) -> None: ...
+    def step_complete(self, *_arguments: object) -> bool: ...
+    def phase_finish(self, *_arguments: object) -> None: ...
+
+
 class Layer:
+    precision: Any = None
+
     def __init__(self, name: str) -> None:
         self.name, self.num_outputs = name, 1
-        self.precision: Any = None
         self.output_types: dict[int, Any] = {}
 
     def set_output_type(self, index: int, kind: Any) -> None:

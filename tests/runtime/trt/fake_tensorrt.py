@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from enum import Enum, IntEnum, IntFlag
 from functools import partial
 from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tests.runtime.trt.fake_builder import NETWORK, Builder, Config, HostMemory, Network, Parser
+from tests.runtime.trt.fake_builder import NETWORK, Builder, Config, HostMemory, Layer, Network, Parser, ProgressMonitor
 from tests.runtime.trt.fake_cuda import Failure, FakeCudaRuntime
 
 MAGIC, END = b"FAKEPLAN", b"NALPEKAF"
@@ -70,21 +71,26 @@ class FakeTensorRT:
         self.runtime_configs: list[Any] = []
         self.steps, self.pace = 4, 0.0
         """Of a build: number, and seconds each."""
-        old = kind == "8.6"
+        old, rtx = kind == "8.6", kind == "rtx"
+        self.Runtime: Any = partial(Runtime, self)
+        self.ILayer = Layer if old else SimpleNamespace()
+        self.ParserError = SimpleNamespace(**({} if old else {"node_name": None, "node_operator": None}))
+        self.IBuilderConfig = SimpleNamespace(**({} if old else {"progress_monitor": None}))
         self.BuilderFlag = enum("TF32 FP16 OBEY_PRECISION_CONSTRAINTS" if old else "TF32", start=0)
         self.NetworkDefinitionCreationFlag = enum("EXPLICIT_BATCH" if old else "STRONGLY_TYPED", start=0)
         self.PreviewFeature = enum("PROFILE_SHARING_0806" if old else "OTHER")
         if not old:
-            self.IProgressMonitor = type("IProgressMonitor", (), {})
-        if kind == "rtx":
+            self.IProgressMonitor = ProgressMonitor
+        if rtx:
+            self.Runtime.get_engine_validity = None
+            self.IBuilderConfig.num_compute_capabilities = self.IBuilderConfig.set_compute_capability = None
+            self.ICudaEngine = SimpleNamespace(create_runtime_config=None)
+            self.IRuntimeConfig = self.IRuntimeCache = RuntimeConfig
             self.CudaGraphStrategy = enum("DISABLED WHOLE_GRAPH_CAPTURE")
             self.DynamicShapesKernelSpecializationStrategy = enum("LAZY EAGER NONE")
             self.ComputeCapability = enum("NONE CURRENT SM75 SM86 SM89")
             names = "VERSION_MISMATCH UNSUPPORTED_CC OLD_CUDA_DRIVER OLD_CUDA_RUNTIME INSUFFICIENT_GPU_MEMORY"
             self.EngineInvalidityDiagnostics = enum(f"{names} MALFORMED_ENGINE CUDA_ERROR", kind=IntFlag)
-
-    def Runtime(self, logger: Any) -> "Runtime":
-        return Runtime(self, logger)
 
     def Builder(self, logger: Any) -> Builder:
         return Builder(self, logger)
@@ -205,7 +211,10 @@ class Inspector:
 
 
 class RuntimeConfig:
-    """TensorRT-RTX's. It is its own cache: of the shapes that kernels were compiled for."""
+    """Runtime configuration of TensorRT-RTX and its own cache: the shapes that kernels were compiled for."""
+
+    cuda_graph_strategy: Any = None
+    dynamic_shapes_kernel_specialization_strategy: Any = None
 
     def __init__(self, trt: FakeTensorRT) -> None:
         self.trt, self.cache, self.kernels = trt, None, set[tuple[int, ...]]()

@@ -17,8 +17,8 @@ from tests.runtime.trt.fake_tensorrt import FakeTensorRT
 from u2net.runtime.errors import EngineBuildError
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.building import Source, build_plan
-from u2net.runtime.trt.options import EngineOptions
-from u2net.runtime.trt.progress import Phases
+from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.progress import Phases
 
 Told = list[tuple[str, float]]
 
@@ -172,7 +172,7 @@ INTERRUPTED = """
 import json, sys, time
 from pathlib import Path
 from u2net.export.engine import build_engine
-from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.building.engine_options import EngineOptions
 
 def tell(name, share):
     print(name, flush=True)

@@ -16,7 +16,7 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import load
 from u2net.runtime.errors import OutOfMemoryError
-from u2net.runtime.trt.pool import Pool
+from u2net.runtime.trt.running.pool import Pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -16,7 +16,7 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import Session, load
 from u2net.runtime.errors import DeviceError, InputError, OutOfMemoryError, ProfileError
-from u2net.runtime.trt.arrays import DeviceArray
+from u2net.runtime.trt.running.arrays import DeviceArray
 
 SHAPE = (2, 3, 32, 32)
 STRIDES = (3 * 1024, 1024, 32, 1)

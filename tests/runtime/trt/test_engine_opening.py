@@ -27,8 +27,8 @@ from u2net.runtime.errors import (
 )
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.flavours import FLAVOURS
-from u2net.runtime.trt.opening import VERDICTS
 from u2net.runtime.trt.record import hash_bytes, read_record, record_path
+from u2net.runtime.trt.running.opening import VERDICTS
 
 IMAGE = np.full((32, 32, 3), 51, np.uint8)
 PRESET = PRESETS["raw"].with_size(32, 32)

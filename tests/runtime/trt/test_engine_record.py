@@ -23,7 +23,7 @@ from u2net.runtime.errors import (
 )
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.building import Plan, Source
-from u2net.runtime.trt.options import EngineOptions
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.profiles import Profile, Span
 from u2net.runtime.trt.record import EngineRecord, describe_plan, read_record, record_path, write_engine
 

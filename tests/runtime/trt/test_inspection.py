@@ -5,7 +5,7 @@ import pytest
 from tests.runtime.trt.conftest import WriteEngine
 from tests.runtime.trt.fake_tensorrt import LAYER, FakeTensorRT
 from u2net.runtime.errors import ArtifactError, EngineDamagedError
-from u2net.runtime.trt.inspection import RUNS, inspect_engine, keep_layers
+from u2net.runtime.trt.running.inspection import RUNS, inspect_engine, keep_layers
 
 
 @pytest.mark.parametrize("kind", ["trt", "old", "rtx"])

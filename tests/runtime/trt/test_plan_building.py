@@ -19,8 +19,8 @@ from u2net.runtime.errors import (
 )
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.building import Plan, Source, build_plan
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import choose_flavour, import_flavour, parse_flavour
-from u2net.runtime.trt.options import EngineOptions
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 REFERENCE = PRESETS["reference"]

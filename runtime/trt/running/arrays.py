@@ -1,4 +1,4 @@
-"""Arrays in GPU memory, from and to any library: the CUDA array interface and DLPack."""
+"""Exchange of GPU arrays with other libraries, through the CUDA array interface and DLPack."""
 
 import ctypes
 from dataclasses import dataclass, replace
@@ -25,19 +25,19 @@ class DeviceArray:
     shape: tuple[int, ...]
     device: int
     owner: object
-    """What keeps the memory alive."""
+    """Object that keeps the memory alive."""
     ready: bool = False
-    """Whether the work that makes the values was put before ours, as DLPack does."""
+    """True if later work in our stream already waits for the values, as with DLPack."""
     stream: int | None = None
-    """Handle of the stream that makes the values, where their owner says."""
+    """Handle of the stream that produces the values, if the owner names it."""
     writable: bool = True
 
     @property
     def four(self) -> Shape:
-        """The shape of a network's input.
+        """The shape as that of a network's input.
 
         Raises:
-            InputError: it is no N×3×H×W.
+            InputError: it is not N×3×H×W.
         """
         if len(self.shape) != 4 or self.shape[1] != 3 or self.shape[0] < 1:
             raise InputError(f"infer takes float32 N×3×H×W; got {self.shape}")
@@ -50,25 +50,25 @@ class DeviceArray:
 
 
 def new_device_array(cuda: Cuda, shape: Shape, device: int) -> DeviceArray:
-    """Fresh memory on the current device."""
+    """Allocate an array on the current device."""
     memory = DeviceMemory(cuda, int(np.prod(shape)) * 4)
     return DeviceArray(memory.address, shape, device, memory, ready=True)
 
 
 def as_device_array(value: object, device: int, stream: int | None) -> DeviceArray:
-    """Look into another library's array.
+    """View another library's array.
 
     Args:
-        stream: handle of the stream that will use it: its producer's work is made to come first there.
-            None only looks.
+        stream: handle of the stream that will use the array; DLPack makes it wait for the producer. None only reads
+            address and shape.
 
     Raises:
-        InputError: it is not in memory of that device, not float32 or not C-contiguous.
+        InputError: the array is not on that device, not float32 or not C-contiguous.
     """
     if isinstance(value, DeviceArray):
         if value.device != device:
             raise InputError(f"the engine is on cuda:{device}, the array in cuda:{value.device}; move it")
-        return replace(value, ready=False)  # whoever got it may be using it since
+        return replace(value, ready=False)  # its receiver may have used it since
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
         return _from_dlpack(value, device, stream)
     return _from_interface(value, device)
@@ -111,7 +111,7 @@ def _from_dlpack(value: Any, device: int, stream: int | None) -> DeviceArray:
     if int(kind) != DLPACK_CUDA or int(index) != device:
         where = f"cuda:{index}" if int(kind) == DLPACK_CUDA else f"no CUDA memory (DLPack device {int(kind)})"
         raise InputError(f"the engine is on cuda:{device}, the array in {where}; move it, or give a NumPy array")
-    # -1: the consumer asks for no synchronisation, because it only looks.
+    # -1 asks for no synchronization.
     try:
         capsule = value.__dlpack__(stream=-1 if stream is None else stream)
     except BufferError as error:
@@ -127,14 +127,14 @@ def _from_dlpack(value: Any, device: int, stream: int | None) -> DeviceArray:
 
 
 def _capsule_pointer(capsule: object) -> int:
-    """Address in a capsule; its name stays, so that the capsule itself frees what it holds when it goes."""
+    """Address in a capsule. The capsule is not renamed, so it still frees its content when it is deleted."""
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     return int(get(capsule, b"dltensor"))
 
 
 def _require_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, step: int = 1) -> None:
-    """Strides count values, or bytes where a step is 4; those of axes of length 1 mean nothing."""
+    """Check strides, in values, or in bytes if ``step`` is 4. Strides of axes of length 1 do not matter."""
     if strides is None:
         return
     expected = step

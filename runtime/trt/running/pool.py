@@ -1,4 +1,4 @@
-"""A bounded pool: each thread that runs holds one slot, and waits where all are out."""
+"""A bounded pool: each running thread borrows one item and waits if all are out."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """Lends things that are costly to make; makes them when first needed, up to a limit."""
+    """Lends items that are costly to make. Makes them on demand, up to a limit."""
 
     def __init__(self, make: Callable[[], T], limit: int) -> None:
         self._make = make
@@ -20,9 +20,9 @@ class Pool(Generic[T]):
 
     @contextmanager
     def lend(self, prefer: Callable[[T], bool]) -> Iterator[T]:
-        """Lend an idle one that ``prefer`` likes, else a new one, else any idle one, else the next that comes back.
+        """Lend an idle item that ``prefer`` accepts, else a new one, else any idle one, else the next one returned.
 
-        What ``make`` raises comes through, and leaves the pool as it was.
+        An exception of ``make`` passes through and leaves the pool unchanged.
         """
         item = self._take(prefer)
         try:
@@ -35,9 +35,11 @@ class Pool(Generic[T]):
     def _take(self, prefer: Callable[[T], bool]) -> T:
         with self._changed:
             while True:
-                liked = next((index for index in reversed(range(len(self._idle))) if prefer(self._idle[index])), None)
-                if liked is not None:
-                    return self._idle.pop(liked)
+                accepted = next(
+                    (index for index in reversed(range(len(self._idle))) if prefer(self._idle[index])), None
+                )
+                if accepted is not None:
+                    return self._idle.pop(accepted)
                 if self._made < self._limit:
                     self._made += 1
                     break

@@ -1,50 +1,50 @@
-"""Execution contexts of an open engine; TensorRT-RTX captures graphs itself and keeps compiled kernels on disk."""
+"""Execution contexts of an open engine. TensorRT-RTX captures CUDA graphs itself and keeps a cache of kernels."""
 
 import threading
-from pathlib import Path
 from typing import Any
 
 from u2net.runtime.errors import ArtifactError, DeviceError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import written_whole
 from u2net.runtime.trt.api import IExecutionContext
 from u2net.runtime.trt.cuda import Stream
-from u2net.runtime.trt.messages import MEMORY_WORDS, log
-from u2net.runtime.trt.opening import OpenEngine
+from u2net.runtime.trt.messages import MEMORY_WORDS, trt_log
+from u2net.runtime.trt.profiles import Profile
+from u2net.runtime.trt.running.opening import OpenEngine
 
 CACHE_SUFFIX = ".cache"
 
 
 class ContextMaker:
-    """Makes contexts of one engine and knows the names of its tensors."""
+    """Makes contexts of one engine, and knows the engine's tensors and profiles."""
 
-    def __init__(self, opened: OpenEngine, path: Path, *, use_graph: bool) -> None:
-        """Look at the engine's tensors.
+    def __init__(self, opened: OpenEngine, *, use_graph: bool) -> None:
+        """Read the engine's tensors and profiles.
 
         Raises:
-            ArtifactError: it is no U²-Net.
+            ArtifactError: the engine is no U²-Net.
         """
         self._opened = opened
-        self._cache_path = path.with_name(path.name + CACHE_SUFFIX)
-        self.input, self.outputs = tensor_names(opened, path)
-        self._config, self._cache = self._runtime_config(use_graph)
+        self._cache_path = opened.path.with_name(opened.path.name + CACHE_SUFFIX)
+        self.input, self.outputs = tensor_names(opened)
+        engine = opened.engine
+        self.profiles = tuple(
+            Profile.from_shapes([tuple(shape) for shape in engine.get_tensor_profile_shape(self.input, index)])
+            for index in range(engine.num_optimization_profiles)
+        )
+        self.captures_itself = opened.library.features.runtime_config
+        self._config, self._cache = self._runtime_config(use_graph) if self.captures_itself else (None, None)
         self._kept = b""
         self._keeping = threading.Lock()
 
-    @property
-    def captures_itself(self) -> bool:
-        """Whether the library captures CUDA graphs on its own."""
-        return self._config is not None
-
     def make(self, profile: int, stream: Stream) -> IExecutionContext:
-        """A context under a profile.
+        """Make a context under a profile.
 
         Raises:
             OutOfMemoryError, DeviceError: TensorRT cannot make it.
         """
         engine: Any = self._opened.engine
-        context: IExecutionContext | None = (
-            engine.create_execution_context() if self._config is None else engine.create_execution_context(self._config)
-        )
+        configs = () if self._config is None else (self._config,)
+        context: IExecutionContext | None = engine.create_execution_context(*configs)
         if context is None:
             raise self.failure("no execution context can be made")
         if not context.set_optimization_profile_async(profile, stream.handle):
@@ -53,7 +53,7 @@ class ContextMaker:
         return context
 
     def failure(self, what: str) -> U2NetError:
-        """An error with what TensorRT said last."""
+        """An error that quotes what TensorRT logged last."""
         said = self._opened.logger.drain()
         if any(words in said.lower() for words in MEMORY_WORDS):
             return OutOfMemoryError(
@@ -62,7 +62,7 @@ class ContextMaker:
         return DeviceError(f"{what}: {said or 'TensorRT does not say why'}")
 
     def keep_cache(self) -> None:
-        """Write the kernels that TensorRT-RTX compiled beside the engine, so that the next start need not."""
+        """Write the kernels that TensorRT-RTX compiled beside the engine, so that the next start is faster."""
         if self._cache is None:
             return
         with self._keeping:
@@ -74,33 +74,34 @@ class ContextMaker:
                 with written_whole(self._cache_path) as partial:
                     partial.write_bytes(content)
             except OSError as error:
-                log.warning("%s cannot be written, so kernels are compiled at each start: %s", self._cache_path, error)
+                trt_log.warning(
+                    "%s cannot be written, so kernels are compiled at each start: %s", self._cache_path, error
+                )
 
     def _runtime_config(self, use_graph: bool) -> tuple[Any, Any]:
-        trt: Any = self._opened.trt
-        if not hasattr(trt, "CudaGraphStrategy"):
-            return None, None
-        config = self._opened.engine.create_runtime_config()  # type: ignore[attr-defined]
+        trt: Any = self._opened.library.trt
+        engine: Any = self._opened.engine
+        config = engine.create_runtime_config()
         strategies = trt.CudaGraphStrategy
         config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if use_graph else strategies.DISABLED
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         cache = config.create_runtime_cache()
         try:
             if self._cache_path.is_file() and not cache.deserialize(self._cache_path.read_bytes()):
-                log.warning("%s is of another machine or version; kernels are compiled again", self._cache_path)
+                trt_log.warning("%s is from another machine or version; kernels are compiled again", self._cache_path)
         except OSError as error:
-            log.warning("%s cannot be read, so kernels are compiled again: %s", self._cache_path, error)
+            trt_log.warning("%s cannot be read, so kernels are compiled again: %s", self._cache_path, error)
         config.set_runtime_cache(cache)
         return config, cache
 
 
-def tensor_names(opened: OpenEngine, path: Path) -> tuple[str, tuple[str, ...]]:
+def tensor_names(opened: OpenEngine) -> tuple[str, tuple[str, ...]]:
     """Names of the input and of the outputs, in order.
 
     Raises:
-        ArtifactError: the engine is no U²-Net: it does not take one float32 N×3×H×W and give float32 N×C×H×W.
+        ArtifactError: the engine is no U²-Net, which has one float32 N×3×H×W input and float32 N×C×H×W outputs.
     """
-    engine, trt = opened.engine, opened.trt
+    engine, trt = opened.engine, opened.library.trt
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     outputs = tuple(name for name in names if name not in inputs)
@@ -110,5 +111,5 @@ def tensor_names(opened: OpenEngine, path: Path) -> tuple[str, tuple[str, ...]]:
     )
     if len(inputs) != 1 or not outputs or not fits or shapes[inputs[0]][1] != 3:
         found = ", ".join(f"{name}: {engine.get_tensor_dtype(name)} {shape}" for name, shape in shapes.items())
-        raise ArtifactError(f"{path} is no U²-Net with float32 N×3×H×W in and N×C×H×W out: {found}")
+        raise ArtifactError(f"{opened.path} is no U²-Net with float32 N×3×H×W inputs and N×C×H×W outputs: {found}")
     return inputs[0], outputs

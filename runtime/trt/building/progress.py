@@ -1,38 +1,38 @@
-"""How far a build is, and how it is stopped."""
+"""Progress of a build, and how Ctrl-C stops it."""
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from u2net.runtime.trt.api import Builder, IBuilderConfig, INetworkDefinition, TensorRT
+from u2net.runtime.trt.api import IBuilderConfig, TensorRTModule
 
-Progress = Callable[[str, float], None]
-"""Called from the building thread with what is being done and the share of the whole that is done, 0 to 1."""
+BuildProgress = Callable[[str, float], None]
+"""Called from the building thread with the current phase and the share of the whole build that is done, 0 to 1."""
 
 WAIT = 0.1
-"""Seconds between two looks at whether the user pressed Ctrl-C."""
+"""Seconds between two checks for Ctrl-C."""
 
 
 class Phases:
-    """Nested phases of a build as one share of the whole."""
+    """Turns TensorRT's nested build phases into one share of the whole."""
 
-    def __init__(self, report: Progress | None) -> None:
+    def __init__(self, report: BuildProgress | None) -> None:
         self.cancelled = False
         self.failure: BaseException | None = None
-        """What ``report`` raised, which ends the build; TensorRT would keep it to itself."""
+        """Exception that ``report`` raised. It ends the build; TensorRT itself would swallow it."""
         self._report = report
         self._open: dict[str, tuple[str | None, int, int]] = {}
         self._highest = 0.0
         self._lock = threading.Lock()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase begins."""
+        """Open a phase."""
         with self._lock:
             self._open[name] = (parent, max(steps, 1), 0)
         self._tell(name)
 
     def step(self, name: str, done: int) -> bool:
-        """A step of a phase is done; whether to go on."""
+        """Count a step of a phase; return False if the build must stop."""
         with self._lock:
             if name in self._open:
                 parent, steps, _ = self._open[name]
@@ -41,18 +41,18 @@ class Phases:
         return not self.cancelled
 
     def finish(self, name: str) -> None:
-        """A phase ends."""
+        """Close a phase."""
         with self._lock:
             self._open.pop(name, None)
 
     def complete(self) -> None:
-        """All is done; what ``report`` raises comes through."""
+        """Report the end of the build; exceptions of ``report`` pass through."""
         self._highest = 1.0
         if self._report is not None:
             self._report("Engine built", 1.0)
 
     def share(self) -> float:
-        """Of the whole that is done: each phase fills one step of the phase around it. Never decreases."""
+        """Share of the build that is done; it never decreases. A phase fills one step of its parent."""
         with self._lock:
             self._highest = max(self._highest, self._share_below(None))
             return self._highest
@@ -69,38 +69,22 @@ class Phases:
             return
         try:
             self._report(name, self.share())
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # raised again in the waiting thread
             self.failure, self.cancelled = error, True
 
 
 def build_with_progress(
-    trt: TensorRT,
-    builder: Builder,
-    network: INetworkDefinition,
-    config: IBuilderConfig,
-    report: Progress | None,
-    *,
-    claim: Callable[[], object],
+    trt: TensorRTModule, config: IBuilderConfig, build: Callable[[], bytes | None], report: BuildProgress | None
 ) -> bytes | None:
-    """Build; None where TensorRT fails. Ctrl-C ends it at the builder's next step.
+    """Run a build that reports its progress and that Ctrl-C ends at the builder's next step.
 
-    TensorRT holds the thread it builds in, where Python then cannot see a signal. So it builds in another,
-    while this one waits for the end or for Ctrl-C. Versions without a progress monitor build in this one.
-
-    Args:
-        claim: makes the builder's GPU the current one of the thread that builds.
+    TensorRT does not return to Python while it builds, so the main thread would not see a signal. The build therefore
+    runs in a second thread.
     """
-
-    def build() -> bytes | None:
-        claim()
-        plan = builder.build_serialized_network(network, config)
-        return None if plan is None else bytes(plan)
-
-    if not hasattr(config, "progress_monitor"):
-        return build()
     phases = Phases(report)
-    config.progress_monitor = _make_monitor(trt, phases)
-    content = _build_aside(build, phases)
+    monitored: Any = config
+    monitored.progress_monitor = _make_monitor(trt, phases)
+    content = _build_in_thread(build, phases)
     if content is not None:
         phases.complete()
     return content
@@ -123,19 +107,19 @@ def _make_monitor(trt: Any, phases: Phases) -> Any:
     return Monitor()
 
 
-def _build_aside(build: Callable[[], bytes | None], phases: Phases) -> bytes | None:
+def _build_in_thread(build: Callable[[], bytes | None], phases: Phases) -> bytes | None:
     outcome: list[bytes | None] = []
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
             outcome.append(build())
-        except BaseException as error:  # handed to the thread that waits
+        except BaseException as error:  # raised again in the waiting thread
             failure.append(error)
         finally:
             done.set()
 
-    # An event, because in a join() Ctrl-C makes Python 3.11 take a running thread for one that has ended.
+    # An event instead of join(): after Ctrl-C in a join(), Python 3.11 believes that the running thread has ended.
     done = threading.Event()
     thread = threading.Thread(target=work, name="tensorrt-build")
     thread.start()
@@ -148,8 +132,7 @@ def _build_aside(build: Callable[[], bytes | None], phases: Phases) -> bytes | N
         raise
     finally:
         thread.join()
-    if phases.failure is not None:
-        raise phases.failure
-    if failure:
-        raise failure[0]
+    for error in (phases.failure, *failure):
+        if error is not None:
+            raise error
     return outcome[0]

@@ -1,0 +1,1 @@
+"""Compile graphs. Nothing here opens or runs an engine."""

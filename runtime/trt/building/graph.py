@@ -1,0 +1,68 @@
+"""An ONNX graph to compile, and how TensorRT parses it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from u2net.runtime.artifact import Artifact
+from u2net.runtime.errors import EngineBuildError, InputError
+from u2net.runtime.trt.api import Builder, INetworkDefinition, OnnxParser
+from u2net.runtime.trt.flavours import TensorRTLibrary
+
+OLD_PARSER_OPSET = 17
+"""Newest opset that the parser of TensorRT 8 reads."""
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """An ONNX file to compile, with the facts that only an ONNX reader could find in it."""
+
+    path: Path
+    precision: str
+    """``fp32`` or ``fp16``."""
+    opset: int
+    artifact: Artifact | None = None
+    """Metadata of the graph; None if this project did not export it."""
+
+    @property
+    def fp32_nodes(self) -> tuple[str, ...]:
+        """Nodes of an FP16 graph that must stay in FP32."""
+        return self.artifact.fp32_nodes if self.artifact else ()
+
+
+def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource, logger: Any) -> INetworkDefinition:
+    """Read the graph of a U²-Net into a network definition.
+
+    Raises:
+        EngineBuildError: TensorRT cannot parse the graph.
+        InputError: the file is missing, of a newer opset than TensorRT 8 reads, or no U²-Net.
+    """
+    trt, features = library.trt, library.features
+    if not source.path.is_file():
+        raise InputError(f"{source.path}: there is no such file")
+    if not features.strong_typing and source.opset > OLD_PARSER_OPSET:
+        raise InputError(
+            f"{source.path.name} has opset {source.opset}, TensorRT {trt.__version__} reads up to {OLD_PARSER_OPSET}; "
+            f"export it with --opset {OLD_PARSER_OPSET}"
+        )
+    flags = trt.NetworkDefinitionCreationFlag
+    explicit = 1 << int(flags.EXPLICIT_BATCH) if features.explicit_batch else 0
+    typed = 1 << int(flags.STRONGLY_TYPED) if features.strong_typing else 0
+    network = builder.create_network(explicit | typed)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(source.path)):
+        why = "\n".join(_parser_errors(library, parser)) or logger.drain()
+        raise EngineBuildError(f"TensorRT {trt.__version__} cannot parse {source.path.name}: {why}")
+    shapes = [tuple(network.get_input(index).shape) for index in range(network.num_inputs)]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3:
+        raise InputError(f"{source.path.name} is no U²-Net: it takes {shapes}, not one N×3×H×W")
+    return network
+
+
+def _parser_errors(library: TensorRTLibrary, parser: OnnxParser) -> Iterator[str]:
+    for index in range(parser.num_errors):
+        error: Any = parser.get_error(index)
+        named = (error.node_operator(), error.node_name()) if library.features.parser_nodes else ()
+        where = " ".join(part for part in (f"node {error.node()}", *named) if part)
+        yield f"{where}: {error.desc()}" if error.node() >= 0 else error.desc()

@@ -1,0 +1,1 @@
+"""Open, run and inspect engines. Nothing here builds one."""

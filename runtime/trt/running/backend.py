@@ -1,0 +1,144 @@
+"""A TensorRT engine as a backend."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from u2net.runtime.backend import Fill, InputSpec
+from u2net.runtime.device import Device
+from u2net.runtime.errors import InputError, ProfileError
+from u2net.runtime.preprocess import FloatArray
+from u2net.runtime.trt.cuda import open_cuda
+from u2net.runtime.trt.profiles import Shape, declared_shape
+from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
+from u2net.runtime.trt.running.contexts import ContextMaker
+from u2net.runtime.trt.running.opening import open_engine
+from u2net.runtime.trt.running.pool import Pool
+from u2net.runtime.trt.running.slot import Slot
+
+
+class TensorRTBackend:
+    """One engine on one GPU, with a pool of execution contexts for each of its profiles."""
+
+    def __init__(self, path: Path, device: Device, *, contexts: int, cuda_graph: bool) -> None:
+        """Open an engine.
+
+        Args:
+            contexts: largest number of execution contexts per profile, each with its own memory; more threads wait.
+            cuda_graph: launch repeated shapes as one CUDA graph.
+
+        Raises:
+            U2NetError: see :func:`u2net.runtime.trt.running.opening.open_engine`.
+        """
+        if contexts < 1:
+            raise InputError(f"contexts must be at least 1; got {contexts}")
+        opened = open_engine(path, device)
+        self._device = device.index
+        self._cuda = cuda = open_cuda()
+        with cuda.using(self._device):
+            maker = ContextMaker(opened, use_graph=cuda_graph)
+        capture = cuda_graph and not maker.captures_itself
+        self.profiles = maker.profiles
+        self._pools = [
+            Pool(partial(Slot, cuda, maker, index, use_graph=capture), contexts) for index in range(len(maker.profiles))
+        ]
+        self.name = str(opened.library)
+        self.provider = f"{opened.gpu.name} (compute capability {opened.gpu.compute_capability})"
+        self.outputs = maker.outputs
+        self.input = InputSpec(declared_shape(opened.engine.get_tensor_shape(maker.input)))
+        self.artifact = opened.record.artifact if opened.record else None
+
+    def batch_limit(self, height: int, width: int) -> int:
+        """Largest batch of the profiles that contain this size, or of all profiles if none does."""
+        sized = [profile for profile in self.profiles if height in profile.height and width in profile.width]
+        return max(profile.batch.high for profile in sized or self.profiles)
+
+    @contextmanager
+    def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, FloatArray]]:
+        """Run on pinned memory that ``fill`` writes; see :class:`u2net.runtime.backend.Backend`."""
+        self._require(outputs)
+        index, padded = self._fit(shape)
+        with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
+            tensor = slot.host_input(padded)
+            fill(tensor[: shape[0]])
+            tensor[shape[0] :] = 0
+            yield {name: values[: shape[0]] for name, values in slot.run(outputs).items()}
+
+    def run_on_device(
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
+    ) -> dict[str, DeviceArray]:
+        """Run on memory of the same GPU, without a copy.
+
+        Args:
+            tensor: float32 N×3×H×W, C-contiguous, with ``__dlpack__`` or ``__cuda_array_interface__``.
+            outputs: names of the outputs wanted, or arrays of the same kinds to write them to, by name.
+            stream: handle of the caller's CUDA stream. The run waits for earlier work in it, and later work in it
+                waits for the run. None waits for the GPU before and after the run.
+
+        Raises:
+            InputError: an array cannot be used, or there is no output of that name.
+            ProfileError: the engine was not built for the shape.
+        """
+        self._require(outputs)
+        with self._cuda.using(self._device), self._lend_for(tensor) as (slot, source):
+            slot.set_shape(source.four)
+            targets = {name: self._target(slot, name, outputs) for name in outputs}
+            self._wait_for_users(slot, [source, *targets.values()], stream)
+            slot.run_on_device(source.address, {name: array.address for name, array in targets.items()})
+            if stream is None:
+                slot.stream.synchronize()
+            else:
+                slot.stream.let_wait(stream)
+        return targets
+
+    def _require(self, outputs: Sequence[str] | Mapping[str, object]) -> None:
+        unknown = [repr(name) for name in outputs if name not in self.outputs]
+        if unknown:
+            raise InputError(f"there is no output {', '.join(unknown)}; the engine gives {', '.join(self.outputs)}")
+
+    @contextmanager
+    def _lend_for(self, tensor: object) -> Iterator[tuple[Slot, DeviceArray]]:
+        """Lend a slot for the shape of a device array, with the array synchronized to the slot's stream."""
+        shape = as_device_array(tensor, self._device, None).four
+        index, padded = self._fit(shape)
+        if padded != shape:
+            raise ProfileError(f"the engine takes {padded[0]} images at once, not {shape[0]}; pad the tensor")
+        with self._pools[index].lend(lambda slot: slot.shape == shape) as slot:
+            yield slot, as_device_array(tensor, self._device, slot.stream.handle)
+
+    def _wait_for_users(self, slot: Slot, arrays: Sequence[DeviceArray], stream: int | None) -> None:
+        """Make the run wait for the work that produces its input, and for work that still uses its output arrays."""
+        for producer in {stream, *(array.stream for array in arrays)}:
+            if producer is not None:
+                slot.stream.wait_for(producer)
+        if stream is None and any(array.stream is None and not array.ready for array in arrays):
+            self._cuda.synchronize()
+
+    def _target(self, slot: Slot, name: str, outputs: Sequence[str] | Mapping[str, object]) -> DeviceArray:
+        """The caller's array for an output, or a new one."""
+        shape = slot.sizes[name]
+        if not isinstance(outputs, Mapping):
+            return new_device_array(self._cuda, shape, self._device)
+        array = as_device_array(outputs[name], self._device, slot.stream.handle)
+        if not array.writable:
+            raise InputError(f"the array for output {name!r} is read-only")
+        if array.shape != shape:
+            raise InputError(f"output {name!r} is {shape}, the array to write it to {array.shape}")
+        return array
+
+    def _fit(self, shape: Shape) -> tuple[int, Shape]:
+        """Choose the profile for a shape, and pad the batch to the profile's smallest."""
+        count, _, height, width = shape
+        fitting = [
+            (max(count, profile.batch.low), abs(profile.batch.best - count), index)
+            for index, profile in enumerate(self.profiles)
+            if profile.admits(max(count, profile.batch.low), height, width)
+        ]
+        if not fitting:
+            raise ProfileError(
+                f"the engine was built for {' or '.join(map(str, self.profiles))} (min:opt:max), not for "
+                f"{count}×3×{height}×{width}; compile it with a --batch and --size that hold it"
+            )
+        padded, _, index = min(fitting)
+        return index, (padded, 3, height, width)
