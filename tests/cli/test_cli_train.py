@@ -9,7 +9,7 @@ import pytest
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.metrics import SaliencyScores
 from u2net.model.synthetic import write_scenes
-from u2net.model.training import Recipe, Report, Stage, Status, TrainOptions, TrainResult, find_recipe
+from u2net.model.training import Phase, Recipe, Report, Status, TrainOptions, TrainResult, find_recipe
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -35,7 +35,7 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
         ("--variant u2net --epochs 7 --seed 5", TrainOptions(variant="u2net", epochs=7, seed=5)),
         (
             "--size 160 --crop 128 --batch 4 --lr 0.01",
-            TrainOptions(recipe=Recipe(size=160, stages=(Stage(0.0, 128),), batch=4, learning_rate=0.01)),
+            TrainOptions(recipe=Recipe(size=160, phases=(Phase(0.0, 128),), batch=4, learning_rate=0.01)),
         ),
         ("--recipe fast", TrainOptions(recipe=find_recipe("fast", "cpu"))),
         ("--recipe fast --device cuda", TrainOptions(recipe=find_recipe("fast", "cuda"), device="cuda")),
