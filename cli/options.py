@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -63,6 +63,10 @@ FlavourName = Annotated[
 ]
 DeviceName = Annotated[
     Device, typer.Option("--device", parser=_parser(Device.parse), metavar="NAME", help="cpu, cuda or cuda:N.")
+]
+Weights = Annotated[
+    Literal["ema", "model"] | None,
+    typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; ema without it."),
 ]
 CPU = Device("cpu")
 

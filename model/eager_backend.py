@@ -97,5 +97,5 @@ class EagerBackend:
             yield
             torch.cuda.synchronize(self._device)
         else:
-            with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=self._device)):
+            with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=self._device)):  # type: ignore[no-untyped-call]
                 yield
