@@ -42,9 +42,10 @@ def evaluate(
     sessions = {name: open_session(Path(name), device, preset=preset, tf32=False) for name in names}
     results = []
     with console.status("scoring") as status:
-        for name, predict in {**sessions, "centred Gaussian": centred_gaussian}.items():
+        for name, session in sessions.items():
             status.update(f"scoring {name} on {len(pairs)} pictures")
-            results.append(score_masks(name, predict, pairs))
+            results.append(score_masks(name, session, pairs))
+        results.append(score_masks("centred Gaussian", centred_gaussian, pairs))
     print_table(score_header(results), score_cells(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
         write_json(json_file, scores_as_json(dataset, names, results, WORST))

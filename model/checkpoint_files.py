@@ -4,6 +4,7 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ def _plain_dict(*_factory: object) -> dict[object, object]:
 
 _numpy_scalar = np.float64(0).__reduce__()[0]
 
-HARMLESS_GLOBALS = [
+HARMLESS_GLOBALS: list[Any] = [
     (_plain_dict, "collections.defaultdict"),
     *(list, dict, int, float),
     (_numpy_scalar, "numpy._core.multiarray.scalar"),
