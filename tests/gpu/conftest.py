@@ -15,12 +15,13 @@ import pytest
 
 from u2net.runtime import DependencyError, DeviceError, EngineGpuError, load
 from u2net.runtime.artifact import Artifact
-from u2net.runtime.trt.building import Source, build_plan
+from u2net.runtime.device import Device
 from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.graph import GraphSource
+from u2net.runtime.trt.compiling import compile_engine
 from u2net.runtime.trt.cuda import Gpu, PinnedMemory, Stream, open_cuda
 from u2net.runtime.trt.flavours import installed_flavours, parse_flavour
 from u2net.runtime.trt.profiles import ProfileRequest, Span
-from u2net.runtime.trt.record import describe_plan, write_engine
 from u2net.runtime.trt.running.arrays import DeviceArray, new_device_array
 
 FloatArray = npt.NDArray[np.float32]
@@ -40,12 +41,6 @@ class Graphs:
     artifact: Artifact
     pictures: FloatArray
     maps: FloatArray
-
-    @property
-    def source(self) -> Source:
-        """For the builder."""
-        facts = self.artifact
-        return Source(self.onnx, facts.precision, facts.opset, facts.fp32_nodes, facts.preset)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -104,11 +99,8 @@ def build(graphs: Graphs) -> BuildEngine:
     def build(path: Path, options: EngineOptions) -> Path:
         onnx = path.with_suffix(".onnx")
         onnx.write_bytes(graphs.onnx.read_bytes())
-        source = Source(
-            onnx, graphs.source.precision, graphs.source.opset, graphs.source.fp32_nodes, graphs.source.preset
-        )
-        plan = build_plan(source, options)
-        write_engine(path, plan, describe_plan(plan, source, options, path, graphs.artifact))
+        facts = graphs.artifact
+        compile_engine(GraphSource(onnx, facts.precision, facts.opset, facts), path, options)
         return path
 
     return build
@@ -120,7 +112,9 @@ def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
     flavour = parse_flavour(request.param)
     if flavour not in installed_flavours():
         pytest.skip(f"{flavour} is not installed")
-    return EngineOptions(flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=1, device=gpu.index)
+    return EngineOptions(
+        flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=1, device=Device("cuda", gpu.index)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ import pytest
 
 from tests.gpu.conftest import DEVICE, LARGEST_BATCH, SIDE, BuildEngine, FloatArray, Graphs, to_gpu
 from u2net.runtime import InputError, ProfileError, load
+from u2net.runtime.device import Device
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.cuda import Gpu, open_cuda
-from u2net.runtime.trt.layers import summarize_layers
 from u2net.runtime.trt.profiles import Profile, ProfileRequest, Span
 from u2net.runtime.trt.record import read_record
-from u2net.runtime.trt.running.inspection import inspect_engine, keep_layers
+from u2net.runtime.trt.running.inspection import inspect_engine
 
 pytestmark = pytest.mark.gpu
 
@@ -168,15 +168,15 @@ def test_many_runs_and_loads_leave_no_memory_behind(engine: Path, graphs: Graphs
 
 
 def test_inspecting_lists_the_layers_with_their_times(engine: Path, options: EngineOptions, gpu: Gpu) -> None:
-    found = inspect_engine(engine, gpu.index)
+    found = inspect_engine(engine, Device("cuda", gpu.index))
 
     assert gpu.name in found.where
     assert found.times is not None and all(milliseconds >= 0 for milliseconds in found.times.values())
     if options.flavour == "tensorrt":  # what TensorRT-RTX tells of its layers is not known yet
         assert sum(found.times.values()) > 0
-        summary = summarize_layers(found.layers)
-        assert summary.convolutions >= 60, "the network has 119; some may be merged"
-        assert summary.precisions.get("fp16", 0) > summary.layers / 2
+        convolutions = sum(layer.convolution for layer in found.layers)
+        assert convolutions >= 60, "the network has 119; some may be merged"
+        assert sum(layer.precision == "fp16" for layer in found.layers) > len(found.layers) / 2
 
 
 @pytest.mark.usefixtures("engine")
@@ -186,7 +186,8 @@ def test_layers_are_kept_for_machines_without_a_gpu(
     if options.flavour == "tensorrt-rtx":
         pytest.skip("TensorRT-RTX settles its layers where it runs")
     path = build(tmp_path / "kept.engine", replace(options, opt_level=0))
-    record = keep_layers(path, gpu.index)
 
-    assert inspect_engine(path, None).layers == record.layers
-    assert record.layers
+    kept = inspect_engine(path, None).layers
+
+    assert kept
+    assert kept == inspect_engine(path, Device("cuda", gpu.index)).layers

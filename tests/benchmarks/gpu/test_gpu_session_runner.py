@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cuda import bindings
 
+from tests.runtime.trt.conftest import record_of
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime, Work, entry, errors
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.benchmarks.gpu.arrays import read_array, write_array
@@ -22,11 +23,9 @@ from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.device import Device
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.building import Plan, Source
-from u2net.runtime.trt.building.engine_options import EngineOptions
-from u2net.runtime.trt.cuda import Gpu, open_cuda
+from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Profile
-from u2net.runtime.trt.record import describe_plan, write_engine
+from u2net.runtime.trt.record import write_engine
 
 BATCHES = (1, 2)
 TICK = 0.25
@@ -91,10 +90,8 @@ def engine(trt: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     preset = PRESETS["reference"].with_size(32, 32)
     artifact = Artifact("u2netp", "ab" * 32, preset, "fp16", InputShape(None, 32, 32), ("d0",), 1, 17)
     (tmp_path / "model.onnx").write_text("a graph")
-    source = Source(tmp_path / "model.onnx", "fp16", 17)
-    plan = Plan(content, "tensorrt", trt.__version__, Gpu(0, "Fake GPU", "8.6", 1 << 30), profiles, 1.0)
     path = tmp_path / "model.engine"
-    write_engine(path, plan, describe_plan(plan, source, EngineOptions(), path, artifact))
+    write_engine(path, content, record_of(content, version=trt.__version__, profiles=profiles, artifact=artifact))
     return path
 
 

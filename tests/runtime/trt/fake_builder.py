@@ -133,6 +133,7 @@ class Builder:
         return profile
 
     def build_serialized_network(self, network: Network, config: Config) -> HostMemory | None:
+        self.trt.build_devices.append(self.trt.cuda.device)
         if self.trt.cuda.device != self.device:
             self.trt.cuda.complain("built on another device than the builder was made for")
         said = "; ".join(self.trt.errors) or ("" if self._walk(config) else "Error Code 7: BuildCanceled")

@@ -66,6 +66,8 @@ class FakeTensorRT:
         """Called in each; False is a refusal."""
         self.contexts = 0
         self.builders = 0
+        self.build_devices: list[int] = []
+        """Device of each build."""
         self.configs: list[Config] = []
         self.networks: list[Network] = []
         self.runtime_configs: list[Any] = []

@@ -13,14 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.runtime.trt.conftest import ARTIFACT
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
 from u2net.runtime.errors import EngineBuildError
-from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.building import Source, build_plan
 from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.graph import GraphSource
+from u2net.runtime.trt.building.plan import build_plan
 from u2net.runtime.trt.building.progress import Phases
 
 Told = list[tuple[str, float]]
+ENGINE = Path("model.engine")
 
 
 @st.composite
@@ -95,17 +97,17 @@ def test_a_build_that_was_cancelled_is_told_to_stop() -> None:
 
 
 @pytest.fixture
-def graph(tmp_path: Path) -> Source:
+def graph(tmp_path: Path) -> GraphSource:
     path = tmp_path / "model.onnx"
     path.write_text("{}")
-    return Source(path, "fp16", 17, preset=PRESETS["reference"])
+    return GraphSource(path, "fp16", 17, ARTIFACT)
 
 
 @pytest.mark.parametrize("kind", ["trt", "rtx"])
-def test_a_build_tells_how_far_it_is(request: pytest.FixtureRequest, graph: Source, kind: str) -> None:
+def test_a_build_tells_how_far_it_is(request: pytest.FixtureRequest, graph: GraphSource, kind: str) -> None:
     request.getfixturevalue(kind)
     told: Told = []
-    build_plan(graph, EngineOptions(), lambda name, share: told.append((name, share)))
+    build_plan(graph, ENGINE, EngineOptions(), lambda name, share: told.append((name, share)))
 
     shares = [share for _, share in told]
     assert shares == sorted(shares)
@@ -114,18 +116,18 @@ def test_a_build_tells_how_far_it_is(request: pytest.FixtureRequest, graph: Sour
 
 
 @pytest.mark.usefixtures("old")
-def test_tensorrt_8_tells_nothing(graph: Source) -> None:
+def test_tensorrt_8_tells_nothing(graph: GraphSource) -> None:
     told: Told = []
-    build_plan(graph, EngineOptions(), lambda name, share: told.append((name, share)))
+    build_plan(graph, ENGINE, EngineOptions(), lambda name, share: told.append((name, share)))
 
     assert told == []
 
 
-def test_a_build_that_fails_is_not_said_to_be_done(trt: FakeTensorRT, graph: Source) -> None:
+def test_a_build_that_fails_is_not_said_to_be_done(trt: FakeTensorRT, graph: GraphSource) -> None:
     trt.errors = ["no implementation"]
     told: Told = []
     with pytest.raises(EngineBuildError):
-        build_plan(graph, EngineOptions(), lambda name, share: told.append((name, share)))
+        build_plan(graph, ENGINE, EngineOptions(), lambda name, share: told.append((name, share)))
 
     assert all(share < 1 for _, share in told)
 
@@ -135,7 +137,7 @@ class OddError(Exception):
 
 
 @pytest.mark.usefixtures("trt")
-def test_what_the_callers_function_raises_ends_the_build_and_comes_through(graph: Source) -> None:
+def test_what_the_callers_function_raises_ends_the_build_and_comes_through(graph: GraphSource) -> None:
     calls: Told = []
 
     def tell(name: str, share: float) -> None:
@@ -143,11 +145,11 @@ def test_what_the_callers_function_raises_ends_the_build_and_comes_through(graph
         raise OddError(name)
 
     with pytest.raises(OddError, match="Building engine"):
-        build_plan(graph, EngineOptions(), tell)
+        build_plan(graph, ENGINE, EngineOptions(), tell)
     assert len(calls) == 1
 
 
-def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: Source, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: GraphSource, tmp_path: Path) -> None:
     trt.steps, trt.pace = 1000, 0.05
     told: Told = []
 
@@ -158,7 +160,7 @@ def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: Source, 
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        build_plan(graph, EngineOptions(timing_cache=tmp_path / "kernels.cache"), tell)
+        build_plan(graph, ENGINE, EngineOptions(timing_cache=tmp_path / "kernels.cache"), tell)
 
     assert time.monotonic() - started < 10
     assert len(told) < 20
@@ -211,11 +213,11 @@ def test_a_signal_ends_a_real_build_and_no_file_is_left(small_onnx: Path, tmp_pa
 @pytest.mark.usefixtures("real")
 def test_a_real_build_tells_how_far_it_is(tiny_onnx: Callable[..., Path]) -> None:
     told: Told = []
-    source = Source(tiny_onnx(height=32, width=32), "fp32", 18)
-    plan = build_plan(source, EngineOptions("tensorrt-rtx"), lambda name, share: told.append((name, share)))
+    source = GraphSource(tiny_onnx(height=32, width=32), "fp32", 18)
+    plan, _ = build_plan(source, ENGINE, EngineOptions("tensorrt-rtx"), lambda name, share: told.append((name, share)))
 
     shares = [share for _, share in told]
-    assert plan.content
+    assert plan
     assert len(shares) > 10
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -227,7 +229,7 @@ def test_what_the_callers_function_raises_in_a_real_build_comes_through(tiny_onn
         raise OddError("enough")
 
     with pytest.raises(OddError, match="enough"):
-        build_plan(Source(tiny_onnx(height=32, width=32), "fp32", 18), EngineOptions("tensorrt-rtx"), tell)
+        build_plan(GraphSource(tiny_onnx(height=32, width=32), "fp32", 18), ENGINE, EngineOptions("tensorrt-rtx"), tell)
 
 
 @pytest.mark.usefixtures("real")
@@ -240,4 +242,4 @@ def test_a_real_parser_names_the_node(tiny_onnx: Callable[..., Path]) -> None:
     onnx.save(model, path)
 
     with pytest.raises(EngineBuildError, match=r"cannot parse tiny\.onnx: .*node 1 Nonsense stage1\.odd: "):
-        build_plan(Source(path, "fp32", 18), EngineOptions("tensorrt-rtx"))
+        build_plan(GraphSource(path, "fp32", 18), ENGINE, EngineOptions("tensorrt-rtx"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
+from tests.runtime.trt.conftest import ARTIFACT, WriteEngine, record_of
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
 from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.errors import (
@@ -22,10 +22,11 @@ from u2net.runtime.errors import (
     U2NetError,
 )
 from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.building import Plan, Source
 from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.graph import GraphSource
+from u2net.runtime.trt.building.plan import build_plan
 from u2net.runtime.trt.profiles import Profile, Span
-from u2net.runtime.trt.record import EngineRecord, describe_plan, read_record, record_path, write_engine
+from u2net.runtime.trt.record import EngineRecord, read_record, record_path, write_engine
 
 spans = st.lists(st.integers(1, 4096), min_size=3, max_size=3).map(lambda values: Span(*sorted(values)))
 artifacts = st.builds(
@@ -161,8 +162,7 @@ def test_an_engine_of_here_is_taken(record: EngineRecord) -> None:
 
 @given(st.binary(min_size=1), st.data())
 def test_a_plan_with_any_byte_changed_is_not_the_one_recorded(content: bytes, data: st.DataObject) -> None:
-    plan = Plan(content, "tensorrt", "10", None, (), 0)
-    record = describe_plan(plan, Source(Path(__file__), "fp16", 17), EngineOptions(), Path(__file__), None)
+    record = record_of(content)
     place = data.draw(st.integers(0, len(content) - 1))
     record.check_plan(content, Path("a.engine"))
 
@@ -174,24 +174,15 @@ def test_a_plan_with_any_byte_changed_is_not_the_one_recorded(content: bytes, da
         record.check_plan(content + b"x", Path("a.engine"))
 
 
+@pytest.mark.usefixtures("trt")
 def test_the_graph_is_found_from_the_engines_folder(tmp_path: Path) -> None:
     onnx = tmp_path / "graphs" / "ä.onnx"
     onnx.parent.mkdir()
-    onnx.write_bytes(b"graph")
-    plan = Plan(b"plan", "tensorrt", "10", None, (), 0)
+    onnx.write_text("{}")
 
-    record = describe_plan(plan, Source(onnx, "fp16", 17), EngineOptions(), tmp_path / "engines" / "a.engine", None)
+    _, record = build_plan(GraphSource(onnx, "fp16", 17, ARTIFACT), tmp_path / "engines" / "a.engine", EngineOptions())
 
     assert record.onnx == "../graphs/ä.onnx"
-
-
-def test_options_come_back_for_another_build(record: EngineRecord) -> None:
-    changed = replace(record, opt_level=4, tf32=True, targets=("sm_86",), flavour="tensorrt-rtx")
-    options = changed.options(3)
-
-    assert (options.flavour, options.opt_level, options.tf32) == ("tensorrt-rtx", 4, True)
-    assert (options.targets, options.device, options.timing_cache) == (("sm_86",), 3, None)
-    assert options.profiles.resolve(InputShape(None, None, None), None) == record.profiles
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -209,27 +200,25 @@ def test_files_that_cannot_be_written_leave_the_old_ones(
         raise error
 
     monkeypatch.setattr(Path, broken, fail)
-    plan = Plan(b"new plan", "tensorrt", "10", None, (), 0)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else InputError) as caught:
-        write_engine(tmp_path / "model.engine", plan, record)
+        write_engine(tmp_path / "model.engine", b"new plan", record)
     monkeypatch.undo()
 
     assert files(tmp_path) == before
     if isinstance(caught.value, InputError):
-        assert "model.engine cannot be written: No space left" in str(caught.value)
+        assert "model.engine cannot be written: no space left" in str(caught.value)
 
 
 def test_a_folder_that_is_not_there_is_named(record: EngineRecord, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere/model\.engine cannot be written: No such file"):
-        write_engine(tmp_path / "nowhere" / "model.engine", Plan(b"", "tensorrt", "10", None, (), 0), record)
+        write_engine(tmp_path / "nowhere" / "model.engine", b"", record)
 
 
 def test_a_new_plan_and_its_record_take_the_place_of_the_old(record: EngineRecord, tmp_path: Path) -> None:
-    plan = Plan(b"new plan", "tensorrt", "11", None, record.profiles, 2.5)
     path = tmp_path / "model.engine"
-    renewed = describe_plan(plan, Source(tmp_path / "model.onnx", "fp16", 17), EngineOptions(), path, ARTIFACT)
+    renewed = record_of(b"new plan", version="11", profiles=record.profiles)
 
-    write_engine(path, plan, renewed)
+    write_engine(path, b"new plan", renewed)
 
     assert path.read_bytes() == b"new plan"
     assert read_record(path) == renewed

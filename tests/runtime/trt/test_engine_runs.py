@@ -282,7 +282,7 @@ def test_forgetting_frees_everything(trt: FakeTensorRT, write_engine: WriteEngin
 
 def test_a_run_under_way_finishes_after_close(session: Session) -> None:
     backend = session._require_open()
-    with backend.run((1, 3, 32, 32), lambda tensor: tensor.fill(0.5)) as maps:
+    with backend.run((1, 3, 32, 32), lambda tensor: tensor.fill(0.5), ["d0"]) as maps:
         session.close()
         np.testing.assert_allclose(maps["d0"], 0.5)
         del backend
@@ -415,7 +415,7 @@ def test_the_session_says_what_it_runs_on(session: Session) -> None:
 
     assert info.backend == "tensorrt 10.16.0.72"
     assert info.provider == "Fake GPU (compute capability 8.6)"
-    assert (info.device, info.precision, info.rebuilt) == ("cuda:0", "fp16", None)
+    assert (str(info.device), info.precision, info.rebuilt) == ("cuda:0", "fp16", None)
     assert str(info.shape) == "dynamic×3×dynamic×dynamic"
 
 

@@ -2,10 +2,14 @@
 
 import pytest
 
-from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
 from tests.runtime.trt.fake_tensorrt import LAYER, FakeTensorRT
+from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, EngineDamagedError
-from u2net.runtime.trt.running.inspection import RUNS, inspect_engine, keep_layers
+from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.graph import GraphSource
+from u2net.runtime.trt.compiling import compile_engine
+from u2net.runtime.trt.running.inspection import RUNS, inspect_engine
 
 
 @pytest.mark.parametrize("kind", ["trt", "old", "rtx"])
@@ -14,7 +18,7 @@ def test_layers_are_told_and_timed_at_the_most_frequent_shape(
 ) -> None:
     module: FakeTensorRT = request.getfixturevalue(kind)
 
-    found = inspect_engine(write_engine(module), 0)
+    found = inspect_engine(write_engine(module), Device("cuda"))
 
     assert [(layer.name, layer.kind, layer.precision) for layer in found.layers] == [(LAYER, "CaskConvolution", "fp16")]
     assert found.times is not None
@@ -26,7 +30,7 @@ def test_layers_are_told_and_timed_at_the_most_frequent_shape(
 
 def test_what_was_kept_is_told_without_a_gpu(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     path = write_engine(trt)
-    record = keep_layers(path, 0)
+    record = compile_engine(GraphSource(path.with_name("model.onnx"), "fp16", 17, ARTIFACT), path, EngineOptions())
     runs = len(trt.executed)
 
     found = inspect_engine(path, None)
@@ -40,7 +44,7 @@ def test_what_was_kept_is_told_without_a_gpu(trt: FakeTensorRT, write_engine: Wr
 def test_what_was_not_kept_or_is_not_there_is_said(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     path = write_engine(trt)
 
-    with pytest.raises(ArtifactError, match="is not recorded beside it"):
+    with pytest.raises(ArtifactError, match="are not recorded beside it"):
         inspect_engine(path, None)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(EngineDamagedError, match="is truncated"):

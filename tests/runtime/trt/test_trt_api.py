@@ -2,20 +2,26 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
 from packaging.requirements import Requirement
 
-from tests.runtime.trt.type_inference import Bindings, World
-from tests.runtime.trt.version_guards import Arguments, Report, check_code
 from u2net.runtime.trt import api
-from u2net.runtime.trt.api import TensorRT
+from u2net.runtime.trt import features as features_module
+from u2net.runtime.trt.api import TensorRTModule
+from u2net.runtime.trt.features import Features
+
+Bindings = dict[str, Any]
+"""Contents of the bindings of a version, as ``tensorrt_bindings.py dump`` prints them."""
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests/environments/tensorrt_bindings.py"
@@ -48,31 +54,10 @@ def read_bindings(version: str) -> Bindings:
     return found
 
 
-@cache
-def read_world() -> World:
-    return World({version: read_bindings(version) for version in HERE})
-
-
-@cache
-def read_sources() -> dict[str, str]:
-    """The modules that use TensorRT, wherever they are in the package."""
-    folders = ("runtime", "export", "benchmarks", "cli")
-    texts = {
-        path.relative_to(ROOT).as_posix(): path.read_text() for name in folders for path in (ROOT / name).rglob("*.py")
-    }
-    users = {name: text for name, text in texts.items() if "runtime/trt/" in name or "u2net.runtime.trt" in text}
-    return {name: text for name, text in users.items() if name != "runtime/trt/api.py"}
-
-
-@cache
-def check_project() -> Report:
-    return check_code(read_sources(), read_world().bindings)
-
-
 def compare(protocol: type, bindings: Bindings) -> list[str]:
     """What is declared and is not so: names, attributes that are methods or the reverse, arguments."""
     name, problems = protocol.__name__, list[str]()
-    is_module = name == TensorRT.__name__
+    is_module = name == TensorRTModule.__name__
     members = dict.fromkeys(bindings["names"]) if is_module else bindings["classes"].get(name)
     if members is None:
         return [f"there is no class {name}"]
@@ -108,9 +93,15 @@ def _takes(overload: Bindings, function: Callable[..., Any]) -> bool:
     leading = [argument.name for argument in declared if argument.kind is not argument.KEYWORD_ONLY]
     return (
         names[: len(leading)] == leading
-        and Arguments(len(leading), tuple(argument.name for argument in declared[len(leading) :])).fit(overload)
+        and _fits(overload["parameters"], [argument.name for argument in declared])
         and all(optional[argument.name] for argument in declared if argument.default is not argument.empty)
     )
+
+
+def _fits(parameters: Sequence[tuple[str, bool]], given: Sequence[str]) -> bool:
+    """True if the parameters include all that are given, and the others have defaults."""
+    names = {name for name, _ in parameters}
+    return set(given) <= names and all(optional or name in given for name, optional in parameters)
 
 
 def without(bindings: Bindings, lost: Mapping[str, list[str]]) -> Bindings:
@@ -133,46 +124,77 @@ def test_all_that_is_declared_exists(version: str) -> None:
     assert not problems, "\n".join(problems)
 
 
-def test_the_code_is_kept_from_what_a_version_lacks() -> None:
-    problems = sorted(check_project().missing | check_project().unclear)
+FEATURES = {
+    "strong_typing": ("10", "11", RTX),
+    "explicit_batch": ("8", "10"),
+    "fp16_flag": ("8", "10"),
+    "profile_sharing": ("8", "10"),
+    "progress_monitor": ("10", "11", RTX),
+    "parser_nodes": ("10", "11", RTX),
+    "compute_capabilities": (RTX,),
+    "runtime_config": (RTX,),
+    "engine_validity": (RTX,),
+}
+"""Major versions that have each feature."""
 
-    assert not problems, "\n".join(problems)
+
+def module_of(bindings: Bindings) -> SimpleNamespace:
+    """A module with the classes of these bindings and their members."""
+    classes = bindings["classes"]
+    return SimpleNamespace(**{name: SimpleNamespace(**classes[name]) for name in classes if "." not in name})
 
 
-def test_every_guard_tells_versions_apart() -> None:
-    if len(HERE) <= len(WHEELS):
-        pytest.skip("some versions have no bindings for this Python")
+@pytest.mark.parametrize("version", HERE)
+def test_features_are_those_of_the_version(version: str) -> None:
+    found = asdict(Features.of(module_of(read_bindings(version))))
 
-    idle = check_project().idle_guards(read_world())
-    assert not idle, "\n".join(idle)
+    assert found == {name: version.partition(".")[0] in majors for name, majors in FEATURES.items()}
+
+
+def test_only_features_ask_for_attributes_of_tensorrt() -> None:
+    """What a version may lack is named in one file; the rest of the code uses it only behind a feature."""
+    asking = {
+        f"{path.name}: {line.strip()}"
+        for path in sources()
+        for line in path.read_text().splitlines()
+        if re.search(r"\b(has|get)attr\(", line) and path.name not in ("features.py", "cuda.py", "arrays.py")
+    }
+
+    assert asking == set()
+
+
+def test_all_names_in_the_code_are_in_every_version_or_in_a_feature() -> None:
+    used = {
+        name
+        for path in sources()
+        for name in re.findall(r"(?<!runtime\.)\b(?:trt|strategies|flags)\.(\w+(?:\.\w+)?)", path.read_text())
+    }
+    features = set(re.findall(r'"(\w+)"', Path(features_module.__file__).read_text()))
+    common = set.intersection(*({*read_bindings(version)["names"]} for version in HERE))
+    members = set.intersection(*(all_members(read_bindings(version)) for version in HERE))
+
+    unknown = [name for name in used if not set(name.split(".")) <= common | members | features]
+
+    assert len(used) > 15
+    assert unknown == []
+
+
+def all_members(bindings: Bindings) -> set[str]:
+    """Names of the members of all classes."""
+    return {member for members in bindings["classes"].values() for member in members}
+
+
+def sources() -> list[Path]:
+    return sorted((ROOT / "runtime/trt").rglob("*.py"))
 
 
 @pytest.mark.parametrize("version", HERE)
 def test_each_declared_member_is_missed(version: str) -> None:
     bindings = read_bindings(version)
     for protocol in PROTOCOLS:
-        owner = "" if protocol is TensorRT else protocol.__name__
+        owner = "" if protocol is TensorRTModule else protocol.__name__
         for name in [*inspect.get_annotations(protocol), *declared_methods(protocol)]:
             assert f"{protocol.__name__} has no {name!r}" in compare(protocol, without(bindings, {owner: [name]}))
-
-
-@pytest.mark.parametrize("version", HERE)
-def test_each_use_in_the_code_is_missed(version: str) -> None:
-    """Take from a version all that the code uses and does not ask for: each must be reported."""
-    world, report = read_world(), check_project()
-    uses = [use for use, versions in report.uses.items() if version in versions & world.having(*use)]
-    uses = [use for use in uses if use not in report.guards]
-    lost: dict[str, list[str]] = {}
-    for owner, name in uses:
-        lost.setdefault(owner.name, []).append(name)
-    # As it was, it is still there under another name: else what a lost method returned could not be told.
-    changed = {**world.bindings, version: without(world.bindings[version], lost), "whole": world.bindings[version]}
-
-    missing = check_code(read_sources(), changed).missing
-
-    assert len(uses) > 40
-    for owner, name in uses:
-        assert any(f"{owner} has no {name!r} in " in line and version in line for line in missing), (owner, name)
 
 
 class Builder(Protocol):
@@ -216,137 +238,8 @@ def test_what_is_declared_wrongly_is_reported(version: str) -> None:
         "OnnxParser.supports_operator does not take (self) -> bool"
     ]
     assert compare(MadeUp, bindings) == ["there is no class MadeUp"]
-    made_up = type(TensorRT.__name__, (), {"__annotations__": {"MadeUp": Any}})
-    assert compare(made_up, bindings) == ["TensorRT has no 'MadeUp'"]
-
-
-def version_bindings(**changes: Any) -> Bindings:
-    """A made-up version of TensorRT."""
-    take = {"parameters": [["flag", False], ["force", True]], "returns": "None"}
-    made = {"parameters": [], "returns": "IBuilderConfig"}
-    tuner = {"parameters": [], "returns": "ITuner"}
-    old: dict[str, Any] = {
-        "Flag": {"COMMON": None},
-        "Builder": {"__init__": [{"parameters": [], "returns": "None"}], "config": [made]},
-        "IBuilderConfig": {"level": None, "fixed": None, "set_flag": [take]},
-        "ILogger": {"__init__": [], "log": [{"parameters": [["severity", False], ["msg", False]], "returns": "None"}]},
-    }
-    new = {**old, "Flag": {"COMMON": None, "NEW": None}, "ITuner": {"run": [made]}}
-    new["IBuilderConfig"] = {**old["IBuilderConfig"], "tuner": [tuner]}
-    classes = new if changes.get("new") else old
-    return {"names": [*classes, "__version__"], "classes": classes, "writable": ["IBuilderConfig.level"]}
-
-
-MADE_UP = {"1": version_bindings(), "2": version_bindings(new=True)}
-GUARDED = """
-from u2net.runtime.trt.api import IBuilderConfig, TensorRT
-
-def is_new(trt: TensorRT) -> bool:
-    return hasattr(trt.Flag, "NEW")
-
-def use(trt: TensorRT, config: IBuilderConfig) -> None:
-    config.set_flag(trt.Flag.COMMON, force=True)
-    config.level = 3
-    {line}
-
-def other(trt: TensorRT, config: IBuilderConfig) -> None:
-    if is_new(trt):
-        _behind(trt, config)
-    if not hasattr(config, "tuner"):
-        return
-    tuner = config.tuner()
-    tuner.run().set_flag(trt.Flag.NEW)
-
-def _behind(trt: TensorRT, config: IBuilderConfig) -> None:
-    config.set_flag(trt.Flag.NEW)
-"""
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "pass",
-        "level = config.tuner() if hasattr(config, 'tuner') else 3",
-        "hasattr(trt.Flag, 'NEW') and config.set_flag(trt.Flag.NEW)",
-        "not is_new(trt) or config.set_flag(trt.Flag.NEW)",
-        "flags = [getattr(trt.Flag, name) for name in ('NEW',) if hasattr(trt.Flag, name)]",
-        "fresh = is_new(trt)\n    if fresh and config.level: trt.Flag.NEW",
-        "getattr(trt.Flag, 'NEW', None)",
-        "tuner = config.tuner() if is_new(trt) else None\n    if tuner is not None: tuner.run()",
-        "while True:\n        if not is_new(trt): break\n        trt.Flag.NEW",
-        "class Log(trt.ILogger):\n        def log(self, level: object, text: str) -> None: self.own()",
-        "unknown = object()\n    unknown.tuner()",
-        "builder = trt.Builder()\n    builder.config().level = 1",
-        "mine: int = 3  # type: ignore[assignment]",
-    ],
-)
-def test_what_is_guarded_passes(line: str) -> None:
-    report = check_code({"a.py": GUARDED.replace("{line}", line)}, MADE_UP)
-
-    assert (report.missing, report.unclear) == (set(), set())
-    assert report.idle_guards(World(MADE_UP)) == []
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("trt.Flag.MADE_UP", "Flag has no 'MADE_UP' in 1, 2"),
-        ("trt.Flag.NEW", "Flag has no 'NEW' in 1"),
-        ("flags = trt.Flag\n    flags.NEW", "Flag has no 'NEW' in 1"),
-        ("getattr(trt.Flag, 'NEW')", "Flag has no 'NEW' in 1"),
-        ("trt.MadeUp", "the module has no 'MadeUp' in 1, 2"),
-        ("config.tuner()", "IBuilderConfig has no 'tuner' in 1"),
-        ("trt.Builder().config().tuner()", "IBuilderConfig has no 'tuner' in 1"),
-        ("if not hasattr(config, 'tuner'): config.tuner()", "IBuilderConfig has no 'tuner' in 1"),
-        ("if config.level or is_new(trt): config.tuner()", "IBuilderConfig has no 'tuner' in 1"),
-        ("if is_new(trt): config.tuner().made_up()", "ITuner has no 'made_up' in 2"),
-        ("_behind(trt, config)", "Flag has no 'NEW' in 1"),
-        ("config.fixed = 1", "IBuilderConfig.fixed cannot be assigned in 1, 2"),
-        ("config.set_flag()", "IBuilderConfig.set_flag does not take () in 1, 2"),
-        ("config.set_flag(1, 2, 3)", "IBuilderConfig.set_flag does not take (…, …, …) in 1, 2"),
-        ("config.set_flag(1, made_up=2)", "IBuilderConfig.set_flag does not take (…, made_up=…) in 1, 2"),
-        ("trt.Builder(3)", "Builder.__init__ does not take (…) in 1, 2"),
-        (
-            "class Log(trt.ILogger):\n        def log(self, text: str) -> None: ...",
-            "ILogger.log does not take (…) in 1, 2",
-        ),
-    ],
-)
-def test_what_is_not_guarded_is_reported(line: str, problem: str) -> None:
-    report = check_code({"a.py": GUARDED.replace("{line}", line)}, MADE_UP)
-
-    assert [found.partition(": ")[2] for found in report.missing] == [problem]
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("hasattr(trt.Flag, 'COMMON')", "Flag has 'COMMON' in every version: the guard is dead"),
-        ("getattr(config, 'level', 3)", "IBuilderConfig has 'level' in every version: the guard is dead"),
-        ("hasattr(config, 'tunre')", "IBuilderConfig has 'tunre' in no version: a slip of the pen?"),
-    ],
-)
-def test_a_guard_that_tells_no_versions_apart_is_reported(line: str, problem: str) -> None:
-    report = check_code({"a.py": GUARDED.replace("{line}", line)}, MADE_UP)
-
-    assert report.idle_guards(World(MADE_UP)) == [f"a.py:10: {problem}"]
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("hasattr(config, input())", "write out the name that hasattr asks for"),
-        ("hasattr(print, 'tuner')", "what is asked for 'tuner' cannot be told: annotate it"),
-        (
-            "print.made_up  # type: ignore[attr-defined]",
-            "mypy is told not to look, and what this is cannot be told",
-        ),
-    ],
-)
-def test_what_cannot_be_judged_is_reported(line: str, problem: str) -> None:
-    report = check_code({"a.py": GUARDED.replace("{line}", line)}, MADE_UP)
-
-    assert report.unclear == {f"a.py:10: {problem}"}
+    made_up = type(TensorRTModule.__name__, (), {"__annotations__": {"MadeUp": Any}})
+    assert compare(made_up, bindings) == ["TensorRTModule has no 'MadeUp'"]
 
 
 def test_missing_bindings_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
