@@ -61,7 +61,7 @@ def test_the_engine_is_built_on_the_gpu_asked_for(
         asked.append(options.device)
         raise DeviceError("no such GPU")
 
-    def open_on_cpu(source: Checkpoint | Path, device: Device, *more: Any, **options: Any) -> Session:
+    def open_on_cpu(source: Checkpoint | Path, device: Device, *_more: Any, **options: Any) -> Session:
         asked.append(device)
         return open_session(source, Device("cpu"), **options)
 
