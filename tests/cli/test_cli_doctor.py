@@ -7,10 +7,11 @@ from u2net.runtime.doctor import Finding
 
 Command = Callable[..., CompletedProcess[str]]
 
+STATES = ("works", "builds only", "not here", "does not work")
+
 SUBJECTS = (
     "ONNX Runtime, CPU",
     "ONNX Runtime, CUDA",
-    "one ONNX Runtime",
     "TensorRT",
     "TensorRT-RTX",
     "extra [export]",
@@ -23,8 +24,9 @@ def test_every_backend_and_extra_has_a_row(run_u2net: Command, subject: str) -> 
     said = run_u2net("doctor")
 
     assert said.returncode == 0
-    (row,) = [line for line in said.stdout.splitlines() if line.strip().startswith(f"{subject} ") and "work" in line]
-    assert row.strip() != subject
+    rows = [" ".join(line.split()) for line in said.stdout.splitlines()]
+    (row,) = [row for row in rows if row.startswith(f"{subject} ")]
+    assert row.removeprefix(f"{subject} ").startswith(STATES)
 
 
 def test_what_works_here_works(run_u2net: Command) -> None:
@@ -33,26 +35,22 @@ def test_what_works_here_works(run_u2net: Command) -> None:
     for subject in ("ONNX Runtime, CPU", "extra "):
         rows = [line for line in said.splitlines() if line.strip().startswith(subject)]
         assert rows
-        assert not [row for row in rows if "does not work" in row]
+        assert all(" works " in row for row in rows)
 
 
-def test_what_does_not_work_has_a_remedy(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_gpu_needs_no_remedy_for_cuda(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("u2net.runtime.doctor.count_cuda_devices", lambda: (0, "there is no NVIDIA driver"))
 
-    said = run_u2net("doctor").stdout
+    rows = [" ".join(line.split()) for line in run_u2net("doctor").stdout.splitlines()]
 
-    rows = [" ".join(line.split()) for line in said.splitlines() if "does not work" in line]
-    assert rows[0] == "ONNX Runtime, CUDA does not work there is no NVIDIA driver"
-    for row in rows:
-        subject = row.partition(" does not work")[0]
-        assert f"\n{subject}: " in said
-    assert "\nONNX Runtime, CUDA: none without a GPU: use --device cpu" in said
+    assert "ONNX Runtime, CUDA not here needs an NVIDIA GPU: there is no NVIDIA driver" in rows
+    assert "ONNX Runtime, CUDA:" not in rows
 
 
 def test_a_remedy_is_printed_as_it_is_typed(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     findings = [
-        Finding("first [cpu]", False, "gone [really]", "pip install 'u2net-deploy[cpu]'"),
-        Finding("second", True, "fine"),
+        Finding("first [cpu]", "does not work", "gone [really]", "pip install 'u2net-deploy[cpu]'"),
+        Finding("second", "works", "fine"),
     ]
     monkeypatch.setattr("u2net.runtime.doctor.examine", lambda: findings)
 
@@ -60,4 +58,4 @@ def test_a_remedy_is_printed_as_it_is_typed(run_u2net: Command, monkeypatch: pyt
 
     assert "first [cpu] does not work gone [really]" in lines
     assert "second works fine" in lines
-    assert lines[-1] == "first [cpu]: pip install 'u2net-deploy[cpu]'"
+    assert lines[-2:] == ["first [cpu]:", "pip install 'u2net-deploy[cpu]'"]

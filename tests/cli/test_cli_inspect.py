@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from u2net.runtime.trt.layers import Layer
-from u2net.runtime.trt.record import read_record, write_record
+from u2net.runtime.trt.record import read_record, write_engine
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -30,7 +30,7 @@ def engine(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> Path:
 def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:
     record = read_record(engine)
     assert record is not None
-    write_record(engine, replace(record, gpu="NVIDIA H200", layers=LAYERS))
+    write_engine(engine, engine.read_bytes(), replace(record, gpu="NVIDIA H200", layers=LAYERS))
 
     result = run_u2net("inspect", engine)
 
@@ -42,8 +42,8 @@ def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, en
     assert rows[-4:] == [
         "layers: 4 (3 fp16, 1 fp32)",
         "convolutions with bias and ReLU in one kernel: 1 of 2",
-        "copies that only change a tensor's format: 1",
-        "upsamplings that are kernels of their own: 1 (stage1.upsample)",
+        "copies that only change the format of a tensor: 1",
+        "upsamplings that run as separate kernels: 1 (stage1.upsample)",
     ]
 
 
@@ -51,11 +51,11 @@ def test_what_is_not_recorded_is_said(run_u2net: Command, engine: Path) -> None:
     result = run_u2net("inspect", engine)
 
     assert result.returncode == 2
-    assert "is not recorded beside it" in result.stderr
+    assert "are not recorded beside it" in result.stderr
     assert "TensorRT-RTX settles its layers there" in result.stderr
 
 
-@pytest.mark.parametrize(("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "is cuda or cuda:N here")])
+@pytest.mark.parametrize(("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "needs a GPU")])
 def test_a_gpu_that_is_not_there_is_said(run_u2net: Command, engine: Path, device: str, said: str) -> None:
     result = run_u2net("inspect", engine, "--device", device)
 

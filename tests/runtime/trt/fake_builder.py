@@ -35,7 +35,9 @@ class Network:
 
 class ProgressMonitor:
     def phase_start(self, *_arguments: object) -> None: ...
-    def step_complete(self, *_arguments: object) -> bool: ...
+    def step_complete(self, *_arguments: object) -> bool:
+        return True
+
     def phase_finish(self, *_arguments: object) -> None: ...
 
 

@@ -74,7 +74,8 @@ class FakeTensorRT:
         self.steps, self.pace = 4, 0.0
         """Of a build: number, and seconds each."""
         old, rtx = kind == "8.6", kind == "rtx"
-        self.Runtime: Any = partial(Runtime, self)
+        runtime: Any = partial(Runtime, self)
+        self.Runtime = runtime
         self.ILayer = Layer if old else SimpleNamespace()
         self.ParserError = SimpleNamespace(**({} if old else {"node_name": None, "node_operator": None}))
         self.IBuilderConfig = SimpleNamespace(**({} if old else {"progress_monitor": None}))
@@ -84,7 +85,7 @@ class FakeTensorRT:
         if not old:
             self.IProgressMonitor = ProgressMonitor
         if rtx:
-            self.Runtime.get_engine_validity = None
+            runtime.get_engine_validity = None
             self.IBuilderConfig.num_compute_capabilities = self.IBuilderConfig.set_compute_capability = None
             self.ICudaEngine = SimpleNamespace(create_runtime_config=None)
             self.IRuntimeConfig = self.IRuntimeCache = RuntimeConfig

@@ -207,7 +207,9 @@ def test_what_tensorrt_rtx_diagnoses_tells_the_error(
     rtx: FakeTensorRT, write_engine: WriteEngine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     members = rtx.EngineInvalidityDiagnostics.__members__
-    monkeypatch.setattr(Runtime, "_judge", lambda *_arguments: (int(members[name]) | MALFORMED, "it is refused"))
+    monkeypatch.setattr(
+        Runtime, "_judge", lambda *_arguments: (int(members[name.upper()]) | MALFORMED, "it is refused")
+    )
 
     with pytest.raises((ArtifactError, DeviceError), match="it is refused") as caught:
         load(write_engine(rtx), "cuda:0")
