@@ -16,12 +16,23 @@ def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")]
         from u2net.runtime.description import describe_engine, describe_model
 
         facts = describe_model(file) if file.suffix.lower() == ".onnx" else describe_engine(file)
+        if "precision" not in facts:
+            facts["precision"] = _graph_precision(file)
     else:
         from u2net.model.checkpoint import describe_checkpoint, load_checkpoint
 
         facts = describe_checkpoint(load_checkpoint(file, weights))
     rows = [(name, _text(value)) for name, value in facts.items()]
     print_table((str(file), ""), rows, words=2)
+
+
+def _graph_precision(file: Path) -> str:
+    """Precision of a graph without metadata."""
+    try:
+        from u2net.export.graph import find_precision, read_graph
+    except ImportError:
+        return "not stated; `pip install 'u2net-deploy[export]'` has it read from the nodes"
+    return find_precision(read_graph(file))
 
 
 def _text(value: object) -> str:
