@@ -1,7 +1,7 @@
 """Options that several commands share: how they are declared, and how their text is read."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,6 +25,10 @@ PresetName = Annotated[str, typer.Option(help="Preprocessing: reference, rembg, 
 Images = Annotated[Path | None, typer.Option(help="Folder of photographs, 32 are tried; synthetic scenes without it.")]
 FlavourName = Annotated[
     str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; the installed one without it.")
+]
+Weights = Annotated[
+    Literal["ema", "model"] | None,
+    typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; ema without it."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 

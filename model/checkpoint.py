@@ -16,20 +16,11 @@ from u2net.runtime.files import hash_file, written_whole
 WeightSet = Literal["ema", "model"]
 """``ema``: the moving average of the weights; ``model``: the weights that the optimizer stepped."""
 
-WRAPPERS: Mapping[str, WeightSet] = {
-    "ema": "ema",
-    "ema_state_dict": "ema",
-    "model_ema": "ema",
-    "params_ema": "ema",
-    "state_dict_ema": "ema",
-    "model": "model",
-    "state_dict": "model",
-    "model_state_dict": "model",
-    "net": "model",
-    "params": "model",
-    "weights": "model",
+WRAPPERS: Mapping[WeightSet, tuple[str, ...]] = {
+    "ema": ("ema", "ema_state_dict", "model_ema", "params_ema", "state_dict_ema"),
+    "model": ("model", "state_dict", "model_state_dict", "net", "params", "weights"),
 }
-"""Keys under which training scripts put a state dict; of two for the same set the first here is taken."""
+"""Keys under which training scripts put a state dict; of two for the same set the first one here is taken."""
 
 AVERAGE_COUNTER = "n_averaged"
 """Key that torch's AveragedModel adds to the weights."""
@@ -97,19 +88,21 @@ def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
 def _take_weights(content: object, wanted: WeightSet | None, path: Path) -> tuple[WeightSet, object]:
     """Take off the wrapper; return which weights these are, and the weights."""
     found: dict[WeightSet, object] = {}
-    if isinstance(content, Mapping):
-        for key, kind in WRAPPERS.items():
-            inner = content.get(key)
-            if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-                found.setdefault(kind, inner)
-        if not found:
-            found["ema" if AVERAGE_COUNTER in content else "model"] = content
-    else:
-        found["model"] = content
+    outer = content if isinstance(content, Mapping) else {}
+    for kind, keys in WRAPPERS.items():
+        for key in keys:
+            if kind not in found and _holds_tensors(outer.get(key)):
+                found[kind] = outer[key]
+    if not found:
+        found["ema" if AVERAGE_COUNTER in outer else "model"] = content
     taken: WeightSet = wanted or ("ema" if "ema" in found else "model")
     if taken not in found:
         raise CheckpointError(f"{path} holds no {taken!r} weights, only {' and '.join(map(repr, found))}")
     return taken, found[taken]
+
+
+def _holds_tensors(content: object) -> bool:
+    return isinstance(content, Mapping) and any(isinstance(value, Tensor) for value in content.values())
 
 
 def _plain_state(content: object, path: Path) -> dict[str, Tensor]:

@@ -14,10 +14,7 @@ from u2net.runtime.errors import CheckpointError
 UNPICKLING_REASON = re.compile(r"WeightsUnpickler error:\s*(.+?)(?:\.? Please|\n|$)")
 """The part of torch's message that is about the file; the rest advises the reader to load it unsafely."""
 
-GIT_LFS_START = b"version https://git-lfs"
 WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")
-TAR_MAGIC = b"ustar"
-TAR_MAGIC_OFFSET = 257
 
 SAVE_AGAIN = "load it with the program that made it, and save network.state_dict() alone"
 
@@ -60,14 +57,14 @@ def _refuse_other_files(path: Path) -> None:
             head = stream.read(512)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    if head.startswith(GIT_LFS_START):
+    if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with git lfs pull")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(WEB_PAGE_STARTS):
         raise CheckpointError(
             f"{path} is a page of HTML, not weights: the host answered with a login, warning or error page; "
             "open the link in a browser and download the file itself"
         )
-    if head.startswith(TAR_MAGIC, TAR_MAGIC_OFFSET):
+    if head.startswith(b"ustar", 257):
         raise CheckpointError(
             f"{path} is a tar archive; extract it, or, if PyTorch 0.1 wrote it as a checkpoint, {SAVE_AGAIN}"
         )

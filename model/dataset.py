@@ -117,11 +117,11 @@ def _open_mask(path: Path) -> Image.Image:
     mask = open_picture(path, "L")
     if _is_flat(mask):
         with Image.open(path) as picture:
-            if picture.has_transparency_data:
-                alpha = BytesIO()
-                picture.convert("RGBA").getchannel("A").save(alpha, "PNG", exif=picture.info.get("exif", b""))
-                turned = open_picture(alpha, "L")
-                return mask if _is_flat(turned) else turned
+            alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else mask
+            if not _is_flat(alpha):
+                content = BytesIO()
+                alpha.save(content, "PNG", exif=picture.info.get("exif", b""))
+                return open_picture(content, "L")  # turned as the EXIF orientation says
     return mask
 
 
