@@ -44,7 +44,7 @@ class SpanTimer:
 
     def mark(self) -> None:
         """End one span and begin the next."""
-        mark = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()  # type: ignore[no-untyped-call]
+        mark: Any = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()  # type: ignore[no-untyped-call]
         if self._on_gpu:
             mark.record()
         self._marks.append(mark)

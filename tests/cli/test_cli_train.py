@@ -96,9 +96,3 @@ def test_a_paused_training_reports_its_progress(run_u2net: Command, tmp_path: Pa
 
     assert "u2netp.safetensors: paused at 17%; go on with --resume" in paused.stdout.replace("\n", "")
     assert "held-out pictures" in resumed.stdout.replace("\n", " ")
-
-
-def test_another_recipe_is_refused(run_u2net: Command, tmp_path: Path) -> None:
-    said = run_u2net("train", tmp_path, "-o", tmp_path / "run", "--recipe", "slow")
-
-    assert (said.returncode, said.stderr) == (2, "u2net: there is no recipe 'slow'; there are authors, fast\n")
