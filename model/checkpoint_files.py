@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ def _plain_dict(*_factory: object) -> dict[object, object]:
     return {}
 
 
-_numpy_scalar = np.float64(0).__reduce__()[0]
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
 
-HARMLESS_GLOBALS: list[Any] = [
+HARMLESS_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_plain_dict, "collections.defaultdict"),
     *(list, dict, int, float),
     (_numpy_scalar, "numpy._core.multiarray.scalar"),

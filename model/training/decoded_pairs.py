@@ -74,7 +74,6 @@ def _allocate(count: int, channels: int, size: int) -> Tensor:
     try:
         return torch.empty(count, channels, size, size, dtype=torch.uint8)
     except RuntimeError as error:
-        needed = count * channels * size * size / 1e9
         raise InputError(
-            f"{count} pictures of {size}×{size} px take {needed:.1f} GB of memory; give a smaller --size"
+            f"{count} pictures of {size}×{size} px need {count * channels * size**2 / 1e9:.1f} GB; lower --size"
         ) from error

@@ -32,9 +32,7 @@ class Muon(AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; it clears the gradients of the hidden layers."""
-        loss = (
-            None if closure is None else torch.enable_grad()(closure)()
-        )  # computes the gradients for both parts of the step
+        loss = None if closure is None else torch.enable_grad()(closure)()  # computes the gradients
         for group in self.param_groups:
             if group["hidden"]:
                 self._step_hidden(group)
@@ -58,9 +56,7 @@ class Muon(AdamW):
         """Return the Nesterov momentum as a matrix with one row for each output channel."""
         state = self.state[weight]
         if "momentum" not in state:
-            state.update(
-                step=torch.tensor(0.0), momentum=torch.zeros_like(weight)
-            )  # AdamW reads the step of every state
+            state.update(step=torch.tensor(0.0), momentum=torch.zeros_like(weight))  # AdamW reads each step
         state["step"] += 1
         gradient: Tensor = weight.grad  # type: ignore[assignment]
         momentum: Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)

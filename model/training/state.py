@@ -17,8 +17,6 @@ from u2net.model.training.train_options import TrainOptions
 from u2net.runtime.errors import CheckpointError, InputError, TrainingError
 from u2net.runtime.files import written_whole
 
-State = Mapping[str, Any]
-
 LAST = "last.ckpt"
 
 STATE_KEYS = {"model", "ema", "optimizer", "step", "seconds", "precision", "micro_batches", "budget", "choices"}
@@ -67,7 +65,7 @@ def save_training(output: Path, learner: Learner, elapsed: Elapsed, options: Tra
         raise TrainingError(f"{target} cannot be written: {error.strerror or error}{kept}") from error
 
 
-def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> State:
+def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> Mapping[str, Any]:
     """Return the checkpoint from which a training with these options can go on.
 
     Raises:
@@ -88,7 +86,7 @@ def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> Stat
     return state
 
 
-def restore_state(state: State, learner: Learner) -> Elapsed:
+def restore_state(state: Mapping[str, Any], learner: Learner) -> Elapsed:
     """Load a checkpoint into a learner of the same variant; return the steps and seconds that it has taken."""
     learner.network.load_state_dict(state["model"])
     if learner.average is not None:

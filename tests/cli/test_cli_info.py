@@ -4,7 +4,9 @@ from subprocess import CompletedProcess
 
 import onnx
 import pytest
+import torch
 
+from u2net.model.network import U2NETP
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_file
 
@@ -25,6 +27,14 @@ def test_a_checkpoint(run_u2net: Command) -> None:
     found = facts(said)
     assert (found["kind"], found["variant"], found["out_channels"]) == ("checkpoint", "u2netp", "1")
     assert (found["parameters"], found["sha256"]) == ("1131181", hash_file(BUNDLED_WEIGHTS))
+
+
+def test_the_weights_of_a_checkpoint_that_holds_both_are_named_and_chosen(run_u2net: Command, tmp_path: Path) -> None:
+    state = U2NETP().state_dict()
+    torch.save({"params": state, "params_ema": state}, tmp_path / "both.pth")
+
+    for words, weights in (((), "ema"), (("--weights", "model"), "model"), (("--weights", "ema"), "ema")):
+        assert facts(run_u2net("info", tmp_path / "both.pth", *words))["weights"] == weights
 
 
 @pytest.mark.parametrize(("name", "precision"), [("model.onnx", "fp32"), ("model.fp16.onnx", "fp16")])

@@ -60,7 +60,7 @@ def test_options_reach_the_training(
 ) -> None:
     asked: list[object] = []
 
-    def train(folder: Path, output: Path, options: TrainOptions, report: StatusCallback) -> TrainResult:
+    def train_network(folder: Path, output: Path, options: TrainOptions, report: StatusCallback) -> TrainResult:
         asked.extend((folder, output, options))
         report(TrainStatus("reading", 0.5))
         for progress in (0.5, 0.501, 0.512):
@@ -71,7 +71,7 @@ def test_options_reach_the_training(
         report(TrainStatus("validated", 0.512, scores=scores))
         return TrainResult(Path("w"), Path("c"), 1, scores)
 
-    monkeypatch.setattr("u2net.model.training.train_network", train)
+    monkeypatch.setattr("u2net.model.training.train_network", train_network)
 
     said = run_u2net("train", "data", "-o", "there", *words.split())
 
@@ -87,7 +87,7 @@ def test_options_reach_the_training(
     assert asked == [Path("data"), Path("there"), options]
 
 
-def test_a_paused_training_says_how_far_it_is(run_u2net: Command, tmp_path: Path) -> None:
+def test_a_paused_training_reports_its_progress(run_u2net: Command, tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes", 8, size=48)
     words = "--size 48 --crop 32 --batch 2 --epochs 2"
 
@@ -96,9 +96,3 @@ def test_a_paused_training_says_how_far_it_is(run_u2net: Command, tmp_path: Path
 
     assert "u2netp.safetensors: paused at 17%; go on with --resume" in paused.stdout.replace("\n", "")
     assert "held-out pictures" in resumed.stdout.replace("\n", " ")
-
-
-def test_another_recipe_is_refused(run_u2net: Command, tmp_path: Path) -> None:
-    said = run_u2net("train", tmp_path, "-o", tmp_path / "run", "--recipe", "slow")
-
-    assert (said.returncode, said.stderr) == (2, "u2net: there is no recipe 'slow'; there are authors, fast\n")

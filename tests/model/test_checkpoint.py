@@ -134,10 +134,6 @@ def test_the_older_file_format_is_read(tmp_path: Path, fresh_state: MakeState) -
     assert same_weights(load_checkpoint(tmp_path / "old.pth").network, fresh_state(1))
 
 
-def test_a_string_is_a_path_too(tmp_path: Path, fresh_state: MakeState) -> None:
-    assert load_checkpoint(str(saved(fresh_state(1), tmp_path / "a.pth"))).path == tmp_path / "a.pth"
-
-
 def test_batch_counters_may_be_missing(tmp_path: Path, fresh_state: MakeState) -> None:
     state = without(fresh_state(1), "num_batches_tracked")
 

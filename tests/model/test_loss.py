@@ -94,11 +94,3 @@ def test_a_map_of_another_shape_is_named(shape: tuple[int, ...], index: int) -> 
     with pytest.raises(InputError, match=f"{OUTPUT_NAMES[index]} has shape") as caught:
         bce_fusion(outputs, target())
     assert str(shape) in str(caught.value)
-
-
-def test_four_channels_are_taken() -> None:
-    shape = (2, 4, 5, 6)
-
-    loss = bce_fusion(maps(shape=shape), target(shape))
-
-    assert loss.fused.item() == pytest.approx(naive_bce(maps(shape=shape)[0], target(shape)), rel=1e-5)

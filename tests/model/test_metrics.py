@@ -38,15 +38,6 @@ def test_a_half_found_object() -> None:
     assert measure((prediction, TRUTH)) == pytest.approx((2 / 8, 1.3 * 0.5 / (0.3 + 0.5), 2 / 4))
 
 
-def test_grey_counts_by_its_value() -> None:
-    prediction = np.array([[1, 0.8, 0.2, 0], [1, 0.8, 0.2, 0]])
-
-    mae, max_f, iou = measure((prediction, TRUTH))
-
-    assert mae == pytest.approx(0.1, abs=0.002)
-    assert (max_f, iou) == pytest.approx((1, 1))
-
-
 def test_a_faint_map_is_stretched_first() -> None:
     assert measure((0.2 + 0.2 * TRUTH / 255, TRUTH)) == pytest.approx((0, 1, 1))
 

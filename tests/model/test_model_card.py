@@ -1,4 +1,4 @@
-"""The model card claims what ``u2net eval`` found, of the weights that are bundled now."""
+"""The documents give the scores that ``u2net eval`` wrote for the bundled weights."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ MODELS = {"these weights": WEIGHTS, "at 192×192": "u2netp-192.onnx", "centred G
 
 @pytest.fixture(scope="module")
 def evaluation() -> dict[str, Any]:
-    """What ``u2net eval --json`` wrote."""
+    """Return the file that ``u2net eval --json`` wrote."""
     found: dict[str, Any] = json.loads((ROOT / "docs/results/duts-te-1000.json").read_text(encoding="utf-8"))
     return found
 

@@ -1,6 +1,7 @@
 """A training that takes seconds, and memory that is too small."""
 
 import csv
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -47,28 +48,24 @@ def network() -> U2NETP:
     return U2NETP()
 
 
+@dataclass
 class Cramped:
     """Memory in which a forward pass finds room for ``room`` pictures."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.sizes: list[int] = []
-        self._forward = Supervised.forward
-
-    def forward(self, supervised: Supervised, images: Tensor, masks: Tensor) -> object:
-        self.sizes.append(len(images))
-        loss = self._forward(supervised, images, masks)
-        if len(images) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return loss
+    room: int = 3
+    sizes: list[int] = field(default_factory=list)
 
 
 @pytest.fixture
 def cramped(monkeypatch: pytest.MonkeyPatch) -> Cramped:
-    memory = Cramped(3)
+    memory, forward = Cramped(), Supervised.forward
 
-    def forward(supervised: Supervised, images: Tensor, masks: Tensor) -> object:
-        return memory.forward(supervised, images, masks)
+    def limited(supervised: Supervised, images: Tensor, masks: Tensor) -> Tensor:
+        memory.sizes.append(len(images))
+        loss = forward(supervised, images, masks)
+        if len(images) > memory.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss
 
-    monkeypatch.setattr(Supervised, "forward", forward)
+    monkeypatch.setattr(Supervised, "forward", limited)
     return memory

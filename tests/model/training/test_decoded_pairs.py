@@ -6,7 +6,7 @@ import torch
 
 from u2net.model.dataset import find_pairs, read_pair
 from u2net.model.training.decoded_pairs import decode_pairs
-from u2net.runtime.errors import DatasetError, InputError
+from u2net.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -43,17 +43,6 @@ def test_reading_is_reported_to_its_end(scenes: Path) -> None:
     assert shares == [index / 8 for index in range(1, 9)]
 
 
-def test_a_damaged_picture_is_named(scenes: Path, tmp_path: Path) -> None:
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-        for path in (scenes / folder).iterdir():
-            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "images" / "0003.png").write_bytes(b"text")
-
-    with pytest.raises(DatasetError, match=r"0003\.png cannot be read as a picture"):
-        decode_pairs(find_pairs(tmp_path), 32)
-
-
 def test_pictures_larger_than_memory_are_refused(scenes: Path) -> None:
-    with pytest.raises(InputError, match=r"8 pictures of 2000000×2000000 px take 96000\.0 GB .* smaller --size"):
+    with pytest.raises(InputError, match=r"8 pictures of 2000000×2000000 px need 96000\.0 GB; lower --size"):
         decode_pairs(find_pairs(scenes), 2_000_000)

@@ -101,7 +101,7 @@ def test_a_step_that_ran_out_of_memory_leaves_no_trace(network: U2NETP, batch: T
     assert all(torch.equal(value, others[name]) for name, value in learner.network.state_dict().items())
 
 
-@pytest.mark.parametrize(("pictures", "sizes"), [(12, [12, 6, 3, *[2] * 6]), (5, [5, 3, 2])])
+@pytest.mark.parametrize(("pictures", "sizes"), [(12, [12, 6, 3, *[2] * 6]), (5, [5, 3, 2]), (10, [10, 5, 3, 3, 2, 2])])
 def test_micro_batches_shrink_to_two_pictures(
     network: U2NETP, cramped: Cramped, pictures: int, sizes: list[int]
 ) -> None:
@@ -110,15 +110,6 @@ def test_micro_batches_shrink_to_two_pictures(
     make_learner(network).step((torch.randn(pictures, 3, 32, 32), torch.rand(pictures, 1, 32, 32)), 1e-3)
 
     assert cramped.sizes == sizes
-
-
-def test_no_micro_batch_is_a_single_picture(network: U2NETP, cramped: Cramped) -> None:
-    """Batch norm cannot learn from one."""
-    ten = torch.randn(10, 3, 32, 32), torch.rand(10, 1, 32, 32)
-
-    make_learner(network).step(ten, 1e-3)
-
-    assert sorted(cramped.sizes[-4:]) == [2, 2, 3, 3]
 
 
 def test_a_rehearsal_splits_but_learns_nothing(network: U2NETP, batch: TrainBatch, cramped: Cramped) -> None:
@@ -160,20 +151,14 @@ def test_only_parameters_of_several_dimensions_decay(network: U2NETP) -> None:
     assert isinstance(optimizer, torch.optim.AdamW)
 
 
-def test_the_average_follows_slowly_and_is_the_result(network: U2NETP, batch: TrainBatch) -> None:
+def test_the_average_is_the_result(network: U2NETP, batch: TrainBatch) -> None:
     learner = make_learner(network, replace(RECIPE, ema=0.9))
-    start = learner.network.outconv.weight.detach().clone()
-
     for _ in range(3):
         learner.step(batch, 0.05)
 
-    assert learner.best is not learner.network
     assert not learner.best.training
-    trained, kept = (each.state_dict() for each in (learner.network, learner.best))
-    far, near = (float((each["outconv.weight"] - start).abs().max()) for each in (trained, kept))
-    assert 0 < near < far
-    statistics = "stage1.rebnconvin.bn_s1.running_mean"
-    assert 0 < float(kept[statistics].abs().max()) < float(trained[statistics].abs().max())
+    for name in ("outconv.weight", "stage1.rebnconvin.bn_s1.running_mean"):
+        assert not torch.equal(learner.best.state_dict()[name], learner.network.state_dict()[name])
 
 
 def test_the_average_is_the_exponential_one() -> None:

@@ -105,13 +105,6 @@ def test_a_signal_pauses_after_the_step(scenes: Path, tmp_path: Path, number: si
     assert resumed.progress == 1
 
 
-def test_a_pause_leaves_weights_and_no_scores(scenes: Path, tmp_path: Path) -> None:
-    result = train_network(scenes, tmp_path, replace(OPTIONS, pause=1e-9))
-
-    assert (result.progress, result.scores) == (1 / (2 * STEPS), None)
-    assert load_checkpoint(result.weights).variant == "u2netp"
-
-
 def test_a_training_of_minutes_ends_annealed(scenes: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, annealed=True)
 

@@ -17,7 +17,7 @@ from tests.model.training.conftest import OPTIONS, RECIPE, Trained
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.training import TrainOptions, train_network
 from u2net.model.training.start import stop_on_signals
-from u2net.runtime.errors import CheckpointError, DatasetError, DeviceError, InputError
+from u2net.runtime.errors import DatasetError, DeviceError, InputError
 
 
 def test_a_second_ctrl_c_interrupts() -> None:
@@ -45,19 +45,15 @@ def test_masks_of_ones_and_white_masks_are_refused(
         train_network(tmp_path / "data", tmp_path / "run", OPTIONS)
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "u2netp.safetensors"])
-def test_a_folder_in_place_of_a_file_is_found_before_the_work(scenes: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
-
-    with pytest.raises(InputError, match=f"{name} is a folder"):
-        train_network(scenes, tmp_path, OPTIONS)
-
-
-def test_a_file_in_place_of_the_log_is_found_before_the_work(scenes: Path, tmp_path: Path) -> None:
-    (tmp_path / "log").touch()
-
-    with pytest.raises(InputError, match="log is no folder"):
-        train_network(scenes, tmp_path, OPTIONS)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(scenes: Path, tmp_path: Path) -> None:
+    for name, make, found in (
+        ("log", Path.touch, "log is no folder"),
+        ("u2netp.safetensors", Path.mkdir, r"u2netp\.safetensors is a folder"),
+        ("last.ckpt", Path.mkdir, r"last\.ckpt is a folder"),
+    ):
+        make(tmp_path / name)
+        with pytest.raises(InputError, match=found):
+            train_network(scenes, tmp_path, OPTIONS)
 
 
 def test_another_training_is_not_overwritten(trained: Trained, scenes: Path) -> None:
@@ -91,11 +87,6 @@ def test_init_of_another_kind_is_refused(
 
     with pytest.raises(InputError, match=f"holds u2netp with {channels} output channels; training is for {variant}"):
         train_network(scenes, tmp_path, replace(OPTIONS, variant=variant, init=tmp_path / "start.pth"))
-
-
-def test_init_that_is_no_checkpoint_is_refused(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no such file"):
-        train_network(scenes, tmp_path, replace(OPTIONS, init=tmp_path / "nowhere.pth"))
 
 
 @pytest.mark.parametrize(
@@ -132,11 +123,6 @@ def test_a_missing_device_is_a_device_error(scenes: Path, tmp_path: Path, monkey
 
     with pytest.raises(DeviceError, match="cuda"):
         train_network(scenes, tmp_path, replace(OPTIONS, device="cuda"))
-
-
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="images"):
-        train_network(tmp_path, tmp_path / "run", OPTIONS)
 
 
 def test_too_few_pictures_for_a_batch_are_refused(scenes: Path, tmp_path: Path) -> None:
