@@ -117,7 +117,7 @@ class Builder:
         if trt.kind != "rtx" and not trt.cuda.ready():
             raise TypeError("pybind11::init(): factory function returned nullptr")
         self.trt, self.logger, self.device = trt, logger, trt.cuda.device
-        trt.builders += 1
+        trt.built_on.append(self.device)
 
     def create_network(self, flags: int) -> Network:
         return Network(self.trt, flags)

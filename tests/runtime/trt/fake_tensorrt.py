@@ -65,7 +65,8 @@ class FakeTensorRT:
         self.on_run: Callable[[], object] = lambda: True
         """Called in each; False is a refusal."""
         self.contexts = 0
-        self.builders = 0
+        self.built_on: list[int] = []
+        """Device of each builder."""
         self.configs: list[Config] = []
         self.networks: list[Network] = []
         self.runtime_configs: list[Any] = []

@@ -1,4 +1,4 @@
-"""How far a build is said to be, and how Ctrl-C ends it."""
+"""Covers building/progress.py: the reported progress of a build, and Ctrl-C."""
 
 import _thread
 import signal
@@ -13,19 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.runtime.trt.conftest import ARTIFACT
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
 from u2net.runtime.errors import EngineBuildError
-from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.building import Source, build_plan
 from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.graph import GraphSource
+from u2net.runtime.trt.building.plan import build_plan
 from u2net.runtime.trt.building.progress import Phases
 
 Told = list[tuple[str, float]]
+ENGINE = Path("model.engine")
 
 
 @st.composite
 def builds(draw: st.DrawFn) -> list[tuple[str, ...]]:
-    """Calls of a monitor: phases in phases, some with more steps than were announced, some with fewer."""
+    """Calls of a monitor: nested phases, some with more steps than announced, some with fewer."""
     calls: list[tuple[str, ...]] = []
 
     def phase(name: str, parent: str | None, depth: int) -> None:
@@ -42,7 +44,10 @@ def builds(draw: st.DrawFn) -> list[tuple[str, ...]]:
     return calls
 
 
-def play(phases: Phases, calls: list[tuple[str, ...]]) -> None:
+@given(builds())
+def test_the_share_never_falls_and_ends_at_one(calls: list[tuple[str, ...]]) -> None:
+    told: Told = []
+    phases = Phases(lambda name, share: told.append((name, share)))
     for kind, name, *rest in calls:
         if kind == "start":
             phases.start(name, rest[0] or None, int(rest[1]))
@@ -50,22 +55,19 @@ def play(phases: Phases, calls: list[tuple[str, ...]]) -> None:
             assert phases.step(name, int(rest[0]))
         else:
             phases.finish(name)
-
-
-@given(builds())
-def test_the_share_never_falls_and_ends_at_one(calls: list[tuple[str, ...]]) -> None:
-    told: Told = []
-    phases = Phases(lambda name, share: told.append((name, share)))
-    play(phases, calls)
     phases.complete()
 
+    require_progress(told)
+
+
+def require_progress(told: Told) -> None:
     shares = [share for _, share in told]
     assert shares == sorted(shares)
     assert shares[0] >= 0
     assert shares[-1] == 1
 
 
-def test_a_phase_fills_one_step_of_the_phase_around_it() -> None:
+def test_a_phase_fills_one_step_of_its_parent() -> None:
     told: Told = []
     phases = Phases(lambda name, share: told.append((name, round(share, 3))))
     phases.start("build", None, 2)
@@ -85,47 +87,32 @@ def test_a_phase_fills_one_step_of_the_phase_around_it() -> None:
     ]
 
 
-def test_a_build_that_was_cancelled_is_told_to_stop() -> None:
-    phases = Phases(None)
-    phases.start("build", None, 2)
-    assert phases.step("build", 0)
-
-    phases.cancelled = True
-    assert not phases.step("build", 1)
-
-
 @pytest.fixture
-def graph(tmp_path: Path) -> Source:
+def graph(tmp_path: Path) -> GraphSource:
     path = tmp_path / "model.onnx"
     path.write_text("{}")
-    return Source(path, "fp16", 17, preset=PRESETS["reference"])
+    return GraphSource(path, "fp16", 17, ARTIFACT)
 
 
-@pytest.mark.parametrize("kind", ["trt", "rtx"])
-def test_a_build_tells_how_far_it_is(request: pytest.FixtureRequest, graph: Source, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "tells"), [("trt", True), ("rtx", True), ("old", False)])
+def test_a_build_reports_its_progress_from_tensorrt_10_on(
+    request: pytest.FixtureRequest, graph: GraphSource, kind: str, tells: bool
+) -> None:
     request.getfixturevalue(kind)
     told: Told = []
-    build_plan(graph, EngineOptions(), lambda name, share: told.append((name, share)))
+    build_plan(graph, ENGINE, EngineOptions(), lambda name, share: told.append((name, share)))
 
-    shares = [share for _, share in told]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
-    assert {"Building engine", "Timing tactics"} <= {name for name, _ in told}
-
-
-@pytest.mark.usefixtures("old")
-def test_tensorrt_8_tells_nothing(graph: Source) -> None:
-    told: Told = []
-    build_plan(graph, EngineOptions(), lambda name, share: told.append((name, share)))
-
-    assert told == []
+    assert bool(told) == tells
+    if tells:
+        require_progress(told)
+        assert {"Building engine", "Timing tactics"} <= {name for name, _ in told}
 
 
-def test_a_build_that_fails_is_not_said_to_be_done(trt: FakeTensorRT, graph: Source) -> None:
+def test_a_failed_build_is_not_reported_as_done(trt: FakeTensorRT, graph: GraphSource) -> None:
     trt.errors = ["no implementation"]
     told: Told = []
     with pytest.raises(EngineBuildError):
-        build_plan(graph, EngineOptions(), lambda name, share: told.append((name, share)))
+        build_plan(graph, ENGINE, EngineOptions(), lambda name, share: told.append((name, share)))
 
     assert all(share < 1 for _, share in told)
 
@@ -135,7 +122,7 @@ class OddError(Exception):
 
 
 @pytest.mark.usefixtures("trt")
-def test_what_the_callers_function_raises_ends_the_build_and_comes_through(graph: Source) -> None:
+def test_an_exception_of_the_callback_ends_the_build(graph: GraphSource) -> None:
     calls: Told = []
 
     def tell(name: str, share: float) -> None:
@@ -143,11 +130,11 @@ def test_what_the_callers_function_raises_ends_the_build_and_comes_through(graph
         raise OddError(name)
 
     with pytest.raises(OddError, match="Building engine"):
-        build_plan(graph, EngineOptions(), tell)
+        build_plan(graph, ENGINE, EngineOptions(), tell)
     assert len(calls) == 1
 
 
-def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: Source, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: GraphSource, tmp_path: Path) -> None:
     trt.steps, trt.pace = 1000, 0.05
     told: Told = []
 
@@ -158,7 +145,7 @@ def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: Source, 
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        build_plan(graph, EngineOptions(timing_cache=tmp_path / "kernels.cache"), tell)
+        build_plan(graph, ENGINE, EngineOptions(timing_cache=tmp_path / "kernels.cache"), tell)
 
     assert time.monotonic() - started < 10
     assert len(told) < 20
@@ -169,10 +156,9 @@ def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: Source, 
 # --- the real TensorRT-RTX -----------------------------------------------------------------------------------------
 
 INTERRUPTED = """
-import json, sys, time
+import sys, time
 from pathlib import Path
-from u2net.export.engine import build_engine
-from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.export import EngineOptions, build_engine
 
 def tell(name, share):
     print(name, flush=True)
@@ -191,8 +177,8 @@ def real() -> None:
 
 
 @pytest.mark.usefixtures("real")
-def test_a_signal_ends_a_real_build_and_no_file_is_left(small_onnx: Path, tmp_path: Path) -> None:
-    """As Ctrl-C in a terminal; undisturbed, this build would take more than 20 seconds."""
+def test_a_signal_ends_a_real_build_and_leaves_no_file(small_onnx: Path, tmp_path: Path) -> None:
+    """As Ctrl-C in a terminal does. Undisturbed, this build takes more than 20 seconds."""
     command = [sys.executable, "-c", INTERRUPTED, str(small_onnx), str(tmp_path / "model.engine")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -209,35 +195,18 @@ def test_a_signal_ends_a_real_build_and_no_file_is_left(small_onnx: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("real")
-def test_a_real_build_tells_how_far_it_is(tiny_onnx: Callable[..., Path]) -> None:
-    told: Told = []
-    source = Source(tiny_onnx(height=32, width=32), "fp32", 18)
-    plan = build_plan(source, EngineOptions("tensorrt-rtx"), lambda name, share: told.append((name, share)))
+def test_a_real_build_reports_its_progress_and_ends_with_the_callback(tiny_onnx: Callable[..., Path]) -> None:
+    source, options, told = GraphSource(tiny_onnx(height=32, width=32), "fp32", 18), EngineOptions("tensorrt-rtx"), []
 
-    shares = [share for _, share in told]
-    assert plan.content
-    assert len(shares) > 10
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
+    def tell(name: str, share: float) -> None:
+        told.append((name, share))
 
-
-@pytest.mark.usefixtures("real")
-def test_what_the_callers_function_raises_in_a_real_build_comes_through(tiny_onnx: Callable[..., Path]) -> None:
-    def tell(_name: str, _share: float) -> None:
+    def fail(_name: str, _share: float) -> None:
         raise OddError("enough")
 
+    plan, _ = build_plan(source, ENGINE, options, tell)
+    assert plan
+    assert len(told) > 10
+    require_progress(told)
     with pytest.raises(OddError, match="enough"):
-        build_plan(Source(tiny_onnx(height=32, width=32), "fp32", 18), EngineOptions("tensorrt-rtx"), tell)
-
-
-@pytest.mark.usefixtures("real")
-def test_a_real_parser_names_the_node(tiny_onnx: Callable[..., Path]) -> None:
-    import onnx
-
-    path = tiny_onnx(height=32, width=32)
-    model = onnx.load(path)
-    model.graph.node[1].op_type, model.graph.node[1].name = "Nonsense", "stage1.odd"
-    onnx.save(model, path)
-
-    with pytest.raises(EngineBuildError, match=r"cannot parse tiny\.onnx: .*node 1 Nonsense stage1\.odd: "):
-        build_plan(Source(path, "fp32", 18), EngineOptions("tensorrt-rtx"))
+        build_plan(source, ENGINE, options, fail)
