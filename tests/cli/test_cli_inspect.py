@@ -1,3 +1,5 @@
+"""Covers cli/inspect.py."""
+
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from u2net.runtime.trt.layers import Layer
-from u2net.runtime.trt.record import read_record, write_record
+from u2net.runtime.trt.record import read_record, write_engine
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -27,10 +29,10 @@ def engine(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> Path:
     return model.with_suffix(".engine")
 
 
-def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:
+def test_recorded_layers_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:
     record = read_record(engine)
     assert record is not None
-    write_record(engine, replace(record, gpu="NVIDIA H200", layers=LAYERS))
+    write_engine(engine, engine.read_bytes(), replace(record, gpu="NVIDIA H200", layers=LAYERS))
 
     result = run_u2net("inspect", engine)
 
@@ -42,21 +44,23 @@ def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, en
     assert rows[-4:] == [
         "layers: 4 (3 fp16, 1 fp32)",
         "convolutions with bias and ReLU in one kernel: 1 of 2",
-        "copies that only change a tensor's format: 1",
-        "upsamplings that are kernels of their own: 1 (stage1.upsample)",
+        "copies that only change the format of a tensor: 1",
+        "upsamplings that run as separate kernels: 1 (stage1.upsample)",
     ]
 
 
-def test_what_is_not_recorded_is_said(run_u2net: Command, engine: Path) -> None:
+def test_missing_layers_are_reported(run_u2net: Command, engine: Path) -> None:
     result = run_u2net("inspect", engine)
 
     assert result.returncode == 2
-    assert "is not recorded beside it" in result.stderr
+    assert "are not recorded beside it" in result.stderr
     assert "TensorRT-RTX settles its layers there" in result.stderr
 
 
-@pytest.mark.parametrize(("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "is cuda or cuda:N here")])
-def test_a_gpu_that_is_not_there_is_said(run_u2net: Command, engine: Path, device: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "which needs a GPU: name device cuda")]
+)
+def test_a_missing_gpu_is_reported(run_u2net: Command, engine: Path, device: str, said: str) -> None:
     result = run_u2net("inspect", engine, "--device", device)
 
     assert result.returncode == 2

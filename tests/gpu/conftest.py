@@ -1,6 +1,6 @@
-"""Real engines on a real GPU. Without torch, as in a Python for TensorRT alone, ``--graphs`` names what was exported.
+"""Real engines on a real GPU. ``--graphs`` names an exported network for a Python that has TensorRT but no torch.
 
-The folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17), its metadata ``artifact.json``, ``input.npz`` and
+Its folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17), its metadata ``artifact.json``, ``input.npz`` and
 ``output.npz``: pictures, float32 P×3×H×W, and their maps in eager FP32, float32 P×1×H×W. ``make gpu-check`` writes it.
 """
 
@@ -15,13 +15,14 @@ import pytest
 
 from u2net.runtime import DependencyError, DeviceError, EngineGpuError, load
 from u2net.runtime.artifact import Artifact
-from u2net.runtime.trt.running.arrays import DeviceArray, new_device_array
-from u2net.runtime.trt.building import Source, build_plan
+from u2net.runtime.device import Device
+from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.building.graph import GraphSource
+from u2net.runtime.trt.compiling import compile_engine
 from u2net.runtime.trt.cuda import Gpu, PinnedMemory, Stream, open_cuda
 from u2net.runtime.trt.flavours import installed_flavours, parse_flavour
-from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.profiles import ProfileRequest, Span
-from u2net.runtime.trt.record import describe_plan, write_engine
+from u2net.runtime.trt.running.arrays import DeviceArray, new_device_array
 
 FloatArray = npt.NDArray[np.float32]
 BuildEngine = Callable[[Path, EngineOptions], Path]
@@ -34,18 +35,12 @@ LARGEST_BATCH = 4
 
 @dataclass(frozen=True)
 class Graphs:
-    """An exported network and what it gives in eager FP32."""
+    """An exported network, pictures, and its maps in eager FP32."""
 
     onnx: Path
     artifact: Artifact
     pictures: FloatArray
     maps: FloatArray
-
-    @property
-    def source(self) -> Source:
-        """For the builder."""
-        facts = self.artifact
-        return Source(self.onnx, facts.precision, facts.opset, facts.fp32_nodes, facts.preset)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def gpu() -> Gpu:
-    """The first GPU; without one the test is skipped."""
+    """The first GPU. Without one the test is skipped."""
     try:
         return open_cuda().find_gpu(0)
     except (DependencyError, DeviceError) as error:
@@ -65,7 +60,7 @@ def gpu() -> Gpu:
 
 @pytest.fixture(scope="session")
 def graphs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graphs:
-    """The bundled network, exported now or before; only where there is a GPU to try it on."""
+    """The bundled network, exported now or before, if there is a GPU to run it on."""
     request.getfixturevalue("gpu")
     folder: Path | None = request.config.getoption("--graphs", default=None)
     if folder is None:
@@ -99,16 +94,12 @@ def _export(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def build(graphs: Graphs) -> BuildEngine:
-    """Build an engine of the exported network; it stands beside a copy of the graph, as a user has it."""
+    """Build an engine of the exported network beside a copy of the graph, as a user does."""
 
     def build(path: Path, options: EngineOptions) -> Path:
-        onnx = path.with_suffix(".onnx")
+        onnx, artifact = path.with_suffix(".onnx"), graphs.artifact
         onnx.write_bytes(graphs.onnx.read_bytes())
-        source = Source(
-            onnx, graphs.source.precision, graphs.source.opset, graphs.source.fp32_nodes, graphs.source.preset
-        )
-        plan = build_plan(source, options)
-        write_engine(path, plan, describe_plan(plan, source, options, path, graphs.artifact))
+        compile_engine(GraphSource(onnx, artifact.precision, artifact.opset, artifact), path, options)
         return path
 
     return build
@@ -116,18 +107,20 @@ def build(graphs: Graphs) -> BuildEngine:
 
 @pytest.fixture(scope="session", params=["tensorrt", "tensorrt-rtx"])
 def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
-    """How the engine of each flavour that is installed is built: quickly."""
+    """Options of a quick build, for each installed flavour."""
     flavour = parse_flavour(request.param)
     if flavour not in installed_flavours():
         pytest.skip(f"{flavour} is not installed")
-    return EngineOptions(flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=1, device=gpu.index)
+    return EngineOptions(
+        flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=1, device=Device("cuda", gpu.index)
+    )
 
 
 @pytest.fixture(scope="session")
 def engine(
     build: BuildEngine, options: EngineOptions, graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """An engine of batch 1:1:4; where the library does not take this GPU, its answer is why the test is skipped."""
+    """An engine of batch 1:1:4. If the library does not support this GPU, the test is skipped with its answer."""
     path = build(tmp_path_factory.mktemp("engines") / "model.engine", options)
     try:
         with load(path, DEVICE) as session:
@@ -138,7 +131,7 @@ def engine(
 
 
 def to_gpu(array: FloatArray) -> DeviceArray:
-    """Values in new memory on the first GPU."""
+    """Copy values to new memory on the first GPU."""
     cuda = open_cuda()
     cuda.use(0)
     batch, channels, height, width = array.shape
@@ -151,7 +144,7 @@ def to_gpu(array: FloatArray) -> DeviceArray:
 
 
 def to_host(array: DeviceArray) -> FloatArray:
-    """Values of GPU memory that nobody writes to any more."""
+    """Copy finished values from GPU memory."""
     cuda = open_cuda()
     cuda.use(0)
     size = 4 * math.prod(array.shape)

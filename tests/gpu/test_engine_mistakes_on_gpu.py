@@ -1,4 +1,4 @@
-"""Engines that do not belong here, opened by a real TensorRT."""
+"""Stale and damaged engines on a real GPU."""
 
 import logging
 import shutil
@@ -20,16 +20,16 @@ from u2net.runtime import (
     EngineVersionError,
     load,
 )
-from u2net.runtime.trt.running.contexts import CACHE_SUFFIX
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.record import EngineRecord, read_record, record_path
+from u2net.runtime.trt.running.contexts import CACHE_SUFFIX
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture
 def copy(engine: Path, tmp_path: Path) -> Path:
-    """A copy of the engine with all that stands beside it, for tests that spoil it."""
+    """A copy of the engine's folder, for tests that damage it."""
     shutil.copytree(engine.parent, tmp_path / "copy")
     return tmp_path / "copy" / engine.name
 
@@ -54,7 +54,7 @@ def test_another_gpu(copy: Path) -> None:
         load(copy, DEVICE)
 
 
-def test_a_stale_engine_is_built_again_when_asked(copy: Path, graphs: Graphs, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stale_engine_is_rebuilt_on_request(copy: Path, graphs: Graphs, caplog: pytest.LogCaptureFixture) -> None:
     change_record(copy, version="1.2.3")
     with caplog.at_level(logging.WARNING, "u2net.tensorrt"), load(copy, DEVICE, rebuild=True) as session:
         maps = session.infer(graphs.pictures[:1])["d0"]
@@ -66,7 +66,7 @@ def test_a_stale_engine_is_built_again_when_asked(copy: Path, graphs: Graphs, ca
         assert session.info.rebuilt is None
 
 
-def test_a_stale_engine_without_its_graph_cannot_be_built_again(copy: Path) -> None:
+def test_a_stale_engine_without_its_graph_cannot_be_rebuilt(copy: Path) -> None:
     change_record(copy, version="1.2.3")
     copy.with_suffix(".onnx").unlink()
 
@@ -84,7 +84,7 @@ def _alter(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("spoil", [_truncate, _alter])
-def test_a_spoilt_plan(copy: Path, spoil: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_plan(copy: Path, spoil: Callable[[bytes], bytes]) -> None:
     copy.write_bytes(spoil(copy.read_bytes()))
 
     with pytest.raises(EngineDamagedError):
@@ -94,7 +94,7 @@ def test_a_spoilt_plan(copy: Path, spoil: Callable[[bytes], bytes]) -> None:
 @pytest.mark.parametrize("content", [b"", b"no plan at all", bytes(100_000)])
 @pytest.mark.usefixtures("engine")
 def test_a_file_that_is_no_plan_and_has_no_record(tmp_path: Path, content: bytes) -> None:
-    """Here nothing but TensorRT itself can tell; it must not crash."""
+    """Only TensorRT itself can recognize it, and must not crash."""
     (tmp_path / "foreign.engine").write_bytes(content)
 
     with pytest.raises(ArtifactError):
@@ -109,7 +109,7 @@ def test_a_truncated_plan_without_a_record(copy: Path) -> None:
         load(copy, DEVICE, preset="reference")
 
 
-def test_a_plan_without_a_record_is_run_with_a_named_preset(
+def test_a_plan_without_a_record_runs_with_a_named_preset(
     copy: Path, graphs: Graphs, caplog: pytest.LogCaptureFixture
 ) -> None:
     record_path(copy).unlink()
@@ -126,7 +126,9 @@ def test_a_device_that_cannot_run_it(engine: Path, device: str) -> None:
         load(engine, device)
 
 
-def test_rtx_keeps_its_kernels_and_outlives_a_spoilt_cache(copy: Path, options: EngineOptions, graphs: Graphs) -> None:
+def test_rtx_caches_its_kernels_and_survives_a_damaged_cache(
+    copy: Path, options: EngineOptions, graphs: Graphs
+) -> None:
     if options.flavour != "tensorrt-rtx":
         pytest.skip("only TensorRT-RTX compiles kernels where it runs")
     cache = copy.with_name(copy.name + CACHE_SUFFIX)

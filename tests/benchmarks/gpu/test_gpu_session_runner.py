@@ -3,6 +3,7 @@
 import gc
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from cuda import bindings
 
+from tests.runtime.trt.conftest import ARTIFACT, record_of
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime, Work, entry, errors
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.benchmarks.gpu.arrays import read_array, write_array
@@ -18,15 +20,12 @@ from u2net.benchmarks.gpu.protocol import Close, Infer, Open, Time
 from u2net.benchmarks.gpu.session_runner import SessionRunner
 from u2net.benchmarks.gpu.targets import CLOCKS
 from u2net.benchmarks.gpu.worker import Worker
-from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.device import Device
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.building import Plan, Source
-from u2net.runtime.trt.cuda import Gpu, open_cuda
-from u2net.runtime.trt.building.engine_options import EngineOptions
+from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Profile
-from u2net.runtime.trt.record import describe_plan, write_engine
+from u2net.runtime.trt.record import write_engine
 
 BATCHES = (1, 2)
 TICK = 0.25
@@ -87,14 +86,10 @@ def engine(trt: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """An engine with a profile for each batch, and the input of a worker beside it."""
     monkeypatch.chdir(tmp_path)
     profiles = tuple(Profile.from_shapes([(batch, 3, 32, 32)] * 3) for batch in BATCHES)
-    content = trt.make_plan(profiles=[profile.shapes() for profile in profiles])
-    preset = PRESETS["reference"].with_size(32, 32)
-    artifact = Artifact("u2netp", "ab" * 32, preset, "fp16", InputShape(None, 32, 32), ("d0",), 1, 17)
-    (tmp_path / "model.onnx").write_text("a graph")
-    source = Source(tmp_path / "model.onnx", "fp16", 17)
-    plan = Plan(content, "tensorrt", trt.__version__, Gpu(0, "Fake GPU", "8.6", 1 << 30), profiles, 1.0)
+    plan = trt.make_plan(profiles=[profile.shapes() for profile in profiles])
     path = tmp_path / "model.engine"
-    write_engine(path, plan, describe_plan(plan, source, EngineOptions(), path, artifact))
+    artifact = replace(ARTIFACT, preset=PRESETS["reference"].with_size(32, 32))
+    write_engine(path, plan, record_of(plan, version=trt.__version__, profiles=profiles, artifact=artifact))
     return path
 
 
