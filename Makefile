@@ -1,16 +1,19 @@
 # make demo   the main job on the bundled weights and real photographs, into demo/
 # make test   everything that needs no GPU
+# make check  ruff and mypy alone
 # make gpu-check   tests and timings on a GPU, into docs/results/; installs nothing, takes what PYTHON has; ARGS=--help
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types tests gpu-check bare rembg clean
+.PHONY: demo test check lint types tests gpu-check bare rembg clean
 
 demo: .venv/ready
 	$(BIN)/python examples/photographs.py demo/photographs
 	$(BIN)/u2net build -o demo --images demo/photographs
 
-test: lint types tests
+test: check tests
+
+check: lint types
 
 lint: .venv/ready
 	$(BIN)/ruff check .

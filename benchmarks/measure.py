@@ -2,28 +2,31 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.memory import peak_memory_mb
+from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
 from u2net.benchmarks.timing import Run, time_in_turns
-from u2net.model.checkpoint import Checkpoint, load_checkpoint
-from u2net.model.network import U2Net
-from u2net.model.placing import place_network
+from u2net.model.checkpoint import Checkpoint
+from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
-from u2net.runtime.loading import load
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess, preprocess_batch
+from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
 EAGER = "eager PyTorch"
 PICTURE_SIZE = (720, 1280)
 """Height and width of the picture whose pre- and postprocessing is timed."""
+
+CPU = Device("cpu")
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,23 @@ class BenchOptions:
     Attributes:
         batches: batch sizes, each measured on its own.
         rounds: counted rounds; in each, every model runs once.
-        warmup: rounds before, which do not count.
+        warmup: uncounted rounds before.
+        device: where every model runs.
         threads: processor threads of every model; None takes all usable cores.
-        preset: preprocessing contract of the models by name; None takes each file's own.
-        memory: also start a process per model and batch, to read its peak memory (CPU only).
+        preset: preprocessing contract of the models; None takes each file's own.
+        memory: also start a process per model and batch to read its peak memory (CPU only).
     """
 
     batches: tuple[int, ...] = (1,)
     rounds: int = 10
     warmup: int = 2
-    device: str = "cpu"
+    device: Device = CPU
     threads: int | None = None
-    preset: str | None = None
+    preset: Preset | None = None
     memory: bool = True
 
     def check(self) -> None:
-        """Raise InputError where a value could not be used."""
+        """Raise InputError if a value cannot be used."""
         if not self.batches or min(self.batches) < 1:
             raise InputError(f"batch sizes are at least 1; got {self.batches}")
         if self.rounds < 2 or self.warmup < 0 or (self.threads is not None and self.threads < 1):
@@ -87,18 +91,19 @@ class BenchReport:
     """What was measured, how, and on what."""
 
     machine: Machine
-    device: str
+    device: Device
     threads: int
     rounds: int
     warmup: int
     input_size: tuple[int, int]
     rows: tuple[BenchRow, ...]
     pictures: tuple[PictureTime, ...]
+    noise: Noise
 
 
 def measure(
     models: Sequence[Path],
-    reference: Path,
+    reference: Checkpoint | Path,
     options: BenchOptions | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> BenchReport:
@@ -110,106 +115,98 @@ def measure(
     """
     options = options or BenchOptions()
     options.check()
+    if not models:
+        raise InputError("there is no model to measure")
     say = progress or (lambda _message: None)
-    device, threads = Device.parse(options.device), options.threads or usable_cores()
-    checkpoint = load_checkpoint(reference)
-    sessions = {str(path): load(path, options.device, preset=options.preset, threads=threads) for path in models}
-    size = _common_size(sessions, checkpoint)
-    place_network(checkpoint.network, device)
+    threads = options.threads or usable_cores()
+    opened = [open_session(path, options.device, preset=options.preset, threads=threads) for path in models]
+    preset = opened[0].info.preset
+    eager = open_session(reference, options.device, preset=preset, outputs=("d0",))
+    _check_comparable(opened, eager)
+    sessions = {EAGER: eager, **{str(each.info.path): each for each in opened}}
+    noise = NoiseMeter(usable_cores())
     previous = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        rows: list[BenchRow] = []
-        for batch in options.batches:
-            say(f"timing batch {batch}")
-            rows += _measure_batch(checkpoint, sessions, size, batch, options)
-        say("timing pictures")
-        pictures = tuple(_time_picture(name, session, options) for name, session in sessions.items())
+        rows = [row for batch in options.batches for row in _measure_batch(sessions, batch, options, noise, say)]
+        pictures = tuple(_time_picture(name, each, options, say) for name, each in sessions.items() if name != EAGER)
     finally:
         torch.set_num_threads(previous)
     return BenchReport(
-        describe_machine(), options.device, threads, options.rounds, options.warmup, size, tuple(rows), pictures
+        describe_machine(),
+        options.device,
+        threads,
+        options.rounds,
+        options.warmup,
+        (preset.height, preset.width),
+        tuple(rows),
+        pictures,
+        noise.summarize(),
     )
 
 
-def _common_size(sessions: dict[str, Session], checkpoint: Checkpoint) -> tuple[int, int]:
-    """The input size of the first model, which all the others must take."""
-    if not sessions:
-        raise InputError("there is no model to measure")
-    presets = [session.info.preset for session in sessions.values()]
-    height, width = presets[0].height, presets[0].width
-    for name, session in sessions.items():
-        session.info.shape.check_size(height, width)
-        variant = session.info.variant
-        if variant is not None and variant != checkpoint.variant:
+def _check_comparable(models: Sequence[Session], eager: Session) -> None:
+    """Raise InputError unless every model takes the reference's size and is of its variant."""
+    for model in models:
+        model.info.shape.check_size(eager.info.preset.height, eager.info.preset.width)
+        if model.info.variant not in (None, eager.info.variant):
             raise InputError(
-                f"{name} is {variant}, the reference {checkpoint.path} is {checkpoint.variant}; "
+                f"{model.info.path} is {model.info.variant}, the reference {eager.info.path} is {eager.info.variant}; "
                 "name its own checkpoint with --reference"
             )
-    return height, width
 
 
 def _measure_batch(
-    checkpoint: Checkpoint, sessions: dict[str, Session], size: tuple[int, int], batch: int, options: BenchOptions
+    sessions: dict[str, Session], batch: int, options: BenchOptions, noise: NoiseMeter, say: Callable[[str], None]
 ) -> list[BenchRow]:
     """All models at one batch size; a model that takes fewer images at once is left out."""
-    tensor = _input(batch, size, next(iter(sessions.values())))
+    preset = sessions[EAGER].info.preset
+    # Different scenes: zeros would flatter branch prediction and denormal handling.
+    tensor = preprocess_batch(make_scenes(batch), preset)
     fitting = {name: each for name, each in sessions.items() if (each.info.batch_limit or batch) >= batch}
-    runs: dict[str, Run] = {EAGER: _eager_run(checkpoint.network, tensor)}
-    for name, session in fitting.items():
-        runs[name] = _session_run(session, tensor)
-    seconds = time_in_turns(runs, options.rounds, options.warmup)
-    measure_memory = options.memory and options.device == "cpu"
-    paths = {EAGER: checkpoint.path, **{name: session.info.path for name, session in fitting.items()}}
+    total = options.rounds + options.warmup
+    with noise.watching():
+        seconds = time_in_turns(
+            {name: partial(_infer_mask_output, session, tensor) for name, session in fitting.items()},
+            options.rounds,
+            options.warmup,
+            lambda done: say(f"timing batch {batch}: round {done} of {total}"),
+        )
+    noise.add_reference(seconds[EAGER])
     rows = []
-    for name, times in seconds.items():
-        info = fitting[name].info if name in fitting else None
-        latency = summarize(times)
+    for name, session in fitting.items():
+        if measure_memory := options.memory and options.device.kind == "cpu":
+            say(f"memory at batch {batch}: {session.info.path.name}")
+        latency = summarize(seconds[name])
         rows.append(
             BenchRow(
                 model=name,
-                precision=(info.precision or "unknown") if info else "fp32",
-                provider=info.provider if info else f"torch {torch.__version__}",
+                precision=session.info.precision or "unknown",
+                provider=f"{session.info.backend}, {session.info.provider}",
                 batch=batch,
                 compute=latency,
                 images_per_second=batch / latency.median_ms * 1e3,
-                ratio=compare(seconds[EAGER], times),
-                peak_memory_mb=peak_memory_mb(paths[name], *size, batch) if measure_memory else None,
+                ratio=compare(seconds[EAGER], seconds[name]),
+                peak_memory_mb=peak_memory_mb(session.info.path, preset, batch) if measure_memory else None,
             )
         )
     return rows
 
 
-def _input(batch: int, size: tuple[int, int], session: Session) -> FloatArray:
-    """Different scenes, preprocessed: zeros would let a branch predictor or a denormal shortcut lie."""
-    preset = session.info.preset.with_size(*size)
-    return preprocess_batch(make_scenes(batch), preset)
+def _infer_mask_output(session: Session, tensor: FloatArray) -> dict[str, FloatArray]:
+    return session.infer(tensor, [session.info.mask_output])
 
 
-def _eager_run(network: U2Net, tensor: FloatArray) -> Run:
-    device = next(network.parameters()).device
-
-    def run() -> FloatArray:
-        with torch.inference_mode():
-            fused: FloatArray = network(torch.from_numpy(tensor).to(device)).d0.cpu().numpy()
-        return fused
-
-    return run
-
-
-def _session_run(session: Session, tensor: FloatArray) -> Run:
-    return lambda: session.infer(tensor)
-
-
-def _time_picture(name: str, session: Session, options: BenchOptions) -> PictureTime:
+def _time_picture(name: str, session: Session, options: BenchOptions, say: Callable[[str], None]) -> PictureTime:
     """Time the three steps of one picture in turns."""
+    say(f"timing a picture: {session.info.path.name}")
     preset = session.info.preset
     picture = make_scene(0, *PICTURE_SIZE)[0]
     tensor = preprocess(picture, preset)
-    maps = next(iter(session.infer(tensor).values()))
+    maps = _infer_mask_output(session, tensor)[session.info.mask_output]
     runs: dict[str, Run] = {
         "preprocess": lambda: preprocess(picture, preset),
-        "compute": lambda: session.infer(tensor),
+        "compute": lambda: _infer_mask_output(session, tensor),
         "postprocess": lambda: postprocess(maps[0], preset, *PICTURE_SIZE),
     }
     seconds = time_in_turns(runs, options.rounds, options.warmup)

@@ -1,4 +1,4 @@
-"""Peak memory of a model, measured in a process of its own, which is this file run as a script."""
+"""Peak memory of a model, measured in a separate process that runs this file as a script."""
 
 import json
 import subprocess
@@ -7,20 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
+from u2net.runtime.device import Device
 from u2net.runtime.errors import U2NetError
+from u2net.runtime.loading import MODEL_SUFFIXES, load
+from u2net.runtime.presets import PRESETS, Preset
 
 RUNS = 2
 
 
-def peak_memory_mb(path: Path, height: int, width: int, batch: int) -> float:
-    """Peak resident memory in MB of a fresh process that loads the model on the CPU and runs it twice.
+def peak_memory_mb(path: Path, preset: Preset, batch: int) -> float:
+    """Peak resident memory in MB of a fresh process that opens a model on the CPU and runs it twice.
 
     Raises:
         U2NetError: the process failed.
     """
-    arguments = [str(value) for value in (path, height, width, batch)]
+    arguments = [str(value) for value in (path, preset.height, preset.width, batch)]
     # As a script, because as a module it would import its package and with it torch. -P keeps this folder, whose
-    # statistics.py would stand for the standard library's, off the path.
+    # statistics.py would shadow the standard library's, off the path.
     command = [sys.executable, "-P", __file__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -30,26 +33,19 @@ def peak_memory_mb(path: Path, height: int, width: int, batch: int) -> float:
 
 
 def _run(path: Path, height: int, width: int, batch: int) -> None:
-    tensor = np.zeros((batch, 3, height, width), np.float32)
-    if path.suffix.lower() == ".onnx":
-        from u2net.runtime.loading import load
+    preset, tensor = PRESETS["raw"].with_size(height, width), np.zeros((batch, 3, height, width), np.float32)
+    if path.suffix.lower() in MODEL_SUFFIXES:
+        session = load(path, preset=preset)
+    else:
+        from u2net.model.opening import open_session  # imports torch, which would count for a model file too
 
-        session = load(path, preset="raw", size=(height, width))
-        for _ in range(RUNS):
-            session.infer(tensor)
-        return
-    import torch
-
-    from u2net.model.checkpoint import load_checkpoint
-
-    network = load_checkpoint(path).network
-    with torch.inference_mode():
-        for _ in range(RUNS):
-            network(torch.from_numpy(tensor))
+        session = open_session(path, Device("cpu"), preset=preset)
+    for _ in range(RUNS):
+        session.infer(tensor, [session.info.mask_output])
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process; where the kernel tells, without what its parent held before exec."""
+    """Peak resident memory of this process; on Linux without what its parent held before exec."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

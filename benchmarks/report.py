@@ -1,8 +1,9 @@
 """The report of a build: report.json for programs, report.md for people."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread
 from u2net.export.parity.gate import MASK, StageParity
 from u2net.model.evaluation import Evaluation
+from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import hash_file, written_whole
 
@@ -74,16 +76,16 @@ def _size(count: int) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """Dataclasses, paths and what they hold as JSON-ready values; Inf and NaN as text, which JSON cannot say."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return as_json(asdict(value))
+    """Dataclasses, paths and what they hold as JSON-ready values; Inf and NaN as text, which JSON lacks."""
+    if is_dataclass(value) and not isinstance(value, type | Device):
+        return {each.name: as_json(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, dict):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
     if isinstance(value, Path):
         return value.name
-    if isinstance(value, float) and value - value != 0:
+    if isinstance(value, Device) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     return value
 
@@ -283,6 +285,7 @@ def bench_markdown(bench: BenchReport) -> str:
         (
             table(BENCH_HEADER, [bench_cells(row) for row in bench.rows]),
             table(PICTURE_HEADER, picture_cells(bench)),
+            *([f"**{bench.noise.warning}**\n"] if bench.noise.warning else []),
             f"{bench.rounds} rounds in turns after {bench.warmup} of warm-up, {bench.threads} threads, device "
             f"{bench.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
             f"{machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.system}, "

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Device, checkpoint_or_bundled, parse_numbers
-from u2net.cli.printing import console, print_table
+from u2net.cli.options import CPU, DeviceName, OwnPreset, checkpoint_or_bundled, parse_numbers
+from u2net.cli.printing import console, print_noise, print_table, progress_lines
 
 
 def bench(
@@ -16,10 +16,10 @@ def bench(
     ] = None,
     batch: Annotated[str, typer.Option(help="Batch sizes with commas.")] = "1",
     rounds: Annotated[int, typer.Option(help="Counted rounds.")] = 10,
-    preset: Annotated[str | None, typer.Option(help="Preprocessing instead of each file's own.")] = None,
+    preset: OwnPreset = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; all usable cores without it.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-    device: Device = "cpu",
+    device: DeviceName = CPU,
 ) -> None:
     """Time model files against eager PyTorch, in turns within one run."""
     from u2net.benchmarks import BenchOptions, measure
@@ -31,11 +31,12 @@ def bench(
     options = BenchOptions(
         batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads, preset=preset
     )
-    with console.status("loading") as status:
-        report = measure(models, checkpoint_or_bundled(reference), options, status.update)
+    with progress_lines() as say:
+        report = measure(models, checkpoint_or_bundled(reference), options, say)
     print_table(BENCH_HEADER, [bench_cells(row) for row in report.rows])
     print_table(PICTURE_HEADER, picture_cells(report))
     machine = report.machine
     console.print(f"{report.threads} threads, {report.rounds} rounds in turns, {machine.processor}", soft_wrap=True)
+    print_noise(report.noise)
     if json_file is not None:
         write_json(json_file, report)

@@ -1,77 +1,73 @@
 """``u2net build``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from u2net.cli.options import (
-    Batch,
-    Checkpoint,
-    Device,
+    CPU,
+    BatchSize,
+    CheckpointPath,
+    DeviceName,
+    ExportPreset,
     FlavourName,
     Images,
     Opset,
-    Outputs,
-    PresetName,
+    OutputNames,
     Size,
     checkpoint_or_bundled,
     export_options,
     parse_flavour_name,
 )
-from u2net.cli.printing import console, print_table
+from u2net.cli.printing import console, print_noise, print_table, progress_lines
+from u2net.runtime.presets import PRESETS
 
-PICTURES = "pictures"
-"""Folder of the masks and cut-outs, in the output."""
+if TYPE_CHECKING:
+    from u2net.benchmarks import Deployment
 
 
 def build(
-    checkpoint: Checkpoint = None,
+    checkpoint: CheckpointPath = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("u2net-build"),
     size: Size = None,
-    batch: Batch = "dynamic",
-    outputs: Outputs = "d0",
+    batch: BatchSize = "dynamic",
+    outputs: OutputNames = "d0",
     opset: Opset = 17,
-    preset: PresetName = "reference",
+    preset: ExportPreset = PRESETS["reference"],
     images: Images = None,
     dataset: Annotated[
         Path | None, typer.Option("--eval", help="Photographs with masks to score each stage on.")
     ] = None,
-    device: Device = "cpu",
+    device: DeviceName = CPU,
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine where TensorRT is installed.")] = True,
     flavour: FlavourName = None,
 ) -> None:
     """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
-    from u2net.benchmarks import BenchOptions, measure, write_report
-    from u2net.benchmarks.report import HEADER, accuracy_cells, accuracy_header, stage_cells
-    from u2net.export import BuildOptions, EngineOptions, build_artifacts
-    from u2net.runtime import load
-    from u2net.runtime.images import find_images
-    from u2net.runtime.pictures import plan_pictures, write_pictures
+    from u2net.benchmarks import DeployOptions, deploy_checkpoint
+    from u2net.export import BuildOptions, EngineOptions
 
-    source = checkpoint_or_bundled(checkpoint)
     compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
     options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
-    timing = BenchOptions(batches=(options.export.batch or 1,), rounds=rounds, device=device)
-    timing.check()  # before the work, not after, like the next
-    sources = [] if images is None else find_images(images)
-    plan_pictures(sources, output / PICTURES)
-    with console.status("starting") as status:
-        built = build_artifacts(source, output, options, status.update)
-        timed = measure(built.loadable(device), source, timing, status.update)
-        reports = write_report(output, built, timed)
-        with load(built.artifacts[0], device) as session:
-            pictures = list(write_pictures(session, sources, output / PICTURES)) if sources else []
-    print_table(HEADER, stage_cells(built, timed))
+    with progress_lines() as report:
+        done = deploy_checkpoint(checkpoint_or_bundled(checkpoint), output, DeployOptions(options, rounds), report)
+    _print_deployment(done, output)
+    raise typer.Exit(0 if done.passed else 1)
+
+
+def _print_deployment(done: "Deployment", output: Path) -> None:
+    from u2net.benchmarks.report import HEADER, accuracy_cells, accuracy_header, stage_cells
+
+    built = done.built
+    print_table(HEADER, stage_cells(built, done.bench))
+    print_noise(done.bench.noise)
     if built.accuracy:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
         print_table(accuracy_header(built.accuracy), accuracy_cells(built.accuracy), title)
-        console.print("Under eager its scores, under each file what it changes in them.")
-    written = [*built.artifacts, *reports, *(path for each in pictures for path in (each.mask, each.cutout))]
-    console.print(f"Wrote to {output}: {', '.join(path.name for path in written)}", soft_wrap=True)
+        console.print("Scores of eager PyTorch, and what each file changes in them.")
+    console.print(f"Wrote to {output}: {', '.join(path.name for path in done.files)}", soft_wrap=True)
     if built.engine and built.engine.note:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
-    for failure in built.failures:
+    for failure in (*built.failures, *done.skipped):
         console.print(failure, style="red", soft_wrap=True)
-    raise typer.Exit(0 if built.passed else 1)

@@ -6,32 +6,33 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import (
-    Batch,
-    Checkpoint,
+    BatchSize,
+    CheckpointPath,
+    ExportPreset,
     Images,
     Opset,
-    Outputs,
-    PresetName,
+    OutputNames,
     Size,
     checkpoint_or_bundled,
     export_options,
 )
 from u2net.cli.printing import console
 from u2net.runtime.errors import InputError
+from u2net.runtime.presets import PRESETS
 
 
 def export(
-    checkpoint: Checkpoint = None,
+    checkpoint: CheckpointPath = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("model.onnx"),
     size: Size = None,
-    batch: Batch = "dynamic",
-    outputs: Outputs = "d0",
+    batch: BatchSize = "dynamic",
+    outputs: OutputNames = "d0",
     precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
     opset: Opset = 17,
-    preset: PresetName = "reference",
+    preset: ExportPreset = PRESETS["reference"],
     images: Images = None,
 ) -> None:
-    """Checkpoint to ONNX with explicit upsampling, simplified; with --precision fp16 calibrated on --images."""
+    """Export a checkpoint to simplified ONNX with explicit upsampling; FP16 is calibrated on --images."""
     from u2net.export import export_model
 
     if precision not in ("fp32", "fp16"):

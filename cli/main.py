@@ -20,6 +20,7 @@ EXTRAS = {
     "onnxscript": "export",
     "onnxsim": "export",
     "safetensors": "export",
+    "cv2": "export",
     "onnxruntime": "cpu",
     "lightning_fabric": "train",
     "kornia": "train",

@@ -1,11 +1,14 @@
 """Options that several commands share: how they are declared, and how their text is read."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.presets import PRESETS, Preset, find_preset
 
 if TYPE_CHECKING:
     from u2net.export.onnx_export import ExportOptions
@@ -14,19 +17,58 @@ if TYPE_CHECKING:
 
 DYNAMIC = "dynamic"
 
-Checkpoint = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP where it is left out.")]
+Parsed = TypeVar("Parsed")
+
+
+def _parser(parse: Callable[[str], Parsed]) -> Callable[[str | Parsed], Parsed]:
+    """A parser for typer, which also hands it the default, of what it is to give."""
+
+    def read(value: str | Parsed) -> Parsed:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(value)
+        except InputError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return read
+
+
+CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
 Size = Annotated[
     str | None, typer.Option(help="Input size: a number, HxW or dynamic; the preset's own (reference: 320) without it.")
 ]
-Batch = Annotated[str, typer.Option(help="Images at once: a number or dynamic.")]
-Outputs = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
+BatchSize = Annotated[str, typer.Option(help="Images at once: a number or dynamic.")]
+OutputNames = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
-PresetName = Annotated[str, typer.Option(help="Preprocessing: reference, rembg, cloth, portrait or raw.")]
+ExportPreset = Annotated[
+    Preset,
+    typer.Option(
+        "--preset",
+        parser=_parser(find_preset),
+        metavar="NAME",
+        show_default="reference",
+        help=f"Preprocessing: {', '.join(PRESETS)}.",
+    ),
+]
+OwnPreset = Annotated[
+    Preset | None,
+    typer.Option(
+        "--preset", parser=_parser(find_preset), metavar="NAME", help="Preprocessing instead of the file's own."
+    ),
+]
 Images = Annotated[Path | None, typer.Option(help="Folder of photographs, 32 are tried; synthetic scenes without it.")]
 FlavourName = Annotated[
     str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; the installed one without it.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+DeviceName = Annotated[
+    Device, typer.Option("--device", parser=_parser(Device.parse), metavar="NAME", help="cpu, cuda or cuda:N.")
+]
+Weights = Annotated[
+    Literal["ema", "model"] | None,
+    typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; ema without it."),
+]
+CPU = Device("cpu")
 
 
 def checkpoint_or_bundled(checkpoint: Path | None) -> Path:
@@ -72,18 +114,16 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def export_options(size: str | None, batch: str, outputs: str, opset: int, preset: str) -> "ExportOptions":
-    """The text of the five export options, read."""
+def export_options(size: str | None, batch: str, outputs: str, opset: int, preset: Preset) -> "ExportOptions":
+    """Parse the export options."""
     from u2net.export.onnx_export import ExportOptions
-    from u2net.runtime.presets import find_preset
 
-    contract = find_preset(preset)
     return ExportOptions(
-        size=(contract.height, contract.width) if size is None else parse_size(size),
+        size=(preset.height, preset.width) if size is None else parse_size(size),
         batch=parse_batch(batch),
         outputs=parse_outputs(outputs),
         opset=opset,
-        preset=contract,
+        preset=preset,
     )
 
 

@@ -1,5 +1,6 @@
 """Tables and findings on the terminal."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -12,15 +13,19 @@ from rich.table import Table
 from u2net.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from u2net.benchmarks.noise import Noise
     from u2net.export import EngineStage
     from u2net.model.metrics import SaliencyScores
-    from u2net.model.training import Status
+    from u2net.model.training import TrainStatus
 
 console = Console(highlight=False, markup=False, emoji=False)
 """Prints text as it is: a file may be named [red] or :cat:."""
 
 progress_console = Console(highlight=False, markup=False, emoji=False, stderr=True)
 """For what is no result: standard output stays clean for programs."""
+
+QUIET_SECONDS = 5
+"""Longest silence, in seconds, where there is no terminal to draw a spinner on."""
 
 FIRST_WIDTH = 8
 """Columns that the first column of a table keeps at least, so that no stage's name is broken."""
@@ -39,6 +44,30 @@ def print_table(
     console.print(table)
 
 
+def print_noise(noise: "Noise") -> None:
+    """Warn about figures that a loaded machine has spoilt."""
+    if noise.warning:
+        console.print(noise.warning, style="yellow", soft_wrap=True)
+
+
+@contextmanager
+def progress_lines() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done: a spinner on a terminal, else a new line on standard error now and then."""
+    if console.is_terminal:
+        with console.status("starting") as status:
+            yield status.update
+        return
+    last = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > QUIET_SECONDS:
+            progress_console.print(text, soft_wrap=True)
+            last = time.monotonic()
+
+    yield say
+
+
 @contextmanager
 def build_bar() -> Iterator[Callable[[str, float], None]]:
     """A bar that is told what is being done and the share that is done; it goes when the work ends."""
@@ -55,19 +84,19 @@ def build_bar() -> Iterator[Callable[[str, float], None]]:
 
 
 @contextmanager
-def training_bar() -> Iterator[Callable[["Status"], None]]:
-    """A bar that is told how a training gets on; without a terminal to draw it on, a line for each percent.
+def training_bar() -> Iterator[Callable[["TrainStatus"], None]]:
+    """Yield a callback that shows a training as a progress bar, or, without a terminal, as a line for each percent.
 
-    What a validation found stays in sight either way.
+    The scores of validations stay visible either way.
     """
     lines = console if console.is_terminal else progress_console
     told = set[str]()
     shows: list[Callable[[str, float], None]] = []
     with ExitStack() as bar:
 
-        def tell(status: "Status") -> None:
+        def tell(status: "TrainStatus") -> None:
             text, percent = _describe_status(status), f"{status.progress:4.0%}"
-            if not shows:  # of several processes only the one that has something to tell draws a bar
+            if not shows:  # of several processes only the one that reports draws a bar
                 shows.append(bar.enter_context(build_bar()))
             shows[0](text, status.progress)
             unseen = status.loss is not None and percent not in told and not console.is_terminal
@@ -79,19 +108,19 @@ def training_bar() -> Iterator[Callable[["Status"], None]]:
 
 
 def describe_scores(scores: "SaliencyScores") -> str:
-    """The scores that a training watches, in one line."""
+    """Return the scores that a training reports, in one line."""
     return (
         f"MAE {scores.mae:.4f}, max-F {scores.max_f:.4f}, IoU {scores.iou:.4f} on {scores.pictures} held-out pictures"
     )
 
 
-def _describe_status(status: "Status") -> str:
+def _describe_status(status: "TrainStatus") -> str:
     if status.scores is not None:
-        return f"{status.doing}: {describe_scores(status.scores)}"
+        return f"{status.activity}: {describe_scores(status.scores)}"
     if status.loss is None or status.images_per_second is None or status.waiting is None:
-        return status.doing
+        return status.activity
     speed = f"{status.images_per_second:.1f} images/s, {status.waiting:.0%} waiting for data"
-    return f"{status.doing}: loss {status.loss:.3f}, {speed}"
+    return f"{status.activity}: loss {status.loss:.3f}, {speed}"
 
 
 def describe_engine_stage(stage: "EngineStage") -> str:

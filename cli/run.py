@@ -5,25 +5,34 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Device
-from u2net.cli.printing import console
+from u2net.cli.options import CPU, DeviceName, OwnPreset
+from u2net.cli.printing import console, progress_console
 from u2net.cli.terminal import printable
+from u2net.runtime.images import MEGAPIXELS
 
 
 def run(
     model: Annotated[Path, typer.Argument(help="Model file.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures or folders; earlier outputs are left out.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("masks"),
-    preset: Annotated[str | None, typer.Option(help="Preprocessing instead of the file's own.")] = None,
-    device: Device = "cpu",
+    preset: OwnPreset = None,
+    megapixels: Annotated[int, typer.Option(help="Largest picture to read, in millions of pixels.")] = MEGAPIXELS,
+    device: DeviceName = CPU,
 ) -> None:
     """Write the mask and the cut-out of each picture."""
-    from u2net.runtime import load
-    from u2net.runtime.images import find_images
+    from u2net.runtime import InputError, load
+    from u2net.runtime.images import has_more_frames
     from u2net.runtime.pictures import write_pictures
 
-    named = [path for each in images for path in (find_images(each) if each.is_dir() else [each])]
-    sources = list({path.resolve(): path for path in named}.values())  # each once
+    skipped: list[InputError] = []
     with load(model, device, preset=preset) as session:
-        for files in write_pictures(session, sources, output):
-            console.print(printable(f"{files.source} → {files.mask}, {files.cutout}"), soft_wrap=True)
+        for done in write_pictures(session, images, output, megapixels=megapixels):
+            if isinstance(done, InputError):
+                skipped.append(done)
+                continue
+            first = " (the first of several frames)" if has_more_frames(done.source) else ""
+            console.print(printable(f"{done.source}{first} → {done.mask}, {done.cutout}"), soft_wrap=True)
+    if skipped:
+        reasons = "\n".join(map(str, skipped))
+        progress_console.print(printable(f"{len(skipped)} skipped:\n{reasons}"), soft_wrap=True)
+        raise typer.Exit(1)

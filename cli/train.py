@@ -25,15 +25,15 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     compiled: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = None,
-    freeze: Annotated[int | None, typer.Option(help="Train inside of so many outer stages only, 0 to 5.")] = None,
+    freeze: Annotated[int | None, typer.Option(help="Number of outer stages that stay as they are, 0 to 5.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; 100 without --minutes.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes of the whole training, however often resumed.")] = None,
-    pause: Annotated[float | None, typer.Option(help="Stop this run after these minutes, to be resumed.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    minutes: Annotated[float | None, typer.Option(help="Minutes of the whole training over all its runs.")] = None,
+    pause: Annotated[float | None, typer.Option(help="Pause this run after these minutes.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     init: Annotated[Path | None, typer.Option(help="Start from this checkpoint's weights.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.ckpt in the output folder.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    devices: Annotated[int, typer.Option(help="How many devices.")] = 1,
+    devices: Annotated[int, typer.Option(help="Number of devices.")] = 1,
 ) -> None:
     """Train a network with seven-way deep supervision."""
     from u2net.model import training
@@ -62,8 +62,8 @@ def train(
         devices=devices,
     )
     with training_bar() as report:
-        result = training.train(folder, output, options, report)
-    if result.first:
+        result = training.train_network(folder, output, options, report)
+    if result.is_main_process:
         console.print(f"{result.weights}: {_describe(result)}", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Device, Images
+from u2net.cli.options import CPU, DeviceName, Images, OwnPreset
 from u2net.cli.printing import console, print_table
 
 
@@ -13,10 +13,8 @@ def verify(
     reference: Annotated[Path, typer.Argument(help="Checkpoint or model file that is right.")],
     candidates: Annotated[list[Path], typer.Argument(help="Checkpoints or model files to judge by it.")],
     images: Images = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Preprocessing of the reference; the candidate's, as published, without it.")
-    ] = None,
-    device: Device = "cpu",
+    preset: OwnPreset = None,
+    device: DeviceName = CPU,
 ) -> None:
     """Compare stages on photographs and hard inputs; exit status 1 where one is off by more than its tolerance."""
     from u2net.benchmarks.report import PARITY_HEADER, parity_rows
@@ -27,6 +25,8 @@ def verify(
         results = run_gate(reference, candidates, VerifyOptions(images, preset, device))
     for result in results:
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
+        if result.note:
+            console.print(f"{result.candidate}: {result.note}", soft_wrap=True)
         print_table(PARITY_HEADER, [row for each in result.comparisons for row in parity_rows(each)], title)
         for failure in result.failures:
             console.print(f"FAILED {result.candidate}: {failure}", style="red", soft_wrap=True)

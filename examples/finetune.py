@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from u2net.export import BuildOptions, BuildResult, build_artifacts
-from u2net.model.training import TrainOptions, find_recipe, train
+from u2net.model.training import TrainOptions, find_recipe, train_network
 from u2net.model.weights import BUNDLED_WEIGHTS
 
 LEARNING_RATE = 2e-4
@@ -24,7 +24,7 @@ def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
     recipe = find_recipe("fast", device)
     recipe = recipe.with_overrides(crop=recipe.crop, learning_rate=LEARNING_RATE, batch=4)  # small stages would undo
     options = TrainOptions(recipe=recipe, init=BUNDLED_WEIGHTS, minutes=minutes, device=device)
-    trained = train(folder, output / "training", options)
+    trained = train_network(folder, output / "training", options)
     if trained.scores is None:
         sys.exit(f"stopped at {trained.progress:.0%}")
     print(f"held-out pictures: {trained.scores}")

@@ -16,7 +16,7 @@ MODEL, DEVICE = "model.onnx", "cpu"
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the model once, before the first request; its session may be called from many threads."""
+    """Load the model once, before the first request. Many threads may call its session."""
     with u2.load(MODEL, DEVICE) as app.state.session:
         yield
 
@@ -26,7 +26,7 @@ app = FastAPI(title="u2net", lifespan=lifespan)
 
 @app.post("/{kind}")
 def answer(kind: Literal["mask", "cutout"], picture: UploadFile) -> Response:
-    """The picture's mask, or the picture with the mask as its alpha channel, as PNG."""
+    """Return the picture's mask, or the picture cut out along it, as PNG."""
     try:
         image = u2.read_image(picture.file)
     except u2.InputError as error:

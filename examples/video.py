@@ -1,4 +1,4 @@
-"""Darken the background of a video; sound is not kept: ``python video.py model.onnx in.mp4 out.mp4``."""
+"""Darken the background of a video, without its sound: ``python video.py model.onnx in.mp4 out.mp4``."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,11 @@ import numpy as np
 import u2net.runtime as u2
 
 BATCH, BACKGROUND = 8, 0.2
-"""Frames at once, and what is left of the background's brightness."""
+"""Frames in a batch, and the share of its brightness that the background keeps."""
 
 
 def darken(model: Path, source: Path, target: Path, device: str = "cpu") -> int:
-    """Write ``target`` (.mp4, or .avi as MJPG) frame for frame; answers how many."""
+    """Write ``target`` (.mp4, or .avi as MJPG) and return its number of frames."""
     if target.resolve() == source.resolve():
         sys.exit(f"{target} is the source")
     video, count = cv2.VideoCapture(str(source)), 0

@@ -2,7 +2,7 @@
 
 from u2net.export.build import BuildOptions, BuildResult, build_artifacts, export_model
 from u2net.export.engine import EngineStage, build_engine
-from u2net.export.fp16 import Fp16Options, Fp16Stage, convert_fp16
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import StageParity, VerifyOptions, verify
@@ -15,8 +15,6 @@ __all__ = [
     "EngineOptions",
     "EngineStage",
     "ExportOptions",
-    "Fp16Options",
-    "Fp16Stage",
     "GraphStage",
     "StageParity",
     "VerifyOptions",

@@ -1,5 +1,6 @@
 """The main job: a checkpoint to verified artifacts, stage after stage."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,21 +8,26 @@ from tempfile import TemporaryDirectory
 
 from u2net.export.accuracy import AccuracyReport, measure_accuracy
 from u2net.export.engine import EngineStage, build_engine
-from u2net.export.fp16 import Fp16Options, convert_fp16
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
-from u2net.export.parity.stages import open_stage
+from u2net.export.parity.sessions import open_for_parity
 from u2net.export.simplification import simplify_onnx
-from u2net.model.checkpoint import load_checkpoint
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.dataset import check_pairs, find_pairs
+from u2net.model.opening import open_session
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import check_target, make_folder
+from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import installed_flavours
 
-Progress = Callable[[str], None]
+Report = Callable[[str], None]
+"""Called with what is being done."""
+
+CPU = Device("cpu")
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"
@@ -35,7 +41,8 @@ class BuildOptions:
     Attributes:
         export: what the graph takes and gives.
         images: photographs, of which 32 are taken to calibrate and verify on; None takes seeded synthetic scenes.
-        device: where the gate runs the graphs; an engine always runs on a GPU.
+        device: where the gate runs the graphs. An engine is built and run there if it is a GPU, else on the GPU that
+            ``engine`` names.
         dataset: photographs with masks, ``images/`` and ``masks/``, to measure on what each stage costs in the task's
             metrics; None measures nothing.
         engine: what to compile the FP16 graph for; None compiles nothing. Where it names no flavour, the installed
@@ -44,7 +51,7 @@ class BuildOptions:
 
     export: ExportOptions = field(default_factory=ExportOptions)
     images: Path | None = None
-    device: str = "cpu"
+    device: Device = CPU
     dataset: Path | None = None
     engine: EngineOptions | None = field(default_factory=EngineOptions)
 
@@ -109,9 +116,9 @@ class BuildResult:
         """The graphs that last, each once, then the engine."""
         return (*self.graphs, *([self.engine.stage.path] if self.engine and self.engine.stage else []))
 
-    def loadable(self, device: str) -> tuple[Path, ...]:
-        """The artifacts that can be loaded on a device: an engine only on a GPU, and only where it was run."""
-        return self.artifacts if Device.parse(device).kind == "cuda" and self.engine_runs else self.graphs
+    def loadable(self, device: Device) -> tuple[Path, ...]:
+        """The artifacts that can be loaded on a device: an engine only on a GPU, and only if it was run."""
+        return self.artifacts if device.kind == "cuda" and self.engine_runs else self.graphs
 
     @property
     def engine_runs(self) -> bool:
@@ -120,11 +127,11 @@ class BuildResult:
 
 
 def build_artifacts(
-    checkpoint: Path, folder: Path, options: BuildOptions | None = None, progress: Progress | None = None
+    checkpoint: Checkpoint | Path, folder: Path, options: BuildOptions | None = None, progress: Report | None = None
 ) -> BuildResult:
     """Export, simplify, convert to FP16 and compile into ``folder``; verify each stage against eager PyTorch.
 
-    A stage that leaves its tolerances does not stop the build: see :attr:`BuildResult.passed`.
+    A stage that exceeds its tolerances does not stop the build: see :attr:`BuildResult.passed`.
 
     Raises:
         U2NetError: a stage cannot do its work.
@@ -133,76 +140,76 @@ def build_artifacts(
     options.export.check()
     say = progress or (lambda _message: None)
     say("reading the checkpoint")
-    network = load_checkpoint(checkpoint)
-    if options.dataset is not None:
-        check_pairs(find_pairs(options.dataset))  # refuses what could not be scored before the work, not after
-    gate = ParityGate(
-        checkpoint, VerifyOptions(images=options.images, preset=options.export.preset.name, device=options.device)
+    checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    pairs = [] if options.dataset is None else find_pairs(options.dataset)
+    if pairs:
+        check_pairs(pairs)  # before the work, not after
+    contract, size = options.export.preset, options.export.size
+    eager = open_session(
+        checkpoint, options.device, preset=contract, size=size, outputs=options.export.outputs, tf32=False
     )
+    gate = ParityGate(eager, VerifyOptions(options.images, contract))
     make_folder(folder)
     fp32, fp16 = folder / FP32_NAME, folder / FP16_NAME
     work: dict[str, Callable[[], GraphStage]] = {
-        "export": lambda: export_onnx(network, fp32, options.export),
+        "export": lambda: export_onnx(checkpoint, fp32, options.export),
         "simplify": lambda: simplify_onnx(fp32, fp32),
-        "fp16": lambda: convert_fp16(fp32, fp16, Fp16Options(images=options.images)),
+        "fp16": lambda: convert_fp16(fp32, fp16, options.images),
     }
-    stages = []
+    stages, sessions = [], {checkpoint.path: eager}
     for name, run in work.items():
         say(f"{name}: writing")
         graph = run()
         say(f"{name}: verifying {graph.path.name}")
-        stages.append(BuiltStage(name, graph, gate.check(graph.path)))
-    built = BuildResult(checkpoint, tuple(stages), _build_engine(fp16, folder / ENGINE_NAME, options, gate, say))
-    return replace(built, accuracy=_measure_accuracy(built, options, say))
-
-
-def _measure_accuracy(built: BuildResult, options: BuildOptions, say: Progress) -> AccuracyReport | None:
-    if options.dataset is None:
-        return None
-    device = Device.parse(options.device)
-    models = dict.fromkeys(built.graphs, device)
-    if built.engine_runs and built.engine and built.engine.stage and options.engine:
-        models[built.engine.stage.path] = Device("cuda", options.engine.device)
-    return measure_accuracy(
-        built.checkpoint, models, options.dataset, preset=options.export.preset.name, device=device, progress=say
-    )
+        sessions[graph.path] = open_for_parity(graph.path, options.device)
+        stages.append(BuiltStage(name, graph, gate.compare(sessions[graph.path])))
+    engine, session = _build_engine(fp16, folder / ENGINE_NAME, options, gate, say)
+    if session is not None:
+        sessions[session.info.path] = session
+    accuracy = measure_accuracy(list(sessions.values()), pairs, options.dataset, say) if options.dataset else None
+    return BuildResult(checkpoint.path, tuple(stages), engine, accuracy)
 
 
 def _build_engine(
-    graph: Path, path: Path, options: BuildOptions, gate: ParityGate, say: Progress
-) -> BuiltEngine | None:
-    engine = options.engine
-    if engine is None or (engine.flavour is None and not installed_flavours()):
-        return None
+    graph: Path, path: Path, options: BuildOptions, gate: ParityGate, say: Report
+) -> tuple[BuiltEngine | None, Session | None]:
+    """The engine, and its session if it can be run here."""
+    wanted = options.engine
+    if wanted is None or (wanted.flavour is None and not installed_flavours()):
+        return None, None
+    device = options.device if options.device.kind == "cuda" else wanted.device
     say(f"engine: compiling {graph.name}")
     try:
-        stage = build_engine(graph, path, engine)
+        stage = build_engine(graph, path, replace(wanted, device=device))
     except DeviceError as error:
-        if engine.flavour is not None:
+        if wanted.flavour is not None:
             raise
-        return BuiltEngine(None, None, f"not built: {error}")
+        return BuiltEngine(None, None, f"not built: {error}"), None
     say(f"engine: verifying {path.name}")
     try:
-        opened = open_stage(path, Device("cuda", engine.device))
+        session = open_for_parity(path, device)
     except (DeviceError, ArtifactError) as error:
-        return BuiltEngine(stage, None, f"not run: {error}")
-    return BuiltEngine(stage, gate.compare(opened), "")
+        return BuiltEngine(stage, None, f"not run: {error}"), None
+    return BuiltEngine(stage, gate.compare(session), ""), session
 
 
 def export_model(
     checkpoint: Path, path: Path, options: ExportOptions, *, half: bool = False, images: Path | None = None
 ) -> GraphStage:
-    """Checkpoint to one simplified file, FP32 or with ``half`` FP16 calibrated on ``images``.
+    """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
+
+    The stage's time is that of the whole export.
 
     Raises:
         U2NetError: a stage cannot do its work.
     """
     check_target(path, (".onnx",))
     options.check()
+    started = time.perf_counter()
     network = load_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:
         exported = export_onnx(network, Path(scratch) / FP32_NAME, options)
-        if not half:
-            return simplify_onnx(exported.path, path)
-        simplified = simplify_onnx(exported.path, exported.path)
-        return convert_fp16(simplified.path, path, Fp16Options(images=images))
+        stage = simplify_onnx(exported.path, exported.path if half else path)
+        if half:
+            stage = convert_fp16(stage.path, path, images)
+    return replace(stage, seconds=time.perf_counter() - started)

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
-
-from u2net.export.graph import read_graph
+from u2net.export.graph import find_precision, read_graph
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.files import check_target
 from u2net.runtime.loading import ENGINE_SUFFIXES
@@ -53,6 +51,5 @@ def _read_source(onnx: Path) -> GraphSource:
     model = read_graph(onnx)
     text = model.metadata_props.get(METADATA_KEY)
     artifact = None if text is None else Artifact.from_json(text)
-    halves = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())
-    precision = artifact.precision if artifact else "fp16" if halves else "fp32"
+    precision = artifact.precision if artifact else find_precision(model)
     return GraphSource(onnx, precision, model.opset_imports.get("", 0), artifact)

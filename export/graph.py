@@ -1,6 +1,6 @@
-"""Graph files: read, write whole or not at all, count."""
+"""Reading and writing ONNX files, and their initializers."""
 
-from collections import Counter
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,37 +12,41 @@ from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
 
+QUANTIZED = re.compile(r"(Dynamic)?(Quantize|Dequantize)Linear|QLinear.*|(Conv|MatMul)Integer")
+"""Operators of a quantized graph, in QDQ and QOperator format."""
+
 
 @dataclass(frozen=True)
 class GraphStage:
-    """What a stage wrote."""
+    """An ONNX file that a stage wrote."""
 
     path: Path
     nodes: int
     size_bytes: int
     seconds: float
+    """Time that the stage took."""
     artifact: Artifact
 
 
 def read_graph(path: Path) -> ir.Model:
-    """Read an ONNX file, weights too, so that the file may be replaced afterwards.
+    """Read an ONNX file and all its weights into memory, so that the file may be replaced afterwards.
 
     Raises:
-        ExportError: the file is missing or no ONNX.
+        ExportError: the file is missing or is not ONNX.
     """
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file")
     try:
-        return ir.from_proto(ir.to_proto(ir.load(path)))
-    except Exception as error:  # protobuf's decoding errors share no public root but this one
+        return ir.external_data.load_to_model(ir.load(path))
+    except Exception as error:  # protobuf's decoding errors have no other public base class
         raise ExportError(f"{path} cannot be read as ONNX: {error}") from error
 
 
 def read_artifact(model: ir.Model, path: Path) -> Artifact:
-    """Metadata of a graph that this project exported.
+    """Return the metadata of a graph that this project exported.
 
     Raises:
-        ExportError: it carries none.
+        ExportError: the graph carries no metadata.
     """
     text = model.metadata_props.get(METADATA_KEY)
     if text is None:
@@ -51,10 +55,10 @@ def read_artifact(model: ir.Model, path: Path) -> Artifact:
 
 
 def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
-    """Write a graph with its metadata, under a temporary name first, so that no half-written file is left.
+    """Write a graph with its metadata; a failed or interrupted write leaves the old file in place.
 
     Raises:
-        ExportError: the folder is missing or not writable.
+        ExportError: the folder is missing or cannot be written to.
     """
     model.metadata_props[METADATA_KEY] = artifact.to_json()
     try:
@@ -64,12 +68,27 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def count_operators(model: ir.Model) -> dict[str, int]:
-    """How many nodes of each kind, most frequent first."""
-    return dict(Counter(node.op_type for node in model.graph).most_common())
+def find_precision(model: ir.Model) -> str:
+    """``int8``, ``fp16`` or ``fp32``, from the nodes and weights of a graph that may come from elsewhere."""
+    if any(QUANTIZED.fullmatch(node.op_type) for node in model.graph):
+        return "int8"
+    halves = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())
+    return "fp16" if halves else "fp32"
 
 
-def constant(name: str, numbers: npt.NDArray[Any]) -> ir.Value:
-    """An initializer's value, not yet registered with a graph."""
+def add_initializer(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
+    """Add an initializer to a graph and return its value."""
     tensor = ir.tensor(numbers, name=name)
-    return ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def make_cast(value: ir.Value, dtype: ir.DataType) -> ir.Node:
+    """Return a Cast of a value to FP16 or FP32 that is not yet part of a graph."""
+    suffix = "fp16" if dtype == ir.DataType.FLOAT16 else "fp32"
+    node = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{value.name}.to_{suffix}")
+    node.outputs[0].name = f"{value.name}.{suffix}"
+    node.outputs[0].type = ir.TensorType(dtype)
+    node.outputs[0].shape = value.shape
+    return node

@@ -1,4 +1,4 @@
-"""Small passes that turn what torch's exporter writes into the graph this project promises."""
+"""Passes that turn the output of torch's exporter into the graph that this project promises."""
 
 import ast
 from collections import Counter
@@ -6,10 +6,9 @@ from collections import Counter
 import numpy as np
 import onnx_ir as ir
 from onnx import helper
-from onnx_ir.passes import InPlacePass, PassResult
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
-from u2net.export.graph import constant
+from u2net.export.graph import add_initializer
 from u2net.runtime.errors import ExportError
 
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
@@ -17,125 +16,106 @@ WRAPPER = "network."
 """Prefix that the export wrapper puts before the network's own module names."""
 
 NEWER_ATTRIBUTES = ("antialias", "axes", "keep_aspect_ratio_policy")
-"""Attributes of Resize that opset 17 does not know and that nothing here needs."""
+"""Attributes of Resize that opset 17 does not have and that no U²-Net needs."""
 
 PORTABLE = frozenset({"Add", "Cast", "Concat", "Conv", "Identity", "MaxPool", "Relu", "Resize", "Sigmoid", "Softmax"})
 """Operators whose meaning, as used here, is the same in every opset from 17 to 21."""
 
 
-class NameAfterModules(InPlacePass):
-    """Name nodes and values after the network's modules: ``stage1.rebnconvin.conv_s1``."""
+def tidy_graph(model: ir.Model, opset: int) -> None:
+    """Run every pass on a model in place.
 
-    def call(self, model: ir.Model) -> PassResult:
-        seen: Counter[str] = Counter()
-        outputs = set(model.graph.outputs)
-        for node in model.graph:
-            scopes = ast.literal_eval(node.metadata_props.get(SCOPES_KEY, "['', '']"))
-            scope = scopes[-2].removeprefix(WRAPPER.rstrip(".")).removeprefix(".")
-            name = scope if node.op_type in {"Conv", "Relu", "MaxPool", "Resize"} and scope else ""
-            name = name or f"{scope}.{node.op_type.lower()}".lstrip(".")
-            seen[name] += 1
-            node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
-            for value in node.outputs:
-                if value not in outputs:
-                    value.name = f"{node.name}:0"
-        for name, value in list(model.graph.initializers.items()):
-            del model.graph.initializers[name]
-            value.name = name.removeprefix(WRAPPER)
-            model.graph.register_initializer(value)
-        return PassResult(model, modified=True)
-
-
-class ExplicitUpsampling(InPlacePass):
-    """Give each Resize constant scales or constant sizes; what computed them before falls away.
-
-    A Resize by a whole factor gets scales. One to an odd size gets sizes where the batch is fixed, else the
-    scales whose product with the input's size is the wanted size: naming the axes to resize, as opset 18 can,
-    would do too, but TensorRT's parser takes the dynamic batch for negative then.
+    Raises:
+        ExportError: the graph is not what torch's exporter is known to write for a U²-Net.
     """
+    name_after_modules(model)
+    make_upsampling_constant(model)
+    declare_opset(model, opset)
+    ClearMetadataAndDocStringPass()(model)  # the metadata holds paths of this machine
+    RemoveUnusedOpsetsPass()(model)
 
-    def call(self, model: ir.Model) -> PassResult:
-        for index, node in enumerate([node for node in model.graph if node.op_type == "Resize"]):
-            for name in NEWER_ATTRIBUTES:
-                node.attributes.pop(name, None)
-            if not _has_constant_scales(node):
-                self._set_target(model.graph, node, index)
-        return RemoveUnusedNodesPass()(model)
 
-    def _set_target(self, graph: ir.Graph, node: ir.Node, index: int) -> None:
-        source, target = _sides(node, 0), _sides(node.outputs[0])
-        scales, sizes = None, None
-        if all(big % small == 0 for small, big in zip(source[2:], target[2:], strict=True)):
-            scales = [1.0, 1.0, target[2] / source[2], target[3] / source[3]]
-        elif target[0] > 0:
-            sizes = target
-        else:
-            scales = [1.0, 1.0, *(_exact_scale(*pair) for pair in zip(source[2:], target[2:], strict=True))]
-        values = np.array(scales, np.float32) if scales is not None else np.array(sizes, np.int64)
-        name = f"{'scales' if scales is not None else 'sizes'}.{index}"
-        value = constant(name, values)
-        graph.register_initializer(value)
+def name_after_modules(model: ir.Model) -> None:
+    """Name nodes and values after the network's modules: ``stage1.rebnconvin.conv_s1``."""
+    seen: Counter[str] = Counter()
+    outputs = set(model.graph.outputs)
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(SCOPES_KEY, "['', '']"))
+        scope = scopes[-2].removeprefix(WRAPPER.rstrip(".")).removeprefix(".")
+        name = scope if node.op_type in {"Conv", "Relu", "MaxPool", "Resize"} and scope else ""
+        name = name or f"{scope}.{node.op_type.lower()}".lstrip(".")
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        for value in node.outputs:
+            if value not in outputs:
+                value.name = f"{node.name}:0"
+    for name, value in list(model.graph.initializers.items()):
+        del model.graph.initializers[name]
+        value.name = name.removeprefix(WRAPPER)
+        model.graph.register_initializer(value)
+
+
+def make_upsampling_constant(model: ir.Model) -> None:
+    """Give each Resize constant scales or constant sizes, and remove the nodes that computed them.
+
+    A Resize by a whole factor gets scales. A Resize to another size gets sizes if the batch is fixed, and
+    otherwise scales that give the size when multiplied with the input's. Opset 18 could name the axes
+    to resize instead, but TensorRT's parser then reads the dynamic batch as negative.
+    """
+    for index, node in enumerate([node for node in model.graph if node.op_type == "Resize"]):
+        for name in NEWER_ATTRIBUTES:
+            node.attributes.pop(name, None)
+        scales = node.inputs[2] if len(node.inputs) > 2 else None
+        if scales is None or not scales.is_initializer():
+            _set_target(model.graph, node, index)
+    RemoveUnusedNodesPass()(model)
+
+
+def _set_target(graph: ir.Graph, node: ir.Node, index: int) -> None:
+    source, target = _known_shape(node.inputs[0]), _known_shape(node.outputs[0])
+    whole = all(large % small == 0 for small, large in zip(source[2:], target[2:], strict=True))
+    if target[0] and not whole:
         node.resize_inputs(4)
-        node.replace_input_with(1, None)
-        node.replace_input_with(2, value if scales is not None else None)
-        node.replace_input_with(3, None if scales is not None else value)
-        if scales is not None:
-            node.resize_inputs(3)
+        node.replace_input_with(2, None)
+        node.replace_input_with(3, add_initializer(graph, f"sizes.{index}", np.array(target, np.int64)))
+    else:
+        scales = [1.0, 1.0, *(_exact_scale(*pair) for pair in zip(source[2:], target[2:], strict=True))]
+        node.resize_inputs(3)
+        node.replace_input_with(2, add_initializer(graph, f"scales.{index}", np.array(scales, np.float32)))
+    node.replace_input_with(1, None)
 
 
-def _has_constant_scales(node: ir.Node) -> bool:
-    return len(node.inputs) > 2 and node.inputs[2] is not None and node.inputs[2].is_initializer()
-
-
-def _sides(holder: ir.Node | ir.Value, index: int | None = None) -> list[int]:
-    """Shape of a value; 0 for a dynamic batch.
+def _known_shape(value: ir.Value | None) -> list[int]:
+    """Return the shape of a map; 0 stands for a dynamic batch.
 
     Raises:
         ExportError: channels, height or width are not known.
     """
-    value = holder.inputs[index] if isinstance(holder, ir.Node) and index is not None else holder
-    shape = value.shape if isinstance(value, ir.Value) else None
-    sides = [side if isinstance(side, int) else 0 for side in shape] if shape is not None else []
+    shape = value.shape if value is not None else None
+    sides = [side if isinstance(side, int) else 0 for side in shape or ()]
     if len(sides) != 4 or not all(sides[1:]):
-        raise ExportError(f"the exporter did not tell the size of an upsampled map ({shape}); this torch is too new")
+        raise ExportError(f"the size of an upsampled map is not in torch's export ({shape}); this torch is too new")
     return sides
 
 
 def _exact_scale(source: int, target: int) -> float:
-    """The smallest FP32 scale, from target/source up, with floor(source × scale) = target in any precision."""
+    """Return the smallest FP32 scale ≥ target/source with floor(source × scale) = target in any precision."""
     scale = np.float32(target / source)
     while int(source * float(scale)) < target:
         scale = np.nextafter(scale, np.float32(np.inf))
     return float(scale)
 
 
-class DeclareOpset(InPlacePass):
-    """Declare the opset asked for, and the IR version that goes with it.
+def declare_opset(model: ir.Model, opset: int) -> None:
+    """Declare an opset and the IR version that goes with it.
 
     torch's exporter writes opset 18; the operators of a U²-Net mean the same from 17 to 21.
+
+    Raises:
+        ExportError: the graph has an operator for which this is not known.
     """
-
-    def __init__(self, opset: int) -> None:
-        super().__init__()
-        self.opset = opset
-
-    def call(self, model: ir.Model) -> PassResult:
-        strangers = sorted({node.op_type for node in model.graph} - PORTABLE)
-        if strangers:
-            raise ExportError(f"the graph has operators that were not expected in a U²-Net: {', '.join(strangers)}")
-        model.opset_imports[""] = self.opset
-        model.ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", self.opset)], ignore_unknown=True)
-        return PassResult(model, modified=True)
-
-
-def tidy_graph(model: ir.Model, opset: int) -> ir.Model:
-    """All of the above, in order; the exporter's notes, which hold paths of its machine, go last."""
-    for step in (
-        NameAfterModules(),
-        ExplicitUpsampling(),
-        DeclareOpset(opset),
-        ClearMetadataAndDocStringPass(),
-        RemoveUnusedOpsetsPass(),
-    ):
-        model = step(model).model
-    return model
+    unexpected = sorted({node.op_type for node in model.graph} - PORTABLE)
+    if unexpected:
+        raise ExportError(f"the graph has operators that no U²-Net has: {', '.join(unexpected)}")
+    model.opset_imports[""] = opset
+    model.ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)], ignore_unknown=True)

@@ -1,4 +1,4 @@
-"""Checkpoint to ONNX, with every bilinear upsampling explicit."""
+"""Checkpoint to ONNX, with constant scales or sizes in every bilinear upsampling."""
 
 import contextlib
 import logging
@@ -22,22 +22,20 @@ from u2net.runtime.presets import PRESETS, Preset
 
 OPSETS = range(17, 22)
 TORCH_OPSET = 18
-"""What torch's exporter writes; :func:`tidy_graph` declares the opset that was asked for."""
-
-PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxscript")
+"""Opset that torch's exporter writes; :func:`tidy_graph` declares the one that was asked for."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the exported graph takes and gives.
+    """Inputs and outputs of the exported graph.
 
     Attributes:
         size: input height and width in pixels, each ≥ 32; None leaves both dynamic
             (multiples of 32 from 32 to 2048).
-        batch: images at once; None leaves it dynamic.
-        outputs: names out of ``d0``…``d6``.
+        batch: number of images per run; None leaves it dynamic.
+        outputs: ``d0``, which is the mask, and any of ``d1``…``d6`` after it.
         opset: 17 to 21; 17 is the newest that TensorRT 8 reads.
-        preset: preprocessing contract that is written into the metadata; its size is replaced by ``size``.
+        preset: preprocessing contract for the metadata; ``size`` replaces its size.
     """
 
     size: tuple[int, int] | None = (320, 320)
@@ -47,7 +45,7 @@ class ExportOptions:
     preset: Preset = PRESETS["reference"]
 
     def check(self) -> None:
-        """Raise InputError where a value could not be used."""
+        """Raise InputError if a value is out of range."""
         if self.size is not None and min(self.size) < MIN_SIZE:
             raise InputError(f"size is at least {MIN_SIZE}×{MIN_SIZE}; got {self.size[0]}×{self.size[1]}")
         if self.batch is not None and self.batch < 1:
@@ -55,12 +53,15 @@ class ExportOptions:
         if self.opset not in OPSETS:
             raise InputError(f"opset is {OPSETS.start} to {OPSETS.stop - 1}; got {self.opset}")
         unknown = [name for name in self.outputs if name not in OUTPUT_NAMES]
-        if unknown or not self.outputs or len(set(self.outputs)) < len(self.outputs):
-            raise InputError(f"outputs are distinct names of {', '.join(OUTPUT_NAMES)}; got {', '.join(self.outputs)}")
+        if unknown or self.outputs[:1] != OUTPUT_NAMES[:1] or len(set(self.outputs)) < len(self.outputs):
+            raise InputError(
+                f"outputs are distinct names of {', '.join(OUTPUT_NAMES)}, and d0, which is the mask, is the first; "
+                f"got {', '.join(self.outputs) or 'none'}"
+            )
 
     @property
     def whole_factors(self) -> bool:
-        """Whether every upsampling is by a power of two."""
+        """True if every upsampling is by a power of two: height and width are multiples of 32."""
         return self.size is None or all(side % STEP == 0 for side in self.size)
 
 
@@ -75,14 +76,15 @@ def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | Non
     options.check()
     started = time.perf_counter()
     wrapped = wrap_network(checkpoint.network, options.outputs, whole_factors=options.whole_factors)
-    model = tidy_graph(_trace(wrapped, options), options.opset)
-    artifact = describe(checkpoint, options)
+    model = _trace(wrapped, options)
+    tidy_graph(model, options.opset)
+    artifact = _describe(checkpoint, options)
     write_graph(model, path, artifact)
     return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
 
 
-def describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
-    """Metadata of the graph that these options give."""
+def _describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
+    """Return the metadata of the exported graph."""
     preset = options.preset.with_size(*options.size) if options.size else options.preset
     height, width = options.size or (None, None)
     return Artifact(
@@ -94,7 +96,7 @@ def describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
         outputs=options.outputs,
         classes=checkpoint.network.out_channels,
         opset=options.opset,
-        versions=installed_versions(PACKAGES),
+        versions=installed_versions(("u2net-deploy", "torch", "onnx", "onnxscript")),
     )
 
 
@@ -129,7 +131,7 @@ def _dynamic_axes(options: ExportOptions) -> dict[int, object]:
 
 @contextlib.contextmanager
 def _named_failure() -> Iterator[None]:
-    """Turn what torch raises (an exporter's error, no memory for a vast input) into an ExportError of one line."""
+    """Turn errors of torch, such as too little memory for a huge input, into an ExportError of one line."""
     try:
         yield
     except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:
@@ -139,7 +141,7 @@ def _named_failure() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on torchvision and its own deprecations off the user's screen."""
+    """Silence the exporter's messages about torchvision and its deprecation warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Simplify an ONNX graph with onnxsim, and accept the result only when it is proven equal."""
+"""Simplify an ONNX graph with onnxsim; the result is accepted only if it is proven equal."""
 
 import time
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from u2net.export.calibration import input_tensors
-from u2net.export.execution import GraphRunner
+from u2net.export.calibration import make_tensors
+from u2net.export.execution import open_graph
 from u2net.export.graph import GraphStage, read_artifact, read_graph, write_graph
 from u2net.model.synthetic import make_scenes
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import DependencyError, ExportError
 
 TOLERANCE = 1e-6
-"""Largest difference of probabilities: room for reordered sums, none for another function."""
+"""Largest allowed difference of probabilities: enough for sums in another order, too little for another function."""
 
 PROOF_SCENES = 2
 
@@ -23,14 +23,14 @@ def simplify_onnx(source: Path, path: Path) -> GraphStage:
     """Write the simplified graph of ``source`` to ``path``, which may be the same file.
 
     Raises:
-        ExportError: onnxsim failed, or its graph has other inputs or outputs, more nodes, or gives
-            other numbers on the proof scenes.
+        ExportError: onnxsim failed, or its graph has other inputs, outputs or opset, has more nodes, or
+            computes other numbers on synthetic scenes.
     """
     started = time.perf_counter()
     original = read_graph(source)
     artifact = read_artifact(original, source)
     simplified = _run_onnxsim(original)
-    check_equal(original, simplified, artifact)
+    _check_equal(original, simplified, artifact)
     simplified.metadata_props.update(original.metadata_props)
     write_graph(simplified, path, artifact)
     return GraphStage(path, len(simplified.graph), path.stat().st_size, time.perf_counter() - started, artifact)
@@ -43,29 +43,29 @@ def _run_onnxsim(model: ir.Model) -> ir.Model:
         raise DependencyError("onnxsim", "export") from None
     try:
         simplified, _ = onnxsim.simplify(ir.to_proto(model))
-    except Exception as error:  # onnxsim raises whatever its native core throws
+    except Exception as error:  # onnxsim passes on every kind of error of its native code
         raise ExportError(f"onnxsim cannot simplify the graph: {error}") from error
     graph: ir.Model = ir.from_proto(simplified)
     return graph
 
 
-def check_equal(original: ir.Model, simplified: ir.Model, artifact: Artifact) -> None:
-    """Raise ExportError unless both graphs have the same edges and give the same numbers."""
-    edges = [_edges(model) for model in (original, simplified)]
-    if edges[0] != edges[1]:
-        raise ExportError(f"simplifying changed inputs or outputs from {edges[0]} to {edges[1]}")
+def _check_equal(original: ir.Model, simplified: ir.Model, artifact: Artifact) -> None:
+    """Raise ExportError unless both graphs have the same inputs and outputs and compute the same numbers."""
+    wanted_edges, found_edges = _describe_edges(original), _describe_edges(simplified)
+    if wanted_edges != found_edges:
+        raise ExportError(f"simplifying changed inputs or outputs from {wanted_edges} to {found_edges}")
     if simplified.opset_imports != original.opset_imports or simplified.ir_version != original.ir_version:
         raise ExportError(f"simplifying changed the opset from {original.opset_imports} to {simplified.opset_imports}")
     if len(simplified.graph) > len(original.graph):
         raise ExportError(f"simplifying grew the graph from {len(original.graph)} to {len(simplified.graph)} nodes")
-    before, after = GraphRunner(original), GraphRunner(simplified)
-    for tensor in input_tensors(artifact, make_scenes(PROOF_SCENES)):
-        wanted, found = before(tensor), after(tensor)
+    before, after = open_graph(original), open_graph(simplified)
+    for tensor in make_tensors(artifact, make_scenes(PROOF_SCENES)):
+        wanted, found = before.infer(tensor), after.infer(tensor)
         for name, values in wanted.items():
             largest = float(np.abs(values - found[name]).max())
             if not largest <= TOLERANCE:
-                raise ExportError(f"simplifying changed {name} by {largest:.3g}; at most {TOLERANCE} is rounding")
+                raise ExportError(f"simplifying changed {name} by {largest:.3g}; rounding explains at most {TOLERANCE}")
 
 
-def _edges(model: ir.Model) -> list[tuple[str | None, str, str]]:
+def _describe_edges(model: ir.Model) -> list[tuple[str | None, str, str]]:
     return [(value.name, str(value.dtype), str(value.shape)) for value in (*model.graph.inputs, *model.graph.outputs)]

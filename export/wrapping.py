@@ -1,4 +1,4 @@
-"""What export puts around a network, which stays untouched: folded batch norm, explicit upsampling, chosen outputs."""
+"""A copy of a network for export: folded batch norm, explicit upsampling, chosen outputs."""
 
 import copy
 
@@ -11,7 +11,7 @@ from u2net.model.blocks import ConvBNReLU, UpsampleLike
 from u2net.model.network import OUTPUT_NAMES, U2Net
 
 PROBE_SIZE = 64
-"""Side in pixels of the input on which the factors are read off; any multiple of 32 gives the same."""
+"""Side in pixels of the input that the upsampling factors are measured on; any multiple of 32 gives the same."""
 
 
 class UpsampleBy(nn.Module):
@@ -26,7 +26,7 @@ class UpsampleBy(nn.Module):
 
 
 class ChosenOutputs(nn.Module):
-    """A network that returns only the named outputs, as a tuple in that order."""
+    """A network that returns the named outputs as a tuple, in the order of the names."""
 
     def __init__(self, network: U2Net, outputs: tuple[str, ...]) -> None:
         super().__init__()
@@ -39,20 +39,24 @@ class ChosenOutputs(nn.Module):
 
 
 def wrap_network(network: U2Net, outputs: tuple[str, ...], *, whole_factors: bool) -> ChosenOutputs:
-    """A copy of the network made ready for export, in eval mode.
+    """Return a copy of the network that is ready for export, in eval mode.
 
     Args:
         outputs: names out of ``d0``…``d6``.
-        whole_factors: height and width are multiples of 32, so that every upsampling is by a power of two.
+        whole_factors: True where height and width are multiples of 32. Every upsampling is then by a power of two,
+            and every pooling halves an even side, so that rounding down, which more runtimes support, is exact.
     """
     folded = fold_batch_norm(network)
     if whole_factors:
         _fix_factors(folded)
+        for module in folded.modules():
+            if isinstance(module, nn.MaxPool2d):
+                module.ceil_mode = False
     return ChosenOutputs(folded, outputs).eval()
 
 
 def fold_batch_norm(network: U2Net) -> U2Net:
-    """A copy whose convolutions carry their batch norm; folded in double precision and rounded once."""
+    """Return a copy with batch norm folded into the convolutions, in double precision and rounded once."""
     folded = copy.deepcopy(network).eval().double()
     for block in folded.modules():
         if isinstance(block, ConvBNReLU) and isinstance(block.bn_s1, nn.BatchNorm2d):
@@ -62,7 +66,7 @@ def fold_batch_norm(network: U2Net) -> U2Net:
 
 
 def _fix_factors(network: U2Net) -> None:
-    """Run once, read each upsampling's factor off, and put the explicit module in its place."""
+    """Run the network once to measure each upsampling's factor, and put an :class:`UpsampleBy` in its place."""
     factors: dict[str, int] = {}
 
     def remember(name: str) -> object:

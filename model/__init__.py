@@ -2,7 +2,7 @@
 
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.loss import FusionLoss, bce_fusion
-from u2net.model.network import OUTPUT_NAMES, U2NET, U2NETP, Outputs, U2Net
+from u2net.model.network import OUTPUT_NAMES, U2NET, U2NETP, NetworkOutputs, U2Net
 from u2net.model.weights import BUNDLED_WEIGHTS
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "U2NETP",
     "Checkpoint",
     "FusionLoss",
-    "Outputs",
+    "NetworkOutputs",
     "U2Net",
     "bce_fusion",
     "load_checkpoint",

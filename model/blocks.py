@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class ConvBNReLU(nn.Module):
-    """3×3 convolution, batch norm, ReLU; height and width stay as they are."""
+    """3×3 convolution, batch norm and ReLU, which keep height and width."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class ConvBNReLU(nn.Module):
 class UpsampleLike(nn.Module):
     """Bilinear upsampling (``align_corners=False``) to the height and width of another map.
 
-    A module of its own, without parameters, so that an exporter can put an explicit one in its place.
+    It is a module without parameters so that an exporter can replace it.
     """
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
@@ -34,15 +34,15 @@ class UpsampleLike(nn.Module):
 
 
 class RSU(nn.Module):
-    """Residual U-block of any height: RSU-7, 6, 5, 4, and with ``dilated`` RSU-4F.
+    """Residual U-block: RSU-7, RSU-6, RSU-5 and RSU-4 by ``height``, RSU-4F with ``dilated``.
 
-    The plain block halves the map between its upper levels and doubles it on the way back; the dilated
-    one keeps the resolution and widens its view with dilations 1, 2, 4, 8 instead.
+    The plain block halves the map between its upper levels and doubles it on the way back; the dilated block keeps the
+    resolution and enlarges the receptive field with dilations of 1, 2, 4 and 8.
 
     Args:
         height: number of levels of the inner U.
-        in_channels, mid_channels, out_channels: widths of input, inner levels and output.
-        dilated: dilations instead of pooling.
+        in_channels, mid_channels, out_channels: numbers of channels of input, inner levels and output.
+        dilated: whether dilations replace pooling.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class RSU(nn.Module):
         return 2 if level == self.height else 1
 
     def _pools_after(self, level: int) -> bool:
-        """The two lowest levels of a plain block share one resolution."""
+        """Return whether the map is halved after this level; the two lowest levels share a resolution."""
         return not self.dilated and level <= self.height - 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map float N×in×H×W to float N×out×H×W."""
+        """Map float N×in_channels×H×W to float N×out_channels×H×W."""
         entry: Tensor = self.rebnconvin(x)
         skips: list[Tensor] = []
         hidden = entry

@@ -1,24 +1,29 @@
-"""Reading and writing checkpoints. A checkpoint is untrusted: it is never executed and never loaded in part."""
+"""Loads and saves networks. A checkpoint is untrusted: it is never executed and never loaded in part."""
 
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from u2net.model.checkpoint_files import read_checkpoint_file
 from u2net.model.network import VARIANTS, U2Net
 from u2net.runtime.errors import CheckpointError
 from u2net.runtime.files import hash_file, written_whole
 
-WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
-"""Keys under which training scripts put the state dict."""
+WeightSet = Literal["ema", "model"]
+"""``ema``: the moving average of the weights; ``model``: the weights that the optimizer stepped."""
 
-PREFIXES = ("module.", "_orig_mod.", "network.", "model.")
-"""Prefixes that DataParallel, torch.compile, our own training module and others put before each key."""
+WRAPPERS: Mapping[WeightSet, tuple[str, ...]] = {
+    "ema": ("ema", "ema_state_dict", "model_ema", "params_ema", "state_dict_ema"),
+    "model": ("model", "state_dict", "model_state_dict", "net", "params", "weights"),
+}
+"""Keys under which training scripts put a state dict; of two for the same set the first one here is taken."""
+
+AVERAGE_COUNTER = "n_averaged"
+"""Key that torch's AveragedModel adds to the weights."""
 
 PROBE_KEY = "stage2.rebnconvin.conv_s1.weight"
 PROBE_CHANNELS = {128: "u2net", 64: "u2netp"}
@@ -26,17 +31,16 @@ PROBE_CHANNELS = {128: "u2net", 64: "u2netp"}
 
 SHOWN_KEYS = 3
 
-UNPICKLING_REASON = re.compile(r"WeightsUnpickler error: (.+?)(?:\.? Please|\n|$)")
-"""The one part of torch's message that is about the file; the rest advises to load it all the same."""
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with its weights, in eval mode on the CPU, and where they came from."""
+    """A network with its weights, in eval mode on the CPU, and the file that they came from."""
 
     network: U2Net
     path: Path
     sha256: str
+    weights: WeightSet = "model"
+    """The set of weights that was taken from the file."""
 
     @property
     def variant(self) -> str:
@@ -44,89 +48,80 @@ class Checkpoint:
         return self.network.variant
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Checkpoint:
     """Read a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file and build the network that it holds.
 
-    Variant and number of output channels are found from shapes. ``module.`` prefixes and
-    ``{"state_dict": …}`` wrappers are taken off.
+    Variant and number of output channels are found from shapes. A wrapper such as ``{"state_dict": …}`` and a prefix
+    that all keys share are taken off.
+
+    Args:
+        path: file to read.
+        weights: set to take; None takes the averaged weights where the file holds them, else the only ones.
 
     Raises:
-        CheckpointError: the file is missing, truncated, no checkpoint, of another network, holds
-            code, or its keys or shapes differ; the message names the first differing keys.
+        CheckpointError: the file is missing, truncated, no checkpoint, of another network, holds code or not the
+            wanted weights, or its keys or shapes differ; the message names the first keys that differ.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file" if not path.exists() else f"{path} is not a file")
-    state = _plain_state(_read(path), path)
-    network = _build(state, path)
-    return Checkpoint(network, path, hash_file(path))
+    taken, content = _take_weights(read_checkpoint_file(path), weights, path)
+    network = _build(_plain_state(content, path), path)
+    return Checkpoint(network, path, hash_file(path), taken)
 
 
 def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
-    """Write the published state-dict layout as safetensors, FP16 with ``half``; whole or not at all."""
-    from safetensors.torch import save_file
+    """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from safetensors.torch import save
 
     state = {
         key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for key, value in network.state_dict().items()
     }
-    metadata = {"variant": network.variant, "out_channels": str(network.out_channels)}
+    content = save(state, metadata={"variant": network.variant, "out_channels": str(network.out_channels)})
     with written_whole(path) as partial:
-        save_file(state, partial, metadata=metadata)
+        partial.write_bytes(content)  # safetensors' own save_file hides the file from all other users
 
 
-def _read(path: Path) -> object:
-    if path.suffix.lower() == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        match = UNPICKLING_REASON.search(str(error))
-        reason = match[1] if match else "it does not say why"
-        raise CheckpointError(
-            f"{path} is refused: it is no plain dictionary of tensors ({reason}). Unpickling anything else can run "
-            "code. If you trust it, load it where it was made and save network.state_dict() alone"
-        ) from error
-    except Exception as error:  # a damaged pickle makes torch's reader raise almost anything
-        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {_first_line(error)}") from error
+def _take_weights(content: object, wanted: WeightSet | None, path: Path) -> tuple[WeightSet, object]:
+    """Take off the wrapper; return which weights these are, and the weights."""
+    found: dict[WeightSet, object] = {}
+    outer = content if isinstance(content, Mapping) else {}
+    for kind, keys in WRAPPERS.items():
+        for key in keys:
+            if kind not in found and _holds_tensors(outer.get(key)):
+                found[kind] = outer[key]
+    if not found:
+        found["ema" if AVERAGE_COUNTER in outer else "model"] = content
+    taken: WeightSet = wanted or ("ema" if "ema" in found else "model")
+    if taken not in found:
+        raise CheckpointError(f"{path} holds no {taken!r} weights, only {' and '.join(map(repr, found))}")
+    return taken, found[taken]
 
 
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _holds_tensors(content: object) -> bool:
+    return isinstance(content, Mapping) and any(isinstance(value, Tensor) for value in content.values())
 
 
 def _plain_state(content: object, path: Path) -> dict[str, Tensor]:
-    """Take wrappers and prefixes off."""
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
+    """Check that this is a state dict, and take off the prefix that all keys share."""
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds {_describe(content)}, not a state dict of a network")
-    strangers = [key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{path} is not a state dict: {key!r} holds {_describe(value)}, not a tensor")
+    state = {key: value for key, value in content.items() if key.rpartition(".")[2] != AVERAGE_COUNTER}
+    prefixes = [key.removesuffix(PROBE_KEY) for key in state if key.endswith(PROBE_KEY)]
+    prefix = min(prefixes, key=len, default="")
+    strangers = [key for key in state if not key.startswith(prefix)]
     if strangers:
         raise CheckpointError(
-            f"{path} is not a state dict: {strangers[0]!r} holds {_describe(content[strangers[0]])}, not a tensor"
+            f"{path} holds more than a network: its weights are under {prefix!r}, {strangers[0]!r} is not; "
+            "save network.state_dict() alone"
         )
-    state: dict[str, Tensor] = dict(content)
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in PREFIXES:
-            if all(key.startswith(prefix) for key in state):
-                state = {key.removeprefix(prefix): value for key, value in state.items()}
-                stripped = True
-    return state
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def _describe(content: object) -> str:
@@ -139,7 +134,7 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
     probe, head = state.get(PROBE_KEY), state.get("side1.weight")
     if probe is None or head is None or probe.ndim != 4 or head.ndim != 4:
         raise CheckpointError(
-            f"{path} is not a U²-Net: it has {len(state)} tensors, the first is {min(state)!r}, "
+            f"{path} is not a U²-Net: it has {len(state)} tensors, the first is {min(state, default=None)!r}, "
             f"and lacks {PROBE_KEY!r} or 'side1.weight'"
         )
     variant = PROBE_CHANNELS.get(probe.shape[0])
@@ -163,7 +158,7 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
 
 
 def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path: Path, variant: str) -> None:
-    """Every key there, none too many, every shape and kind of number right, every value finite."""
+    """Raise CheckpointError for missing or unknown keys, wrong shapes, and values that are no finite floats."""
     counters = {key for key in expected if key.endswith("num_batches_tracked")}
     missing = [key for key in expected if key not in state and key not in counters]
     extra = [key for key in state if key not in expected]
@@ -192,12 +187,13 @@ def _list(what: str, keys: list[str]) -> str:
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Facts about a checkpoint for people: variant, parameters, channels, hash."""
+    """Return what ``u2net info`` shows of a checkpoint."""
     network = checkpoint.network
     return {
         "kind": "checkpoint",
         "variant": network.variant,
         "out_channels": network.out_channels,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "weights": checkpoint.weights,
         "sha256": checkpoint.sha256,
     }

@@ -1,29 +1,30 @@
-"""The pictures that a model met worst, side by side with the masks."""
+"""Contact sheet: the pictures with the worst scores beside their masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from u2net.model.dataset import read_mask
-from u2net.model.evaluation import PictureScore, Predictor
+from u2net.model.evaluation import PictureScore
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import written_whole
 from u2net.runtime.images import read_image
 from u2net.runtime.postprocess import to_grey
+from u2net.runtime.preprocess import ByteArray, FloatArray
 
 CELL = 200
-"""Side of the square that each picture is fitted into, pixels."""
+"""Side of the square that each picture is fitted into, in pixels."""
 CAPTION = 16
-"""Height of the line above a row, pixels."""
+"""Height of the line above a row, in pixels."""
 
 
-def draw_contact_sheet(worst: Sequence[PictureScore], predict: Predictor, path: Path) -> None:
-    """Write a picture with a row each: photograph, true mask, the model's mask.
+def draw_contact_sheet(worst: Sequence[PictureScore], predict: Callable[[ByteArray], FloatArray], path: Path) -> None:
+    """Write a PNG with one row for each picture: photograph, true mask, predicted mask.
 
     Raises:
-        InputError: the file cannot be written, or a picture not be read.
+        InputError: the file cannot be written, or a picture cannot be read.
     """
     sheet = Image.new("RGB", (3 * CELL, len(worst) * (CELL + CAPTION)), "white")
     pen = ImageDraw.Draw(sheet)

@@ -1,9 +1,10 @@
-"""Folders of photographs with masks, as training and validation read them."""
+"""Data sets: folders of photographs with masks."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,7 @@ from u2net.runtime.presets import PRESETS
 REFERENCE = PRESETS["reference"]
 
 WHITE = 128
-"""Grey level from which on a pixel of a mask is the object's."""
-
-NO_OBJECT = f"no mask has a value above {WHITE - 1}; a mask is 255 where the object is, not 1"
+"""Lowest grey level of a mask that counts as the object."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def find_pairs(folder: Path) -> list[Pair]:
     """Pair ``images/STEM.*`` with ``masks/STEM.*``, sorted by stem.
 
     Raises:
-        DatasetError: a folder is missing or empty, or a stem stands on one side only or twice.
+        DatasetError: a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
     """
     sides = [_by_stem(folder / name) for name in ("images", "masks")]
     lonely = sorted(set(sides[0]) ^ set(sides[1]))
@@ -62,53 +61,77 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
-    """Open a pair and stretch both to size × size pixels, RGB and grey.
+    """Return image and mask, RGB and grey, each stretched to size × size pixels.
 
     Raises:
-        DatasetError: a file is no picture, is damaged, or the mask is of another size than the picture.
+        DatasetError: a file is no picture, is damaged, or the mask has another size than the image.
     """
-    with _blaming_dataset():
-        image, mask = open_picture(pair.image, "RGB"), open_picture(pair.mask, "L")
+    with _as_dataset_errors():
+        image, mask = open_picture(pair.image, "RGB"), _open_mask(pair.mask)
     _check_sizes(pair, image.size, mask.size)
     square = (size, size)
     return image.resize(square, Image.Resampling.BILINEAR), mask.resize(square, Image.Resampling.BILINEAR)
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Refuse what could not be scored, in a hundredth of the time that scoring it takes.
-
-    Of photographs the headers are read, of masks all.
+    """Refuse a data set that cannot be scored, before the work: read every mask, and the headers of the images.
 
     Raises:
-        DatasetError: a file is no picture, a mask is of another size than its picture, or is neither black nor white
-            where its object is.
+        DatasetError: a file is no picture, a mask has another size than its image, an object is not white, or no mask
+            has an object or none a background.
     """
-    brightest = []
+    darkest, brightest = [], []
     for pair in pairs:
-        with _blaming_dataset():
+        with _as_dataset_errors():
             size = read_size(pair.image)
         mask = read_mask(pair)
         _check_sizes(pair, size, (mask.shape[1], mask.shape[0]))
+        darkest.append(int(mask.min()))
         brightest.append(int(mask.max()))
-    if max(brightest) < WHITE:
-        raise DatasetError(NO_OBJECT)
+    check_levels(min(darkest), max(brightest))
     for pair, level in zip(pairs, brightest, strict=True):
         if 0 < level < WHITE:
             raise DatasetError(f"{pair.mask} has no value above {level}; a mask is 255 where the object is")
 
 
+def check_levels(darkest: int, brightest: int) -> None:
+    """Raise DatasetError where these grey levels, the extremes of all masks, leave no object or no background."""
+    if brightest < WHITE:
+        raise DatasetError(f"no mask has a value above {WHITE - 1}; a mask is 255 where the object is, not 1")
+    if darkest >= WHITE:
+        raise DatasetError(f"no mask has a value below {WHITE}: all are white; a mask is 0 where the background is")
+
+
 def read_mask(pair: Pair) -> ByteArray:
-    """A pair's mask: uint8 H×W from 0 to 255.
+    """Return a pair's mask, uint8 H×W from 0 to 255.
 
     Raises:
         DatasetError: it cannot be read.
     """
-    with _blaming_dataset():
-        return np.array(open_picture(pair.mask, "L"))
+    with _as_dataset_errors():
+        return np.array(_open_mask(pair.mask))
+
+
+def _open_mask(path: Path) -> Image.Image:
+    """Return the grey picture, or, where that is all one colour, the alpha channel that says more."""
+    mask = open_picture(path, "L")
+    if _is_flat(mask):
+        with Image.open(path) as picture:
+            alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else mask
+            if not _is_flat(alpha):
+                content = BytesIO()
+                alpha.save(content, "PNG", exif=picture.info.get("exif", b""))
+                return open_picture(content, "L")  # turned as the EXIF orientation says
+    return mask
+
+
+def _is_flat(picture: Image.Image) -> bool:
+    darkest, brightest = picture.getextrema()
+    return darkest == brightest
 
 
 @contextmanager
-def _blaming_dataset() -> Iterator[None]:
+def _as_dataset_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
@@ -119,15 +142,15 @@ def _check_sizes(pair: Pair, image: tuple[int, int], mask: tuple[int, int]) -> N
     if image != mask:
         raise DatasetError(
             f"{pair.mask} is {mask[0]}×{mask[1]}, its picture {image[0]}×{image[1]} pixels wide and high; "
-            "they must be of one size"
+            "they must have one size"
         )
 
 
 def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Part pairs into those to train on and about a share for validation, at least one, in their order.
+    """Split pairs into a training set and a validation set of about that share, at least one pair, in their order.
 
-    A pair is held out by its own name alone, so that a training that goes on from another's weights, whatever its
-    seed and what was added since, does not validate on what those have seen.
+    The name of a pair alone decides, so that a training that starts from another one's weights does not validate on
+    pictures that those weights have seen, whatever its seed and whatever was added to the folder since.
     """
     ranks = {pair: _rank(pair) for pair in pairs}
     held_out = {pair for pair, rank in ranks.items() if rank < share} or {min(pairs, key=ranks.__getitem__)}
@@ -135,6 +158,6 @@ def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
 
 
 def _rank(pair: Pair) -> float:
-    """From 0 to 1, evenly spread over names."""
+    """Hash the name of a pair to a number that is uniform in [0, 1)."""
     digest = hashlib.sha256(pair.image.stem.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -12,28 +12,28 @@ from u2net.runtime.errors import InputError
 
 
 class FusionLoss(NamedTuple):
-    """What :func:`bce_fusion` returns; each is a mean over all pixels, in nats."""
+    """Result of :func:`bce_fusion`: means over all pixels, in nats."""
 
     fused: Tensor
     """Loss of ``d0`` alone, scalar."""
     terms: Tensor
     """Losses of ``d0``…``d6``, float32 of shape (7,)."""
     total: Tensor
-    """Sum of the seven, scalar: what training minimises."""
+    """Sum of the seven terms, scalar: what training minimises."""
 
 
 def bce_fusion(outputs: Sequence[Tensor], target: Tensor) -> FusionLoss:
-    """Binary cross-entropy of all seven maps against the same target.
+    """Return the binary cross-entropy of all seven maps against the same target.
 
-    Computed from logits in FP32, so that it neither overflows nor loses its gradient at saturated
-    pixels, and gives the same under autocast.
+    It is computed from logits in FP32, so it neither overflows nor loses its gradient at saturated pixels, and autocast
+    does not change it.
 
     Args:
         outputs: seven maps of logits, N×C×H×W, as ``network.logits`` returns them.
         target: N×C×H×W in [0, 1], 1 where the object is.
 
     Raises:
-        InputError: not seven maps, or shapes that differ from the target's.
+        InputError: there are not seven maps, or their shapes differ from the target's.
     """
     if len(outputs) != len(OUTPUT_NAMES):
         raise InputError(f"bce_fusion takes the {len(OUTPUT_NAMES)} maps d0…d6; got {len(outputs)}")
@@ -45,7 +45,7 @@ def bce_fusion(outputs: Sequence[Tensor], target: Tensor) -> FusionLoss:
 
 
 def mean_bce(outputs: Sequence[Tensor], target: Tensor) -> Tensor:
-    """Binary cross-entropy of each of several maps of logits, of the target's shape: float32, one for each map."""
+    """Return the binary cross-entropy of each map of logits against the target, float32 of shape (maps,)."""
     with torch.autocast(target.device.type, enabled=False):
         truth = target.float()
         return torch.stack([F.binary_cross_entropy_with_logits(output.float(), truth) for output in outputs])

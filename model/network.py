@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from u2net.model.blocks import RSU, UpsampleLike
 
 OUTPUT_NAMES = ("d0", "d1", "d2", "d3", "d4", "d5", "d6")
-"""The fused map and the six side maps, as the network returns them."""
+"""Names of the fused map and the six side maps, in the order in which the network returns them."""
 
 MIN_SIZE = 32
-"""Smallest height and width in pixels: five halvings must leave a pixel."""
+"""Smallest height and width in pixels, because the network halves them five times."""
 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One residual U-block of the outer U: its height and its inner and outer widths."""
+    """A residual U-block of the outer U: its height, and its inner and outer numbers of channels."""
 
     height: int
     mid: int
@@ -29,8 +29,8 @@ class StageSpec:
     dilated: bool = False
 
 
-class Outputs(NamedTuple):
-    """Seven maps, float N×C×H×W at the input's size: ``d0`` fused, ``d1``…``d6`` from fine to coarse."""
+class NetworkOutputs(NamedTuple):
+    """Seven maps, float N×C×H×W at the size of the input: ``d0`` fused, ``d1``…``d6`` from fine to coarse."""
 
     d0: Tensor
     d1: Tensor
@@ -42,7 +42,7 @@ class Outputs(NamedTuple):
 
 
 class _U2NetBase(nn.Module):
-    """The outer U that both variants share; a variant is its two tables of stages."""
+    """The outer U that both variants share; they differ in their two tables of stages."""
 
     encoder: ClassVar[tuple[StageSpec, ...]]
     decoder: ClassVar[tuple[StageSpec, ...]]
@@ -68,7 +68,7 @@ class _U2NetBase(nn.Module):
                 self.add_module(f"upsample_side{number}", UpsampleLike())
         self.outconv = nn.Conv2d(6 * out_channels, out_channels, 1)
 
-    def logits(self, x: Tensor) -> Outputs:
+    def logits(self, x: Tensor) -> NetworkOutputs:
         """Map float N×3×H×W (H, W ≥ 32, normalised) to seven maps of logits, float N×C×H×W."""
         decoded = self.decode(self.encode(x))
         sides: list[Tensor] = []
@@ -76,10 +76,10 @@ class _U2NetBase(nn.Module):
             side: Tensor = getattr(self, f"side{number}")(decoded[number])
             sides.append(side if number == 1 else getattr(self, f"upsample_side{number}")(side, sides[0]))
         fused: Tensor = self.outconv(torch.cat(sides, 1))
-        return Outputs(fused, *sides)
+        return NetworkOutputs(fused, *sides)
 
     def encode(self, x: Tensor, first: int = 1, last: int = 6) -> dict[int, Tensor]:
-        """What the stages from the first to the last make of the input of the first, by their numbers."""
+        """Run the encoder stages ``first`` to ``last`` on the input of the first; return their maps by stage number."""
         encoded: dict[int, Tensor] = {}
         hidden = x
         for number in range(first, last + 1):
@@ -88,7 +88,7 @@ class _U2NetBase(nn.Module):
         return encoded
 
     def decode(self, encoded: dict[int, Tensor]) -> dict[int, Tensor]:
-        """What the decoder makes of the stages, from the sixth to the first that there is, by their numbers."""
+        """Run the decoder from stage 6 down to the lowest stage in ``encoded``; return its maps by stage number."""
         decoded = {6: encoded[6]}
         for number in range(5, min(encoded) - 1, -1):
             skip = encoded[number]
@@ -97,16 +97,16 @@ class _U2NetBase(nn.Module):
         return decoded
 
     def pool(self, number: int, x: Tensor) -> Tensor:
-        """Halve what a stage gives for the next one; the sixth has none."""
+        """Halve the map of a stage for the next one; the last stage, the sixth, is followed by no pooling."""
         halved: Tensor = getattr(self, f"pool{number}{number + 1}")(x) if number < 6 else x
         return halved
 
-    def forward(self, x: Tensor) -> Outputs:
+    def forward(self, x: Tensor) -> NetworkOutputs:
         """Map float N×3×H×W (H, W ≥ 32, normalised) to seven maps of probabilities, float N×C×H×W in [0, 1]."""
-        return Outputs(*(self.probabilities(logits) for logits in self.logits(x)))
+        return NetworkOutputs(*(self.probabilities(logits) for logits in self.logits(x)))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """One channel is a saliency map (sigmoid); several are classes that exclude each other (softmax)."""
+        """Apply a sigmoid to one channel, a saliency map, or a softmax to several, which are exclusive classes."""
         return torch.sigmoid(logits) if self.out_channels == 1 else torch.softmax(logits, dim=1)
 
 

@@ -1,4 +1,4 @@
-"""A network on the device that was asked for, and its arithmetic there."""
+"""Networks on devices, and FP32 arithmetic there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from u2net.runtime.errors import DeviceError
 
 
 def place_network(network: U2Net, device: Device) -> torch.device:
-    """Move a network; gives the device as torch names it.
+    """Move a network to a device and return the device as torch names it.
 
     Raises:
-        DeviceError: torch finds no such CUDA device.
+        DeviceError: PyTorch finds no such CUDA device.
     """
     place = torch_device(device)
     network.to(place)
@@ -25,11 +25,11 @@ def torch_device(device: Device) -> torch.device:
     """The device as torch names it.
 
     Raises:
-        DeviceError: torch finds no such CUDA device.
+        DeviceError: PyTorch finds no such CUDA device.
     """
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
         raise DeviceError(f"{device} was asked for, but this PyTorch ({torch.__version__}) sees no such CUDA device")
-    return torch.device(str(device))
+    return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.index)
 
 
 @contextmanager

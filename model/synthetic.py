@@ -1,4 +1,4 @@
-"""Seeded synthetic scenes: a few shapes on a textured ground, with their mask. For tests, and a try without data."""
+"""Seeded synthetic scenes, a few shapes on a textured background, with masks: for tests and for trials without data."""
 
 from pathlib import Path
 
@@ -7,14 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from u2net.runtime.images import write_image
-
-ByteArray = npt.NDArray[np.uint8]
+from u2net.runtime.preprocess import ByteArray
 
 
 def make_scene(seed: int, height: int = 320, width: int = 320) -> tuple[ByteArray, ByteArray]:
-    """One scene: uint8 H×W×3 RGB and its mask, uint8 H×W of 0 and 255. The same seed gives the same scene."""
+    """Return the scene of a seed, uint8 H×W×3 RGB, and its mask, uint8 H×W of 0 and 255."""
     rng = np.random.default_rng(seed)
-    image = _ground(rng, height, width)
+    image = _background(rng, height, width)
     mask = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         shape = _shape(rng, height, width)
@@ -28,14 +27,14 @@ def make_scene(seed: int, height: int = 320, width: int = 320) -> tuple[ByteArra
     return np.asarray(softened, np.uint8), mask
 
 
-def _ground(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float32]:
-    """A background of smooth colour noise."""
+def _background(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Return smooth colour noise."""
     coarse = rng.integers(40, 216, (rng.integers(2, 6), rng.integers(2, 6), 3)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _shape(rng: np.random.Generator, height: int, width: int) -> ByteArray:
-    """An ellipse or a polygon of 10 % to 25 % of the shorter side as its radius, somewhere near the middle."""
+    """Draw an ellipse or a polygon near the middle; its radius is 10 % to 25 % of the shorter side."""
     canvas = np.zeros((height, width), np.uint8)
     centre = (int(width * rng.uniform(0.3, 0.7)), int(height * rng.uniform(0.3, 0.7)))
     radius = min(height, width) * rng.uniform(0.1, 0.25)
@@ -50,12 +49,12 @@ def _shape(rng: np.random.Generator, height: int, width: int) -> ByteArray:
 
 
 def make_scenes(count: int, *, seed: int = 0, height: int = 320, width: int = 320) -> list[ByteArray]:
-    """Images of several scenes, uint8 H×W×3 RGB."""
+    """Return the images of several scenes, uint8 H×W×3 RGB."""
     return [make_scene(seed + index, height, width)[0] for index in range(count)]
 
 
 def write_scenes(folder: Path, count: int, *, seed: int = 0, size: int = 320) -> None:
-    """Write scenes as a training folder: ``images/0000.png`` and ``masks/0000.png`` and so on."""
+    """Write scenes as a data set: ``images/0000.png``, ``masks/0000.png`` and so on."""
     for side in ("images", "masks"):
         (folder / side).mkdir(parents=True, exist_ok=True)
     for index in range(count):

@@ -1,4 +1,4 @@
-"""What an artifact says of itself: the metadata that export writes into a model file and the runtime reads back."""
+"""Metadata of an artifact: written into the model file by the export, read back by the runtime."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,13 +9,13 @@ from u2net.runtime.kinds import check_kinds
 from u2net.runtime.presets import Preset
 
 METADATA_KEY = "u2net_artifact"
-"""Key in the model file's metadata; its value is JSON."""
+"""Key in the model file's metadata. The value is JSON."""
 
 SCHEMA = 1
 
 INPUT_NAME = "input"
 STEP = 32
-"""A dynamic height or width is a multiple of this: five exact halvings."""
+"""Divisor of a dynamic height or width: the network halves its maps five times."""
 LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 
@@ -29,18 +29,23 @@ class InputShape:
     batch: int | None
     height: int | None
     width: int | None
+    any_size: bool = False
+    """True if a dynamic height or width may be any number from 32 up, as in eager PyTorch."""
 
     @property
     def dynamic_size(self) -> bool:
-        """Whether height and width are free."""
+        """True if height or width is dynamic."""
         return self.height is None or self.width is None
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise InputError where the network does not take this size; it names the nearest valid ones."""
+        """Raise InputError, which names the nearest valid sizes, where the network does not take this one."""
         for what, value, fixed in (("height", height, self.height), ("width", width, self.width)):
             if fixed is not None:
                 if value != fixed:
                     raise InputError(f"the artifact takes {what} {fixed}; got {value}")
+            elif self.any_size:
+                if value < STEP:
+                    raise InputError(f"{what} is at least {STEP}; got {value}")
             elif value % STEP or not STEP <= value <= LARGEST:
                 below = min(max(value // STEP * STEP, STEP), LARGEST - STEP)
                 raise InputError(
@@ -63,17 +68,17 @@ class Artifact:
     precision: Precision
     shape: InputShape
     outputs: tuple[str, ...]
-    """Names of the outputs in order, of ``d0``…``d6``."""
+    """Names of the outputs in order, out of ``d0``…``d6``."""
     classes: int
-    """Channels of each output: 1 is a saliency map, more are classes with background first."""
+    """Channels of each output: 1 for a saliency map, more for classes, background first."""
     opset: int
     fp32_nodes: tuple[str, ...] = ()
-    """Nodes of an FP16 graph that stayed in FP32 because their range needs it."""
+    """Nodes of an FP16 graph that stayed in FP32, because their values exceed the range of FP16."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Packages that wrote the file."""
+    """Versions of the packages that wrote the file."""
 
     def to_json(self) -> str:
-        """Metadata as JSON, with the meaning of input and outputs spelt out for readers."""
+        """Return the metadata as JSON, with the meaning of input and outputs in words."""
         return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": self._meaning()})
 
     def _meaning(self) -> dict[str, str]:
@@ -89,7 +94,7 @@ class Artifact:
         """Read :meth:`to_json` back.
 
         Raises:
-            ArtifactError: it is not our metadata, damaged, or of a newer schema.
+            ArtifactError: the text is not such metadata, is damaged, or has a newer schema.
         """
         try:
             values: dict[str, Any] = json.loads(text)

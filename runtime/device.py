@@ -1,4 +1,4 @@
-"""Names of devices: ``cpu``, ``cuda``, ``cuda:N``."""
+"""Devices by name: ``cpu``, ``cuda``, ``cuda:N``."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from u2net.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class Device:
-    """A place to run: kind and, for CUDA, its number."""
+    """Device to run on. The index counts CUDA devices and is 0 for the processor."""
 
     kind: Literal["cpu", "cuda"]
     index: int = 0
@@ -19,7 +19,7 @@ class Device:
         """Read a device's name.
 
         Raises:
-            InputError: it is none.
+            InputError: the name is none of these.
         """
         if name == "cpu":
             return cls("cpu")

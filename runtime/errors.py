@@ -4,20 +4,20 @@
 
     U2NetError
     ├── InputError            an image, tensor or option value that cannot be used (also a ValueError)
-    │   └── ProfileError          a tensor that an engine was not built for
+    │   └── ProfileError          a tensor of a shape that the engine was not built for
     ├── CheckpointError       a file that is not a U²-Net checkpoint, or not a whole one
     ├── DatasetError          a training folder that cannot be used
-    ├── TrainingError         training cannot start or go on
+    ├── TrainingError         training cannot start or continue
     ├── ExportError           a stage cannot write what was asked for
     │   └── EngineBuildError      TensorRT cannot parse or build
     ├── ArtifactError         a model file that the runtime cannot load
-    │   ├── EngineDamagedError    an engine that is truncated, altered or no engine
-    │   └── EngineStaleError      an engine that has to be built again here
-    │       ├── EngineVersionError    it was built by another TensorRT
-    │       └── EngineGpuError        it was built for another GPU
+    │   ├── EngineDamagedError    an engine that is truncated, altered or not an engine
+    │   └── EngineStaleError      an engine that must be rebuilt for this machine
+    │       ├── EngineVersionError    built by another version of TensorRT
+    │       └── EngineGpuError        built for another GPU
     ├── DeviceError           the device or provider asked for is not there
     │   ├── DriverMissingError    there is no NVIDIA driver
-    │   ├── DriverTooOldError     it is older than the CUDA packages need
+    │   ├── DriverTooOldError     the driver is older than the CUDA packages need
     │   └── OutOfMemoryError      GPU memory ran out
     ├── DependencyError       a package of an optional extra is missing (also an ImportError)
     └── SessionClosedError    a session was used after close()
@@ -35,7 +35,7 @@ class InputError(U2NetError, ValueError):
 
 
 class ProfileError(InputError):
-    """A tensor that an engine was not built for."""
+    """A tensor of a shape that the engine was not built for."""
 
 
 class CheckpointError(U2NetError):
@@ -47,7 +47,7 @@ class DatasetError(U2NetError):
 
 
 class TrainingError(U2NetError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class ExportError(U2NetError):
@@ -63,19 +63,19 @@ class ArtifactError(U2NetError):
 
 
 class EngineDamagedError(ArtifactError):
-    """An engine that is truncated, altered or no engine at all."""
+    """An engine that is truncated, altered or not an engine."""
 
 
 class EngineStaleError(ArtifactError):
-    """An engine that was whole once and has to be built again here."""
+    """An engine that is whole but must be rebuilt for this machine."""
 
 
 class EngineVersionError(EngineStaleError):
-    """An engine that another TensorRT built."""
+    """An engine built by another version of TensorRT."""
 
 
 class EngineGpuError(EngineStaleError):
-    """An engine that was built for another GPU."""
+    """An engine built for another GPU."""
 
 
 class DeviceError(U2NetError):

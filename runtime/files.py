@@ -3,46 +3,92 @@
 import contextlib
 import errno
 import hashlib
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from u2net.runtime.errors import InputError
+
+NOT_A_FILE = "something other than a file has that name"
+
+FULL = 2**20
+"""Free bytes below which a disk counts as full after an error: torch does not give the reason of a failed write."""
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on leaving it takes its place, on an error it is removed.
+    """Yield a temporary path beside ``path``, named ``NAME.*.partial``; on leaving, it replaces ``path``.
+
+    After an error it is removed. Each call has a name of its own, so processes that write the same file do not meet.
 
     Raises:
-        OSError: something that is no file, a folder or a device, has the name.
+        OSError: something other than a file, such as a folder or a device, has the name; or no space is left.
     """
     if not path.name or (path.exists() and not path.is_file()):
-        raise OSError(errno.EINVAL, "it is there and is no file")
-    partial = path.with_name(path.name + ".partial")
+        raise OSError(errno.EINVAL, NOT_A_FILE)
+    partial = path.with_name(f"{path.name[:50]}.{uuid4().hex[:8]}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)  # safetensors writes 0600, whatever the umask
         partial.replace(path)
+    except Exception as error:
+        told = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if told or (path.parent.is_dir() and shutil.disk_usage(path.parent).free < FULL):
+            raise OSError(f"no space left on {path.parent}") from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
 
 
-def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
-    """Refuse a file that could not be written, or not under this name, before the work that makes it.
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder where it is missing, and keep out other processes that lock it too.
+
+    The system drops the lock when its process ends, however it ends, and no lock file is left. Windows and NFS cannot
+    lock a folder; there nothing is refused.
 
     Raises:
-        InputError: its name ends otherwise, something that is no file is there, or its folder is not.
+        InputError: another process has locked the folder, or it cannot be made.
+    """
+    make_folder(folder)
+    with contextlib.ExitStack() as stack:
+        if sys.platform != "win32":
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"another process is writing {folder}; wait for it, or name another folder") from error
+            except OSError:  # NFS
+                pass
+        yield
+
+
+def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Refuse a file that could not be written, or has the wrong suffix, before the work that makes it.
+
+    Raises:
+        InputError: the suffix is not one of ``suffixes``, the name is taken by something other than a file, or the
+            folder does not exist.
     """
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{path} is no name for this file; it ends in {', '.join(suffixes)}")
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} cannot be written: it is there and is no file")
+        raise InputError(f"{path} cannot be written: {NOT_A_FILE}")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there yet.
+    """Make a folder and its parents where they are missing.
 
     Raises:
         InputError: a file is in the way, or the place is not writable.
@@ -54,6 +100,6 @@ def make_folder(folder: Path) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """Return a file's SHA-256 as hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

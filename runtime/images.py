@@ -1,100 +1,99 @@
 """Picture files in and out."""
 
-import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import written_whole
-from u2net.runtime.preprocess import ByteArray
+from u2net.runtime.preprocess import ByteArray, as_pixels, orientation, reading_picture, standardize
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+"""Suffixes of photographs that every version of Pillow opens."""
 
-Source = Path | BinaryIO
-"""A file, or its content as an open stream."""
+RARE_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif"})
+"""Suffixes of other pictures, some of which Pillow opens only in later versions or with a plug-in."""
 
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What sets a picture upright, by EXIF orientation. Pillow's exif_transpose also writes the EXIF anew, which fails on
-the damaged tags of many a camera."""
+MASK, CUTOUT = ".mask.png", ".cutout.png"
+"""Endings of the files written for a picture. A file with such a name is never taken for a picture."""
 
-SIDEWAYS = 5
-"""Orientations from here on swap width and height."""
+MEGAPIXELS = 200
+"""Default limit of a picture's size in millions of pixels: a small file may unpack to more than the memory holds."""
 
-WHAT_PILLOW_RAISES = (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError)
+_opening = Lock()
 
 
-def read_image(source: Source) -> ByteArray:
-    """Read a picture as uint8 H×W×3 RGB, turned as its EXIF orientation says.
+def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS) -> ByteArray:
+    """Read a picture as uint8 H×W×3 RGB, or H×W×4 RGBA where it has transparency; upright and in sRGB.
+
+    Args:
+        source: a file, or its content as an open stream. Of several frames or pages the first is read.
+        megapixels: largest picture to read, in millions of pixels, instead of Pillow's own limit.
 
     Raises:
-        InputError: the file is missing, no picture, damaged, or of 32 bits a channel.
+        InputError: the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
     """
-    return np.array(open_picture(source, "RGB"))
+    with _opened(source, megapixels) as picture:
+        return np.array(standardize(picture))
 
 
-def open_picture(source: Source, mode: Literal["RGB", "L"]) -> Image.Image:
-    """A picture of 8 bits a channel, turned as its EXIF orientation says.
+def open_picture(source: str | Path | BinaryIO, mode: Literal["RGB", "RGBA", "L"]) -> Image.Image:
+    """Read a picture with 8 bits a channel, upright and in sRGB, in a mode of Pillow's.
 
     Raises:
-        InputError: the file is missing, no picture, damaged, or of 32 bits a channel.
+        InputError: see :func:`read_image`.
     """
     with _opened(source) as picture:
-        turn = TURNS.get(_orientation(picture))
-        upright = picture if turn is None else picture.transpose(turn)
-        if upright.mode in ("I", "F"):
-            raise ValueError("its values have 32 bits, and nothing tells which is white; save it with 8 or 16")
-        if upright.mode.startswith("I;16"):  # Pillow's convert would clip it to white
-            upright = Image.fromarray((np.asarray(upright, np.float32) / 257).round().astype(np.uint8))
-        return upright.convert(mode)
+        return standardize(picture).convert(mode)
 
 
-def read_size(source: Source) -> tuple[int, int]:
-    """Width and height in pixels of what :func:`open_picture` gives, from the file's header alone.
+def read_size(source: str | Path | BinaryIO) -> tuple[int, int]:
+    """Read width and height in pixels of what :func:`open_picture` returns, from the file's header alone.
 
     Raises:
-        InputError: the file is missing or no picture.
+        InputError: the file is missing or not a picture.
     """
     with _opened(source) as picture:
         width, height = picture.size
-        return (height, width) if _orientation(picture) >= SIDEWAYS else (width, height)
+        return (height, width) if orientation(picture) >= 5 else (width, height)  # a quarter turn
+
+
+def has_more_frames(source: str | Path | BinaryIO) -> bool:
+    """Tell whether a file holds an animation or several pages, of which :func:`read_image` reads the first."""
+    with _opened(source) as picture:  # phones store previews as further frames of an MPO file
+        return picture.format != "MPO" and getattr(picture, "is_animated", False)
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Image.Image]:
-    try:
-        with Image.open(source) as picture:
+def _opened(source: str | Path | BinaryIO, megapixels: float = MEGAPIXELS) -> Iterator[Image.Image]:
+    path = Path(source) if isinstance(source, str | Path) else None
+    with reading_picture(path or "the stream"), path.open("rb") if path else nullcontext(source) as stream:
+        # Pillow maps files that it opens itself into memory, and then misreads turned TIFFs
+        with _opening:  # Pillow's own limit is a global variable, and prints a warning before it refuses
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(stream)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        with picture:
+            found = picture.width * picture.height / 1e6
+            if found > megapixels:
+                raise ValueError(f"it has {found:.1f} million pixels; the limit, megapixels, is {megapixels:g}")
             yield picture
-    except WHAT_PILLOW_RAISES as error:
-        name = source if isinstance(source, Path) else "the stream"
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-        raise InputError(f"{name} cannot be read as a picture: {reason}") from error
 
 
-def _orientation(picture: Image.Image) -> int:
-    """From 1 to 8; 1, upright, where the file says nothing or nothing that is one."""
-    value = picture.getexif().get(ExifTags.Base.Orientation)
-    return value if isinstance(value, int) and value in TURNS else 1
-
-
-def write_image(path: Path, pixels: ByteArray) -> None:
-    """Write uint8 H×W, H×W×3 or H×W×4 as PNG; whole or not at all.
+def write_image(path: Path, image: ByteArray | Image.Image) -> None:
+    """Write a Pillow picture or uint8 H×W, H×W×3 or H×W×4 as PNG, whole or not at all.
 
     Raises:
         InputError: the array is none of these, or the file cannot be written.
     """
+    pixels = as_pixels(image) if isinstance(image, Image.Image) else np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
         found = f"{pixels.dtype} {pixels.shape}"
         raise InputError(f"{path} is not written: a picture is uint8 H×W, H×W×3 or H×W×4; got {found}")
@@ -105,15 +104,21 @@ def write_image(path: Path, pixels: ByteArray) -> None:
         raise InputError(f"{path} cannot be written: {error}") from error
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Pictures of a folder, sorted by name.
+def is_output(path: Path) -> bool:
+    """Tell whether a file is named as the masks and cut-outs that this package writes."""
+    return path.name.lower().endswith((MASK, CUTOUT))
+
+
+def find_images(folder: Path, *, any_format: bool = False) -> list[Path]:
+    """Find a folder's pictures, sorted, without masks and cut-outs; ``any_format`` adds those of :data:`RARE_SUFFIXES`.
 
     Raises:
         InputError: there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    suffixes = SUFFIXES | RARE_SUFFIXES if any_format else SUFFIXES
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_output(path))
     if not found:
-        raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{folder} holds no picture ({', '.join(sorted(suffixes))}; masks and cut-outs do not count)")
     return found

@@ -1,73 +1,134 @@
 """From a model file to a session."""
 
+import inspect
 from pathlib import Path
+from typing import Never
 
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, EngineStaleError
+from u2net.runtime.errors import ArtifactError, EngineStaleError, InputError
 from u2net.runtime.presets import PRESETS, Preset, find_preset
-from u2net.runtime.session import Session
+from u2net.runtime.session import Session, SessionInfo
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
 
+CONTEXTS = {"cpu": 1, "cuda": 4}
+"""Runs at once unless the caller says otherwise. On a processor one run already uses all cores."""
+
 
 def load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | Device = "cpu",
     *,
     preset: str | Preset | None = None,
     size: tuple[int, int] | None = None,
     threads: int | None = None,
     tf32: bool = True,
-    contexts: int = 4,
+    contexts: int | None = None,
     cuda_graph: bool = True,
     rebuild: bool = False,
+    **unknown: Never,
 ) -> Session:
     """Load a model file: ``.onnx``, or a TensorRT engine (``.engine``, ``.plan``, ``.trt``).
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:N``. What is not there is an error; nothing falls back.
-        preset: preprocessing contract by name or in full; None takes the one in the file's metadata.
+        device: ``cpu``, ``cuda`` or ``cuda:N``. A missing device is an error; nothing falls back.
+        preset: preprocessing contract, by name or in full; None takes the one in the file's metadata.
         size: input height and width in pixels, for a network of dynamic size; None takes the preset's.
-        threads: ONNX on a processor: threads within one operator; None lets the backend choose.
-        tf32: ONNX on a GPU: let it round FP32 convolutions to TF32. An engine has this built in.
-        contexts: engine: runs at once at most, each with GPU memory of its own; further threads wait.
-        cuda_graph: engine: launch repeated shapes as one CUDA graph.
-        rebuild: engine: where it is for another TensorRT or GPU, build it again from the ONNX file it was built
-            from and say so in the log and in :attr:`SessionInfo.rebuilt`.
+        threads: processor threads within one operator, for ONNX files; None lets ONNX Runtime choose.
+        tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
+        contexts: largest number of runs at once; further threads wait. Each run needs memory of its own. None means 1
+            on a processor and 4 on a GPU.
+        cuda_graph: launch repeated shapes of an engine as one CUDA graph.
+        rebuild: if an engine was built for another TensorRT or GPU, build it again from the ONNX file it was built
+            from, and say so in the log and in :attr:`SessionInfo.rebuilt`.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or of no kind that can be loaded; or it carries no
-            metadata and no preset was given. An engine has EngineDamagedError, EngineVersionError, EngineGpuError.
+        ArtifactError: the file is missing, damaged or of an unknown kind, or it has no metadata and no preset was
+            given. Engines raise EngineDamagedError, EngineVersionError or EngineGpuError.
         DependencyError: the backend's package is not installed.
-        DeviceError: the device is not there, or out of memory.
+        DeviceError: the device is missing or out of memory.
         EngineBuildError: ``rebuild`` is on and the engine cannot be built again.
         InputError: device, preset, size or another option cannot be used.
     """
-    path = Path(path)
-    chosen = Device.parse(device)
-    wanted = find_preset(preset) if isinstance(preset, str) else preset
-    if wanted is not None:
-        wanted.check()
+    if unknown:
+        known = [name for name, each in inspect.signature(load).parameters.items() if each.kind == each.KEYWORD_ONLY]
+        raise InputError(f"load has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    return open_file(
+        Path(path),
+        Device.parse(device) if isinstance(device, str) else device,
+        preset=find_preset(preset) if isinstance(preset, str) else preset,
+        size=size,
+        threads=threads,
+        tf32=tf32,
+        contexts=contexts,
+        cuda_graph=cuda_graph,
+        rebuild=rebuild,
+    )
+
+
+def open_file(
+    path: Path,
+    device: Device,
+    *,
+    preset: Preset | None = None,
+    assumed: Preset | None = None,
+    size: tuple[int, int] | None = None,
+    threads: int | None = None,
+    tf32: bool = True,
+    contexts: int | None = None,
+    cuda_graph: bool = True,
+    rebuild: bool = False,
+) -> Session:
+    """Like :func:`load`, with everything parsed.
+
+    Args:
+        assumed: contract of a file that states none; ``preset`` replaces the stated one too.
+    """
+    if preset is not None:
+        preset.check()
+    runs = CONTEXTS[device.kind] if contexts is None else contexts
+    if runs < 1:
+        raise InputError(f"contexts must be at least 1; got {runs}")
     backend: Backend
-    rebuilt: str | None = None
+    reason = None
     if path.suffix.lower() in ENGINE_SUFFIXES:
-        backend, rebuilt = _open_engine(path, chosen, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild)
+        backend, reason = _open_engine(path, device, runs, cuda_graph=cuda_graph, rebuild=rebuild)
     else:
-        backend = _open_onnx(path, chosen, threads, tf32)
-    if wanted is None:
-        if backend.artifact is None:
-            raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
-        wanted = backend.artifact.preset
-    height, width = size or (backend.input.shape.height or wanted.height, backend.input.shape.width or wanted.width)
-    return Session(backend, path, chosen, wanted.with_size(height, width), rebuilt=rebuilt)
+        backend = _open_onnx(path, device, threads, runs, tf32)
+    return new_session(backend, path, device, preset=preset, assumed=assumed, size=size, rebuilt=reason)
+
+
+def new_session(
+    backend: Backend,
+    path: Path,
+    device: Device,
+    *,
+    preset: Preset | None = None,
+    assumed: Preset | None = None,
+    size: tuple[int, int] | None = None,
+    rebuilt: str | None = None,
+) -> Session:
+    """A session on an open backend: with ``preset``, else the stated contract, else ``assumed``.
+
+    Raises:
+        ArtifactError: there is none of the three.
+        InputError: the network does not take the size.
+    """
+    stated = backend.artifact.preset if backend.artifact else None
+    chosen = preset or stated or assumed
+    if chosen is None:
+        raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
+    shape = backend.input.shape
+    height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
+    return Session(backend, SessionInfo.of(backend, path, device, chosen.with_size(height, width), rebuilt=rebuilt))
 
 
 def _open_engine(
-    path: Path, device: Device, *, contexts: int, cuda_graph: bool, rebuild: bool
+    path: Path, device: Device, contexts: int, *, cuda_graph: bool, rebuild: bool
 ) -> tuple[Backend, str | None]:
-    """Open an engine; also return why it was built again, or None."""
+    """Open an engine. Also return why it was built again, or None if it was not."""
     from u2net.runtime.trt.running.backend import TensorRTBackend
 
     try:
@@ -75,14 +136,14 @@ def _open_engine(
     except EngineStaleError as error:
         if not rebuild:
             raise
-        why = str(error)
+        reason = str(error)
     from u2net.runtime.trt.compiling import rebuild_engine
 
-    rebuild_engine(path, device, why)
-    return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), why
+    rebuild_engine(path, device, reason)
+    return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), reason
 
 
-def _open_onnx(path: Path, device: Device, threads: int | None, tf32: bool) -> Backend:
+def _open_onnx(path: Path, device: Device, threads: int | None, contexts: int, tf32: bool) -> Backend:
     if path.suffix.lower() != ".onnx":
         raise ArtifactError(
             f"{path}: the runtime loads .onnx and {', '.join(ENGINE_SUFFIXES)} files; "
@@ -90,4 +151,4 @@ def _open_onnx(path: Path, device: Device, threads: int | None, tf32: bool) -> B
         )
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, device, threads=threads, tf32=tf32)
+    return OnnxRuntimeBackend(path, device, threads=threads, contexts=contexts, tf32=tf32)

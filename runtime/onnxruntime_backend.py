@@ -1,6 +1,7 @@
 """ONNX Runtime behind the backend seam: CPU and CUDA providers, never one in place of the other."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,45 +15,67 @@ from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, In
 from u2net.runtime.preprocess import FloatArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Types of inputs and outputs that are taken; FP16 ones are converted from and to float32."""
+
 QUIET = 3
-"""ONNX Runtime's log level for errors only; what goes wrong comes back as an exception."""
+"""ONNX Runtime's log level for errors only; failures come back as exceptions."""
 
 
 class OnnxRuntimeBackend:
-    """One ONNX file in one ``InferenceSession``."""
+    """One ONNX graph in one ``InferenceSession``."""
 
-    def __init__(self, path: Path, device: Device, *, threads: int | None = None, tf32: bool = True) -> None:
-        """Load the file.
+    def __init__(
+        self,
+        source: Path | bytes,
+        device: Device,
+        *,
+        threads: int | None = None,
+        contexts: int = 1,
+        tf32: bool = True,
+        optimize: bool = True,
+    ) -> None:
+        """Load a file, or a graph that is in memory.
 
         Args:
             threads: processor threads within one operator; None lets ONNX Runtime choose.
+            contexts: largest number of runs at once; further threads wait.
             tf32: let CUDA round FP32 convolutions to TF32.
+            optimize: let ONNX Runtime fuse and reorder nodes; False runs each node as it is written, so that a pair
+                of casts that rounds is not removed.
 
         Raises:
-            ArtifactError: the file is missing, damaged, or no single-input network.
+            ArtifactError: the file is missing or damaged, or is not a network with a single image input.
             DependencyError: onnxruntime is not installed.
             DeviceError: the device's provider is missing or cannot start.
         """
         runtime = _import_onnxruntime(device)
-        if not path.is_file():
-            raise ArtifactError(f"{path}: there is no such file")
+        what = source if isinstance(source, Path) else "the graph"
+        if isinstance(source, Path) and not source.is_file():
+            raise ArtifactError(f"{source}: there is no such file")
         _require_provider(runtime, device)
         try:
-            self._session = _open(runtime, path, device, threads, tf32)
-        except Exception as error:  # ONNX Runtime's exceptions share no public root but this one
+            self._session = _open(runtime, source, device, threads, tf32=tf32, optimize=optimize)
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class but this one
             kind = DeviceError if device.kind == "cuda" and "CUDA" in str(error) else ArtifactError
-            raise kind(f"{path} cannot be loaded by ONNX Runtime on {device}: {error}") from error
+            raise kind(f"{what} cannot be loaded by ONNX Runtime on {device}: {error}") from error
         used = self._session.get_providers()[0]
         if used != PROVIDERS[device.kind]:
             raise DeviceError(f"ONNX Runtime was asked for {device} and fell back to {used}; see `u2net doctor`")
         self.name = f"onnxruntime {runtime.__version__}"
         self.provider = used
-        self.input = InputSpec(_declared_shape(self._session, path))
+        self.input = InputSpec(_declared_shape(self._session, what))
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.artifact = _metadata(self._session)
+        entry = self._session.get_inputs()[0]
+        self._entry, self._dtype = entry.name, FLOATS[entry.type]
+        # Workers of its own, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
+        self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
+        self._subset = runtime.RunOptions()
+        self._subset.only_execute_path_to_fetches = True
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
-        """The batch that the file declares, whatever the size; None where it is dynamic."""
+        """The batch that the graph declares, at any size; None if it is dynamic."""
         return self.input.shape.batch
 
     @contextmanager
@@ -64,15 +87,19 @@ class OnnxRuntimeBackend:
         Raises:
             InputError: ONNX Runtime refuses the tensor.
         """
-        count = shape[0]
-        tensor = np.zeros((self.input.shape.batch or count, *shape[1:]), np.float32)
-        fill(tensor[:count])
-        session = self._session
+        maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
+        yield {name: value[: shape[0]].astype(np.float32, copy=False) for name, value in maps.items()}
+
+    def _compute(self, shape: tuple[int, int, int, int], fill: Fill, outputs: tuple[str, ...]) -> dict[str, Any]:
+        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
+        fill(tensor[: shape[0]])
+        feed = {self._entry: tensor.astype(self._dtype, copy=False)}
+        options = None if set(outputs) == set(self.outputs) else self._subset
         try:
-            values = session.run(list(outputs), {session.get_inputs()[0].name: tensor})
+            values = self._session.run(list(outputs), feed, options)
         except Exception as error:  # see __init__
             raise InputError(f"ONNX Runtime cannot run the network on {tensor.shape}: {error}") from error
-        yield {name: value[:count] for name, value in zip(outputs, values, strict=True)}
+        return dict(zip(outputs, values, strict=True))
 
 
 def _import_onnxruntime(device: Device) -> Any:
@@ -92,28 +119,35 @@ def _require_provider(runtime: Any, device: Device) -> None:
         )
 
 
-def _open(runtime: Any, path: Path, device: Device, threads: int | None, tf32: bool) -> Any:
+def _open(
+    runtime: Any, source: Path | bytes, device: Device, threads: int | None, *, tf32: bool, optimize: bool
+) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
     if threads is not None:
         options.intra_op_num_threads = threads
+    if not optimize:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    model = str(source) if isinstance(source, Path) else source
     if device.kind == "cpu":
-        return runtime.InferenceSession(str(path), options, providers=[PROVIDERS["cpu"]])
+        # Patterns of past shapes keep memory for good: without them the arena is the smallest, and as fast.
+        options.enable_mem_pattern = False
+        return runtime.InferenceSession(model, options, providers=[PROVIDERS["cpu"]])
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     settings = {"device_id": device.index, "use_tf32": int(tf32)}
-    return runtime.InferenceSession(str(path), options, providers=[(PROVIDERS["cuda"], settings)])
+    return runtime.InferenceSession(model, options, providers=[(PROVIDERS["cuda"], settings)])
 
 
-def _declared_shape(session: Any, path: Path) -> InputShape:
+def _declared_shape(session: Any, what: Path | str) -> InputShape:
     inputs = session.get_inputs()
     sides = inputs[0].shape if inputs else []
-    if len(inputs) != 1 or len(sides) != 4 or sides[1] != 3 or inputs[0].type != "tensor(float)":
+    if len(inputs) != 1 or len(sides) != 4 or sides[1] != 3 or inputs[0].type not in FLOATS:
         found = ", ".join(f"{value.name}: {value.type} {value.shape}" for value in inputs)
-        raise ArtifactError(f"{path} is no U²-Net: it takes {found or 'nothing'}, not one float32 N×3×H×W")
+        raise ArtifactError(f"{what} is no U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")
     for output in session.get_outputs():
-        if len(output.shape) != 4 or output.type != "tensor(float)":
+        if len(output.shape) != 4 or output.type not in FLOATS:
             raise ArtifactError(
-                f"{path} is no U²-Net: it gives {output.name}: {output.type} {output.shape}, not float32 N×C×H×W"
+                f"{what} is no U²-Net: its output {output.name} is {output.type} {output.shape}, not float N×C×H×W"
             )
     batch, _, height, width = (side if isinstance(side, int) else None for side in sides)
     return InputShape(batch, height, width)

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Version of each of the packages that is installed."""
+    """Return the versions of those packages that are installed."""
     found = {}
     for package in packages:
         try:

@@ -1,61 +1,79 @@
 """Masks and cut-outs of picture files."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from u2net.runtime.errors import InputError
+from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.files import make_folder
-from u2net.runtime.images import read_image, read_size, write_image
+from u2net.runtime.images import CUTOUT, MASK, MEGAPIXELS, find_images, is_output, read_image, write_image
 from u2net.runtime.postprocess import cut_out, to_grey
+from u2net.runtime.preprocess import reading_picture
 from u2net.runtime.session import Session
 
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """What was written for one picture."""
+    """Files written for one picture."""
 
     source: Path
     mask: Path
-    """Grey PNG at the picture's size."""
+    """Grey PNG of the picture's size."""
     cutout: Path
-    """RGBA PNG: the picture with the mask as alpha."""
+    """RGBA PNG: the picture in sRGB, its alpha times the mask as alpha."""
 
 
-def plan_pictures(sources: Sequence[Path], folder: Path) -> list[PictureFiles]:
-    """Name ``STEM.mask.png`` and ``STEM.cutout.png`` in ``folder`` for each picture.
+def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
+    """Name mask and cut-out of each picture: ``STEM.mask.png`` and ``STEM.cutout.png`` in ``folder``.
 
-    Raises:
-        InputError: a file is no picture, two share a stem, or one would be overwritten by another's mask or cut-out.
-    """
-    by_stem: dict[str, Path] = {}
-    for source in sources:
-        if other := by_stem.get(source.stem):
-            raise InputError(f"{other} and {source} share a stem, so their masks would share a name; run them apart")
-        read_size(source)
-        by_stem[source.stem] = source
-    plan = [
-        PictureFiles(each, folder / f"{each.stem}.mask.png", folder / f"{each.stem}.cutout.png") for each in sources
-    ]
-    taken = {source.resolve() for source in sources}
-    for target in (path for files in plan for path in (files.mask, files.cutout)):
-        if target.resolve() in taken:
-            raise InputError(f"{target} is one of the pictures and would be overwritten; name another folder")
-    return plan
-
-
-def write_pictures(session: Session, sources: Sequence[Path], folder: Path) -> Iterator[PictureFiles]:
-    """Write mask and cut-out of each picture into ``folder``, one after the other.
+    Pictures that share a stem, as ``a.jpg`` and ``a.png`` do, keep their suffix: ``a.jpg.mask.png``. The places are
+    pictures and folders of pictures. A picture named twice is taken once, and files named as masks and cut-outs are
+    left out, so that a second run makes no masks of masks.
 
     Raises:
-        InputError: a picture cannot be read, two share a stem, one would be overwritten, or the folder cannot be
-            written.
+        InputError: a file is missing, a folder holds no picture, only masks and cut-outs are named, or two pictures
+            have the same file name.
     """
-    plan = plan_pictures(sources, folder)
+    found: dict[Path, Path] = {}
+    for place in places:
+        with reading_picture(place):
+            place.stat()
+        for path in find_images(place, any_format=True) if place.is_dir() else [place]:
+            if not is_output(path):
+                found.setdefault(path.resolve(), path)
+    if places and not found:
+        raise InputError(f"there is nothing to do: files named *{MASK} and *{CUTOUT} are not taken for pictures")
+    stems = Counter(path.stem for path in found.values())
+    plan: dict[Path, PictureFiles] = {}
+    for path in found.values():
+        name = path.stem if stems[path.stem] == 1 else path.name
+        files = PictureFiles(path, folder / (name + MASK), folder / (name + CUTOUT))
+        if other := plan.get(files.mask):
+            raise InputError(f"the masks of {other.source} and {path} would share a name; run them apart")
+        plan[files.mask] = files
+    return list(plan.values())
+
+
+def write_pictures(
+    session: Session, places: Sequence[Path], folder: Path, *, megapixels: float = MEGAPIXELS
+) -> Iterator[PictureFiles | InputError]:
+    """Write mask and cut-out of each picture; yield what was written, or the error of a picture without a mask.
+
+    Raises:
+        InputError: see :func:`plan_pictures`, which takes the same places; or the folder cannot be written.
+    """
+    plan = plan_pictures(places, folder)
     make_folder(folder)
     for files in plan:
-        image = read_image(files.source)
-        mask = session(image)
-        write_image(files.mask, to_grey(mask))
-        write_image(files.cutout, cut_out(image, mask))
-        yield files
+        try:
+            image = read_image(files.source, megapixels=megapixels)
+            mask = session(image)
+        except InputError as error:
+            yield error
+        except ArtifactError as error:  # the activations of this one picture overflowed
+            yield InputError(f"{files.source} has no mask: {error}")
+        else:
+            write_image(files.mask, to_grey(mask))
+            write_image(files.cutout, cut_out(image, mask))
+            yield files

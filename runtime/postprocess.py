@@ -1,14 +1,14 @@
-"""Mask out: from the network's map to a mask at the image's own size."""
+"""Mask out: from the network's map to a mask of the image's own size."""
 
 import numpy as np
 
 from u2net.runtime.errors import ArtifactError, InputError
-from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, resize_float
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_pixels, resize_float
 from u2net.runtime.presets import Preset
 
 
 def stretch_range(plane: FloatArray, floor: float) -> FloatArray:
-    """Stretch a map to [0, 1] by its own minimum and maximum; leave one alone whose range is at most ``floor``."""
+    """Stretch a map to [0, 1] by its own minimum and maximum; a map whose range is at most ``floor`` stays as it is."""
     low, high = float(plane.min()), float(plane.max())
     if high - low <= floor:
         return plane
@@ -16,12 +16,12 @@ def stretch_range(plane: FloatArray, floor: float) -> FloatArray:
 
 
 def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> FloatArray:
-    """One image's probabilities, float32 C×h×w, to its mask, float32 height×width in [0, 1].
+    """Turn one image's probabilities, float32 C×h×w, into its mask, float32 height×width in [0, 1].
 
     With several classes the mask is the probability of anything but class 0, the background.
 
     Raises:
-        ArtifactError: the network gave NaN or Inf.
+        ArtifactError: the network's output holds NaN or Inf.
     """
     plane = maps[0] if len(maps) == 1 else 1 - maps[0]
     if not np.isfinite(plane).all():
@@ -37,21 +37,22 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
 
 
 def to_grey(mask: FloatArray) -> ByteArray:
-    """A mask in [0, 1] as uint8 grey levels, rounded."""
+    """Round a mask in [0, 1] to uint8 grey levels."""
     return (mask * 255).round().astype(np.uint8)
 
 
-def cut_out(image: ByteArray, mask: FloatArray) -> ByteArray:
-    """The image with the mask as its alpha channel, uint8 H×W×4.
+def cut_out(image: object, mask: FloatArray) -> ByteArray:
+    """Make the mask the image's alpha channel: uint8 H×W×4.
 
     Args:
-        image: as a session takes it; an alpha channel of its own gives way.
-        mask: float32 H×W, of the image's height and width.
+        image: as a session takes it. Its own alpha is multiplied by the mask, so what is transparent stays so.
+        mask: float32 H×W in [0, 1], of the image's height and width.
 
     Raises:
-        InputError: no image, or a mask of another size.
+        InputError: the image cannot be used, or the mask is of another size.
     """
-    pixels = as_rgb(image)
+    pixels = as_pixels(image)
     if mask.shape != pixels.shape[:2]:
         raise InputError(f"the mask is {mask.shape}, the image {pixels.shape[:2]} pixels high and wide")
-    return np.dstack([pixels, to_grey(mask)])
+    opacity = pixels[:, :, 3] / np.float32(255) if pixels.shape[2] == 4 else np.float32(1)
+    return np.dstack([pixels[:, :, :3], to_grey(mask * opacity)])

@@ -1,67 +1,127 @@
-"""Image in: from uint8 pixels of any size to the float32 tensor that a preset describes."""
+"""Image in: from pixels of any size to the float32 tensor that a preset describes."""
 
-from collections.abc import Sequence
-from typing import Any
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import Kernel, Preset
 
-Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
-RESAMPLING: dict[Kernel, Image.Resampling] = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
+"""Transposition that sets a picture upright, by EXIF orientation. Pillow's exif_transpose also writes the EXIF data
+anew, which fails on the damaged tags of many cameras."""
+
+TAKEN = "u2net takes photographs that Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input"
+
+REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: f"there is no such file; {TAKEN}",
+    UnidentifiedImageError: f"its format is not known; {TAKEN}",
+}
+
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError)
+
+
+@contextmanager
+def reading_picture(name: object) -> Iterator[None]:
+    """Turn whatever Pillow raises while it reads a picture into an InputError that names the picture."""
+    try:
+        yield
+    except PILLOW_ERRORS as error:
+        raise InputError(f"{name} cannot be read as a picture: {REASONS.get(type(error), error)}") from error
+
+
+def orientation(picture: Image.Image) -> int:
+    """EXIF orientation; 1, upright, where the tag is missing or damaged, and for TIFF, which Pillow turns itself."""
+    value = picture.getexif().get(ExifTags.Base.Orientation)
+    return value if isinstance(value, int) and value in TURNS and picture.format != "TIFF" else 1
+
+
+def standardize(picture: Image.Image) -> Image.Image:
+    """Turn a picture into upright sRGB of 8 bits a channel, mode RGBA where it has transparency, else RGB.
+
+    Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both.
+
+    Raises:
+        ValueError: the picture has 32 bits a channel. Pillow raises others of :data:`PILLOW_ERRORS`.
+    """
+    turn = TURNS.get(orientation(picture))
+    upright = picture if turn is None else picture.transpose(turn)
+    if upright.mode in ("I", "F"):
+        raise ValueError("its values have 32 bits, and nothing tells which is white; save it with 8 or 16")
+    if upright.mode.startswith("I;16"):  # Pillow's convert would clip it to white
+        upright = Image.fromarray((np.asarray(upright, np.float32) / 257).round().astype(np.uint8))
+    standard = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    profile = upright.info.get("icc_profile")
+    if profile and upright.mode in ("RGB", "RGBA", "P"):
+        with suppress(ImageCms.PyCMSError):  # a damaged profile changes nothing
+            ImageCms.profileToProfile(standard, BytesIO(profile), ImageCms.createProfile("sRGB"), inPlace=True)
+    return standard
+
+
+def as_pixels(image: object) -> ByteArray:
+    """Return an image as a plain contiguous array, uint8 H×W×3 RGB or H×W×4 RGBA.
+
+    Takes uint8 arrays H×W×3 RGB, H×W×4 RGBA and H×W grey, and Pillow pictures as :func:`standardize` turns them.
+
+    Raises:
+        InputError: the image is anything else; the message says what was found.
+    """
+    if isinstance(image, Image.Image):
+        with reading_picture("the picture"):
+            image = np.array(standardize(image))
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"an image is a NumPy array of uint8 or a PIL.Image; got {type(image).__name__}")
+    if image.dtype != np.uint8:
+        raise InputError(f"an image holds uint8 values from 0 to 255; got {image.dtype} of shape {image.shape}")
+    pixels = np.asarray(image)  # subclasses such as matrices and masked arrays index by rules of their own
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.size == 0:
+        raise InputError(f"an image is H×W×3, H×W×4 or H×W, of one pixel or more; got shape {image.shape}")
+    return np.ascontiguousarray(pixels)
 
 
 def as_rgb(image: object) -> ByteArray:
-    """Check an image and give it as uint8 H×W×3 RGB, contiguous.
-
-    Accepts uint8 arrays H×W×3 (RGB), H×W (grey) and H×W×4 (RGBA, its alpha left out), contiguous or not.
-
-    Raises:
-        InputError: anything else; the message says what it got.
-    """
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"an image is a NumPy array of uint8; got {type(image).__name__}")
-    if image.dtype != np.uint8:
-        raise InputError(f"an image holds uint8 values from 0 to 255; got {image.dtype} of shape {image.shape}")
-    if image.size == 0:
-        raise InputError(f"an image has at least one pixel; got shape {image.shape}")
-    if image.ndim == 2:
-        return np.repeat(image[:, :, None], 3, axis=2)
-    if image.ndim == 3 and image.shape[2] in (3, 4):
-        return np.ascontiguousarray(image[:, :, :3])
-    raise InputError(f"an image is H×W×3, H×W×4 or H×W; got shape {image.shape}")
+    """Check an image as :func:`as_pixels` does and return uint8 H×W×3 RGB, without alpha."""
+    return np.ascontiguousarray(as_pixels(image)[:, :, :3])
 
 
 def resize_float(plane: FloatArray, height: int, width: int, kernel: Kernel) -> FloatArray:
-    """Resize one float32 H×W plane without rounding to grey levels."""
+    """Resize one float32 H×W plane without rounding to whole grey levels."""
     if plane.shape == (height, width):
         return plane
     picture = Image.fromarray(np.ascontiguousarray(plane))
-    return np.asarray(picture.resize((width, height), RESAMPLING[kernel]), dtype=np.float32)
+    return np.asarray(picture.resize((width, height), Image.Resampling[kernel.upper()]), dtype=np.float32)
 
 
 def resize_rgb(image: ByteArray, preset: Preset) -> FloatArray:
-    """Resize uint8 H×W×3 to the preset's size; float32 values from 0 to 255."""
+    """Resize uint8 H×W×3 to the preset's size; return float32 from 0 to 255."""
     height, width = preset.height, preset.width
     if preset.depth == "uint8":
-        picture = Image.fromarray(image).resize((width, height), RESAMPLING[preset.kernel])
+        picture = Image.fromarray(image).resize((width, height), Image.Resampling[preset.kernel.upper()])
         return np.asarray(picture, dtype=np.float32)
     planes = [resize_float(image[:, :, band].astype(np.float32), height, width, preset.kernel) for band in range(3)]
     return np.stack(planes, axis=2)
 
 
 def normalize(pixels: FloatArray, preset: Preset, out: FloatArray | None = None) -> FloatArray:
-    """Divide, subtract the mean, divide by the std: float32 H×W×3 in 0…255 to float32 3×H×W, into ``out`` if given."""
+    """Divide, subtract the mean, divide by the std: float32 H×W×3 from 0 to 255 becomes 3×H×W, in ``out`` if given."""
     divisor = max(float(pixels.max()), preset.divisor_floor) if preset.divisor == "max" else 255.0
     scale = 1.0 / (divisor * np.array(preset.std))
     offset = -np.array(preset.mean) / np.array(preset.std)
@@ -73,24 +133,24 @@ def normalize(pixels: FloatArray, preset: Preset, out: FloatArray | None = None)
 
 
 def preprocess(image: object, preset: Preset) -> FloatArray:
-    """One image to the network's input, float32 1×3×height×width.
+    """Turn one image into the network's input, float32 1×3×height×width.
 
-    Statistics are the image's own, so that nothing else in a batch changes them.
+    Statistics are taken per image, so the other images of a batch do not change them.
 
     Raises:
-        InputError: see :func:`as_rgb`.
+        InputError: see :func:`as_pixels`.
     """
     return normalize(resize_rgb(as_rgb(image), preset), preset)[None]
 
 
 def preprocess_batch(images: Sequence[object], preset: Preset) -> FloatArray:
-    """Several images of any sizes to float32 N×3×height×width."""
+    """Turn several images of any sizes into float32 N×3×height×width."""
     tensor = np.empty((len(images), 3, preset.height, preset.width), np.float32)
     preprocess_into(tensor, images, preset)
     return tensor
 
 
 def preprocess_into(tensor: FloatArray, images: Sequence[object], preset: Preset) -> None:
-    """Like :func:`preprocess_batch`, into memory that is there already."""
+    """Like :func:`preprocess_batch`, but write into an existing array."""
     for row, image in zip(tensor, images, strict=True):
         normalize(resize_rgb(as_rgb(image), preset), preset, out=row)

@@ -1,31 +1,29 @@
 """The preprocessing contract: how an image becomes the network's input, and its output a mask.
 
-Preprocessing differs between the projects that use U²-Net, and a wrong one looks like a broken export.
-So it is data: a named preset, with all its numbers, that travels in the artifact's metadata.
+Projects that use U²-Net preprocess differently, and wrong preprocessing looks like a broken export.
+So it is data: a named preset with all its numbers, stored in the artifact's metadata.
 """
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from u2net.runtime.errors import InputError
+from u2net.runtime.kinds import check_kinds
 
 Kernel = Literal["bilinear", "bicubic", "lanczos"]
 """Resampling kernels, all antialiased, as Pillow defines them."""
 
 Depth = Literal["uint8", "float"]
-"""Whether resizing rounds to whole grey levels or keeps fractions."""
+"""Resolution of resized pixels: whole grey levels, or fractions of them."""
 
 Divisor = Literal["max", "255"]
-"""What pixel values are divided by: the image's own maximum (after resizing), or 255."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Divisor of pixel values: the image's own maximum after resizing, or 255."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One way to feed a U²-Net. Pixel values are RGB; mean and std apply after the division."""
+    """One preprocessing contract. Pixel values are RGB; mean and std apply after the division."""
 
     name: str
     height: int
@@ -38,22 +36,22 @@ class Preset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     stretch: bool
-    """Stretch each map to [0, 1] by its own minimum and maximum."""
+    """True to stretch each map to [0, 1] by its own minimum and maximum."""
     invert: bool
-    """The network draws the object dark: the mask is one minus the map."""
+    """True for a network that draws the object dark: the mask is one minus the map."""
     mask_kernel: Kernel
     """Kernel that resizes the map to the image's size."""
     stretch_floor: float = 1 / 255
-    """A map whose range is at most this is left unstretched: it is flat, and stretching would invent an object."""
+    """Largest range of a map that is not stretched: it is flat, and stretching would invent an object."""
     divisor_floor: float = 1e-6
-    """Smallest divisor: a black image stays black instead of becoming NaN."""
+    """Smallest divisor, so that a black image stays black instead of becoming NaN."""
 
     def with_size(self, height: int, width: int) -> "Preset":
-        """The same contract at another input size."""
+        """Return the same contract at another input size."""
         return replace(self, height=height, width=width)
 
     def as_dict(self) -> dict[str, Any]:
-        """All numbers as JSON-ready values, for metadata."""
+        """Return all fields as JSON-ready values, for metadata."""
         return asdict(self)
 
     @classmethod
@@ -61,71 +59,53 @@ class Preset:
         """Read :meth:`as_dict` back.
 
         Raises:
-            InputError: a field is missing, unknown or out of range.
+            InputError: a field is missing, unknown, of the wrong type or out of range.
         """
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             odd = sorted(set(values) ^ known)
             raise InputError(f"a preset has exactly the fields {sorted(known)}; these differ: {odd}")
-        try:
-            preset = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-            preset.check()
-        except TypeError as error:
-            raise InputError(f"a preset's values are of the wrong kind: {error}") from error
+        triples = {name: tuple(values[name]) for name in ("mean", "std") if isinstance(values[name], list)}
+        preset = cls(**{**values, **triples})
+        preset.check()
         return preset
 
     def check(self) -> None:
-        """Raise InputError where a value could not be used."""
-        for field, allowed in (("kernel", Kernel), ("mask_kernel", Kernel), ("depth", Depth), ("divisor", Divisor)):
-            if getattr(self, field) not in get_args(allowed):
-                raise InputError(f"preset {field} is {getattr(self, field)!r}; it is one of {get_args(allowed)}")
-        if (
-            len(self.mean) != 3
-            or len(self.std) != 3
-            or not all(0 < std < math.inf for std in self.std)
-            or not all(map(math.isfinite, self.mean))
-        ):
-            raise InputError(f"preset mean and std are three numbers each, std above 0; got {self.mean}, {self.std}")
+        """Raise InputError where a field is of the wrong type or out of range."""
+        try:
+            check_kinds(self)
+        except TypeError as error:
+            raise InputError(f"preset {self.name!r} cannot be used: {error}") from error
+        if not all(map(math.isfinite, self.mean)) or not all(0 < std < math.inf for std in self.std):
+            raise InputError(f"preset mean is finite and std above 0; got {self.mean}, {self.std}")
+        floors = (self.stretch_floor, self.divisor_floor)
         if not self.stretch_floor >= 0 or not self.divisor_floor > 0:
-            raise InputError(
-                "preset stretch_floor is at least 0 and divisor_floor above 0; "
-                f"got {self.stretch_floor}, {self.divisor_floor}"
-            )
+            raise InputError(f"preset stretch_floor is at least 0 and divisor_floor above 0; got {floors}")
         if self.height < 1 or self.width < 1:
             raise InputError(f"preset size is at least 1×1; got {self.height}×{self.width}")
 
 
+# The authors' u2net_test.py: ImageNet's mean and std, float resize, division by the image's maximum, min-max stretch.
+_REFERENCE = Preset(
+    name="reference",
+    height=320,
+    width=320,
+    kernel="bilinear",
+    depth="float",
+    divisor="max",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    stretch=True,
+    invert=False,
+    mask_kernel="bilinear",
+)
+
 PRESETS = {
     preset.name: preset
     for preset in (
-        # The authors' u2net_test.py: float resize, division by the image's maximum, min-max stretch.
-        Preset(
-            name="reference",
-            height=320,
-            width=320,
-            kernel="bilinear",
-            depth="float",
-            divisor="max",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            stretch=True,
-            invert=False,
-            mask_kernel="bilinear",
-        ),
-        # rembg's U2netSession: LANCZOS, in 8 bit on the way in, division by max(maximum, 1e-6), min-max stretch.
-        Preset(
-            name="rembg",
-            height=320,
-            width=320,
-            kernel="lanczos",
-            depth="uint8",
-            divisor="max",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            stretch=True,
-            invert=False,
-            mask_kernel="lanczos",
-        ),
+        _REFERENCE,
+        # rembg's U2netSession: LANCZOS, in 8 bits on the way in, division by max(maximum, 1e-6).
+        replace(_REFERENCE, name="rembg", kernel="lanczos", depth="uint8", mask_kernel="lanczos"),
         # The cloth-segmentation checkpoint's inference script: four classes, values in [-1, 1].
         Preset(
             name="cloth",
@@ -141,44 +121,19 @@ PRESETS = {
             mask_kernel="bicubic",
         ),
         # The authors' u2net_portrait_test.py: strokes are drawn dark on white.
-        Preset(
-            name="portrait",
-            height=512,
-            width=512,
-            kernel="bilinear",
-            depth="float",
-            divisor="max",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            stretch=True,
-            invert=True,
-            mask_kernel="bilinear",
-        ),
+        replace(_REFERENCE, name="portrait", height=512, width=512, invert=True),
         # Plain [0, 1] pixels in, plain probabilities out.
-        Preset(
-            name="raw",
-            height=320,
-            width=320,
-            kernel="bilinear",
-            depth="float",
-            divisor="255",
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            stretch=False,
-            invert=False,
-            mask_kernel="bilinear",
-        ),
+        replace(_REFERENCE, name="raw", divisor="255", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), stretch=False),
     )
 }
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name.
+    """Return the preset of that name.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is none; the message lists all presets.
     """
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise InputError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}") from None
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self, overload
 
 import numpy as np
+from PIL import Image
 
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.backend import Backend, DeviceBackend
@@ -16,134 +17,174 @@ from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_into
 from u2net.runtime.presets import Preset
 
-BATCH_LIMIT = 8
-"""Images that go through a network of dynamic batch at once, so that memory stays bounded."""
+CHUNKS = {"cpu": 4, "cuda": 8}
+"""Images per run of a network with a dynamic batch: a processor gains no time from more, only memory use."""
 
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What a session runs, on what."""
+    """What a session runs, and on what."""
 
     path: Path
     backend: str
+    """Library and version."""
     provider: str
-    """What is really in use, as the backend reports it."""
-    device: str
+    """Hardware or execution provider in use, as the backend reports it."""
+    device: Device
     shape: InputShape
     outputs: tuple[str, ...]
-    """Names of what :meth:`Session.infer` gives, in order."""
+    """Names of the outputs of :meth:`Session.infer`, in order."""
     batch_limit: int | None
-    """Images of the preset's size at once at most; None where only memory sets a limit."""
+    """Largest batch at the preset's size; None if only memory limits it."""
     preset: Preset
+    preset_stated: bool
+    """True if the preset is the one in the file's metadata; False if the caller named it or it was assumed."""
     precision: str | None
-    """Of the weights and activations; None where the file does not say."""
+    """``fp32``, ``fp16`` or ``int8``; None if the file does not say."""
     variant: str | None
     checkpoint_sha256: str | None
-    rebuilt: str | None
-    """Why an engine was built again on loading; None where it was not."""
+    rebuilt: str | None = None
+    """Why an engine was rebuilt on loading; None if it was not."""
 
-
-class Session:
-    """A loaded network with its preprocessing contract; safe to call from many threads."""
-
-    def __init__(
-        self, backend: Backend, path: Path, device: Device, preset: Preset, *, rebuilt: str | None = None
-    ) -> None:
-        backend.input.shape.check_size(preset.height, preset.width)
-        self._backend: Backend | None = backend
+    @classmethod
+    def of(cls, backend: Backend, path: Path, device: Device, preset: Preset, *, rebuilt: str | None = None) -> Self:
+        """Facts that the backend and its file's metadata give."""
         artifact = backend.artifact
-        self.info = SessionInfo(
+        return cls(
             path=path,
             backend=backend.name,
             provider=backend.provider,
-            device=str(device),
+            device=device,
             shape=backend.input.shape,
             outputs=backend.outputs,
             batch_limit=backend.batch_limit(preset.height, preset.width),
             preset=preset,
+            preset_stated=artifact is not None and artifact.preset.with_size(preset.height, preset.width) == preset,
             precision=artifact.precision if artifact else None,
             variant=artifact.variant if artifact else None,
             checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
             rebuilt=rebuilt,
         )
 
+    @property
+    def mask_output(self) -> str:
+        """Name of the output that masks are made of: the fused map ``d0``, or the first output if there is none."""
+        return "d0" if "d0" in self.outputs else self.outputs[0]
+
+
+class Session:
+    """A loaded network with its preprocessing contract; safe to call from many threads."""
+
+    def __init__(self, backend: Backend, info: SessionInfo) -> None:
+        info.shape.check_size(info.preset.height, info.preset.width)
+        self._backend: Backend | None = backend
+        self.info = info
+
     def __call__(self, image: object, *, stretch: bool | None = None) -> FloatArray:
-        """Mask of one image.
+        """Compute the mask of one image.
 
         Args:
-            image: uint8 H×W×3 RGB, H×W×4 RGBA or H×W grey, of any size.
-            stretch: stretch the map to [0, 1]; None does as the preset says, False gives plain probabilities.
+            image: uint8 H×W×3 RGB, H×W×4 RGBA or H×W grey, or a PIL image, of any size.
+            stretch: stretch the map to [0, 1]; None follows the preset, False returns plain probabilities.
 
         Returns:
             float32 H×W in [0, 1], 1 on the object.
 
         Raises:
-            InputError: no image.
-            SessionClosedError: after :meth:`close`.
+            InputError: the argument is not an image.
+            SessionClosedError: the session was closed.
         """
         return self.batch([image], stretch=stretch)[0]
 
     def batch(self, images: Sequence[object], *, stretch: bool | None = None) -> list[FloatArray]:
-        """Masks of several images, each of its own size; each is what the image alone would give."""
+        """Compute the masks of several images of any sizes; each is the same as for the image alone.
+
+        Raises:
+            InputError: an element is not an image, or a single image was passed.
+            SessionClosedError: the session was closed.
+        """
         backend = self._require_open()
+        if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise InputError("batch takes a list of images; for a single image call session(image)")
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
         pixels = [as_rgb(image) for image in images]
-        step = backend.batch_limit(preset.height, preset.width) or BATCH_LIMIT
+        step = self.info.batch_limit or CHUNKS[self.info.device.kind]
         return [
             mask
             for start in range(0, len(pixels), step)
             for mask in self._masks(backend, pixels[start : start + step], preset)
         ]
 
-    @staticmethod
-    def _masks(backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
+    def _masks(self, backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
         shape = (len(images), 3, preset.height, preset.width)
-        with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset), backend.outputs[:1]) as maps:
-            first = next(iter(maps.values()))
-            return [postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(first, images, strict=True)]
+        output = self.info.mask_output
+        with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset), [output]) as maps:
+            return [
+                postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(maps[output], images, strict=True)
+            ]
 
     @overload
-    def infer(self, tensor: FloatArray) -> dict[str, FloatArray]: ...
+    def infer(self, tensor: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, FloatArray]: ...
 
     @overload
     def infer(
-        self, tensor: object, outputs: Mapping[str, object] | None = None, *, stream: int | None = None
+        self,
+        tensor: object,
+        outputs: Sequence[str] | Mapping[str, object] | None = None,
+        *,
+        stream: int | None = None,
     ) -> dict[str, Any]: ...
 
     def infer(
-        self, tensor: object, outputs: Mapping[str, object] | None = None, *, stream: int | None = None
+        self,
+        tensor: object,
+        outputs: Sequence[str] | Mapping[str, object] | None = None,
+        *,
+        stream: int | None = None,
     ) -> dict[str, Any]:
-        """Raw outputs of the network by name (``d0``…), float32 N×C×H×W probabilities.
+        """Run the network on a preprocessed tensor and return its raw outputs by name.
 
         Args:
-            tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says: a NumPy array, or, for an engine, an
-                array in memory of the same GPU that has ``__dlpack__`` or ``__cuda_array_interface__``. The first
-                gives NumPy arrays, the second arrays in GPU memory, without a copy.
-            outputs: arrays in GPU memory to write to, by name; without them new ones are allocated.
-            stream: handle of the caller's CUDA stream: the network waits for what is in it, and what comes next in it
+            tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says: a NumPy array, or an array in the
+                memory of the session's device that has ``__dlpack__`` or ``__cuda_array_interface__`` (TensorRT
+                engines and eager PyTorch). A NumPy array returns NumPy arrays, a device array returns device arrays
+                without a copy.
+            outputs: names of the outputs to compute and copy; None takes all. With a device array, also a mapping
+                from names to the device arrays to write to.
+            stream: handle of the caller's CUDA stream: the network waits for the work in it, and later work in it
                 waits for the network. Without it the call returns when the GPU is done.
 
+        Returns:
+            float32 N×C×H×W probabilities for each output.
+
         Raises:
-            InputError: kind, dtype, dimensions or size do not fit.
+            InputError: kind, dtype, dimensions, size or names do not fit.
             ProfileError: the engine was not built for the shape.
-            SessionClosedError: after :meth:`close`.
+            SessionClosedError: the session was closed.
         """
         backend = self._require_open()
+        wanted = self.info.outputs if outputs is None else outputs
+        self._check_names(wanted)
         if isinstance(tensor, np.ndarray) or not _is_device_array(tensor):
-            return self._infer_on_host(backend, tensor, outputs)
+            return self._infer_on_host(backend, tensor, wanted)
         if not isinstance(backend, DeviceBackend):
             raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
-        return dict(backend.run_on_device(tensor, self.info.outputs if outputs is None else outputs, stream))
+        return dict(backend.run_on_device(tensor, wanted, stream))
+
+    def _check_names(self, outputs: Sequence[str] | Mapping[str, object]) -> None:
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        unknown = [name for name in names if name not in self.info.outputs]
+        if unknown or not names or isinstance(outputs, str):
+            raise InputError(f"outputs are names out of {', '.join(self.info.outputs)}, in a list; got {outputs!r}")
 
     def _infer_on_host(
-        self, backend: Backend, tensor: object, outputs: Mapping[str, object] | None
+        self, backend: Backend, tensor: object, outputs: Sequence[str] | Mapping[str, object]
     ) -> dict[str, FloatArray]:
-        if outputs is not None:
-            raise InputError("a NumPy array gives new NumPy arrays; outputs are for arrays in GPU memory")
+        if isinstance(outputs, Mapping):
+            raise InputError("a NumPy array returns new NumPy arrays; arrays to write to need a device array as input")
         checked = self._check_tensor(tensor)
         batch, channels, height, width = checked.shape
-        shape = (batch, channels, height, width)
-        with backend.run(shape, lambda target: np.copyto(target, checked), backend.outputs) as maps:
+        with backend.run((batch, channels, height, width), lambda target: np.copyto(target, checked), outputs) as maps:
             return {name: np.array(values) for name, values in maps.items()}
 
     def _check_tensor(self, tensor: object) -> FloatArray:
@@ -162,7 +203,7 @@ class Session:
         return self._backend
 
     def close(self) -> None:
-        """Let go of the network: calls under way finish, with the last of them it is freed; later ones are refused."""
+        """Release the network: it is freed when running calls have finished, and later calls are refused."""
         self._backend = None
 
     def __enter__(self) -> Self:
@@ -175,5 +216,5 @@ class Session:
 
 
 def _is_device_array(value: object) -> bool:
-    # DLPack first: the other is a property that may compute, and raise.
+    # DLPack first: the other is a property that may compute and raise.
     return hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__")

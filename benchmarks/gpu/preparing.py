@@ -8,7 +8,7 @@ import torch
 
 from u2net.benchmarks.gpu.protocol import Command, Describe, Export, Seed, Train
 from u2net.export.build import export_model
-from u2net.export.fp16 import Fp16Options, convert_fp16
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import read_artifact, read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import load_checkpoint, save_weights
@@ -48,7 +48,7 @@ def do(command: Command) -> dict[str, Any]:
 
 def _train(command: Train) -> dict[str, Any]:
     """A small recipe: enough for maps that span [0, 1], not for a good network."""
-    from u2net.model.training import Recipe, Stage, TrainOptions, train
+    from u2net.model.training import Phase, Recipe, TrainOptions, train_network
 
     kind = Device.parse(command.device).kind
     side, count = (SCENE_SIDE, SCENES) if kind == "cuda" else (DRY_SIDE, DRY_SCENES)
@@ -59,7 +59,7 @@ def _train(command: Train) -> dict[str, Any]:
         variant=command.variant,
         recipe=Recipe(
             size=side,
-            stages=(Stage(0.0, side * 7 // 8),),
+            phases=(Phase(0.0, side * 7 // 8),),
             batch=8 if kind == "cuda" else 2,
             learning_rate=1e-3,
             annealed=True,
@@ -68,7 +68,7 @@ def _train(command: Train) -> dict[str, Any]:
         minutes=command.minutes,
         device=kind,
     )
-    result = train(folder / "scenes", folder / "run", options)
+    result = train_network(folder / "scenes", folder / "run", options)
     result.weights.replace(command.path)
     shutil.rmtree(folder, ignore_errors=True)
     scores = result.scores
@@ -106,6 +106,6 @@ def _export_now(checkpoint: Path, path: Path, options: ExportOptions, images: Pa
             raise
     plain = path.with_suffix(".fp32.onnx")
     exported = export_onnx(load_checkpoint(checkpoint), plain, options)
-    stage = convert_fp16(exported.path, path, Fp16Options(images=images))
+    stage = convert_fp16(exported.path, path, images)
     plain.unlink()
     return stage.artifact, "exported without onnxsim's simplification, which is not installed"

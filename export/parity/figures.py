@@ -1,4 +1,4 @@
-"""Figures of a comparison: how far two stages' maps differ, and on which image."""
+"""Figures of a comparison: how much the maps of two stages differ, and on which image."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ import numpy.typing as npt
 from u2net.runtime.preprocess import FloatArray
 
 LOGIT_FLOOR = 1e-4
-"""Probabilities are clipped to [1e-4, 1 − 1e-4] before they become logits: beyond ±9.2 rounding drowns them."""
+"""Probabilities are clipped to [1e-4, 1 − 1e-4] before they become logits; beyond ±9.2 logits are mostly rounding."""
 
 THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Worst:
-    """A figure's largest value, and the image it stood on."""
+    """Largest value of a figure, and the image that gave it."""
 
     value: float
     image: str
@@ -33,18 +33,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output, or the final mask, of two stages."""
+    """Figures of one output, or of the final mask, of two stages."""
 
     output: str
     probability: Spread
     logit: Spread | None
-    """None for masks, which are no probabilities once stretched."""
+    """None for masks, which are not probabilities any more once they are stretched."""
     iou: float
-    """Intersection over union at 0.5, pooled over all pixels of the photographs; two empty masks count as equal."""
+    """Intersection over union at 0.5, pooled over all pixels of the photographs; 1 for two empty masks."""
     flipped: int
-    """Pixels of the photographs that are on one side of 0.5 in one stage and on the other in the other."""
+    """Number of pixels of the photographs that lie on different sides of 0.5 in the two stages."""
     nonfinite: Worst
-    """Most NaN and Inf values on one image."""
+    """Largest number of NaN and Inf values on one image."""
 
 
 class SpreadMeter:
@@ -55,7 +55,7 @@ class SpreadMeter:
         self._sum, self._count = 0.0, 0
 
     def add(self, image: str, reference: FloatArray, candidate: FloatArray) -> None:
-        """Take one image's maps; a NaN or Inf counts as an infinite difference."""
+        """Add one image's maps; a NaN or Inf counts as an infinite difference."""
         difference = np.abs(reference.astype(np.float64) - candidate)
         difference[~np.isfinite(difference)] = np.inf
         self._largest = _worse(self._largest, float(difference.max()), image)
@@ -64,7 +64,7 @@ class SpreadMeter:
         self._count += difference.size
 
     def spread(self) -> Spread:
-        """Figures of what was added so far."""
+        """Return the figures of everything added so far."""
         return Spread(self._largest, self._sum / max(1, self._count), self._p999)
 
 
@@ -83,7 +83,7 @@ class ComparisonMeter:
         self._nonfinite = Worst(0.0, "")
 
     def add(self, image: str, reference: FloatArray, candidate: FloatArray, *, overlap: bool) -> None:
-        """Take one image's maps, of the same shape; ``overlap`` counts it into the IoU."""
+        """Add one image's maps, of the same shape; with ``overlap`` they count into the IoU."""
         self._probability.add(image, reference, candidate)
         if self._logit is not None:
             self._logit.add(image, to_logits(reference), to_logits(candidate))
@@ -94,7 +94,7 @@ class ComparisonMeter:
             self._union += int((wanted | found).sum())
 
     def comparison(self) -> Comparison:
-        """Figures of what was added so far."""
+        """Return the figures of everything added so far."""
         iou = self._intersection / self._union if self._union else 1.0
         logit = self._logit.spread() if self._logit else None
         flipped = self._union - self._intersection
@@ -102,6 +102,6 @@ class ComparisonMeter:
 
 
 def to_logits(probabilities: FloatArray) -> npt.NDArray[np.float32]:
-    """Inverse sigmoid of clipped probabilities; NaN stays NaN."""
+    """Return the inverse sigmoid of the clipped probabilities; NaN stays NaN."""
     clipped = np.clip(probabilities.astype(np.float64), LOGIT_FLOOR, 1 - LOGIT_FLOOR)
     return np.log(clipped / (1 - clipped)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The parity gate: run two stages on the same images and say where they differ too much."""
+"""The parity gate: run two sessions on the same images and report where they differ too much."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +9,16 @@ import numpy as np
 from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
 from u2net.export.parity.inputs import Probe, gather_probes
-from u2net.export.parity.stages import Stage, claimed_preset, common_outputs, open_stage
-from u2net.export.parity.tolerances import FEW_PIXELS, TOLERANCES, Tolerance
+from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
+from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess
-from u2net.runtime.presets import Preset, find_preset
+from u2net.runtime.presets import Preset
+from u2net.runtime.session import Session
+
+CPU = Device("cpu")
 
 MASK = "mask"
 """Name under which the image → mask comparison stands beside the outputs."""
@@ -32,8 +35,8 @@ class VerifyOptions:
     """
 
     images: Path | None = None
-    preset: str | None = None
-    device: str = "cpu"
+    preset: Preset | None = None
+    device: Device = CPU
 
 
 @dataclass(frozen=True)
@@ -62,65 +65,72 @@ class StageParity:
     comparisons: tuple[Comparison, ...]
     """Each output in order, then the mask."""
     failures: tuple[Failure, ...]
+    note: str = ""
+    """How the candidate's outputs were matched, if not by name."""
 
     @property
     def passed(self) -> bool:
-        """Whether every figure is within its limit."""
+        """True if every figure is within its limit."""
         return not self.failures
 
 
 class ParityGate:
-    """A reference and its photographs, held open so that several candidates cost it one run."""
+    """A reference and the photographs, kept so that several candidates cost one run of the reference."""
 
-    def __init__(self, reference: Path, options: VerifyOptions | None = None) -> None:
-        """Open the reference, a checkpoint or a model file, and read the photographs.
+    def __init__(self, reference: Session, options: VerifyOptions | None = None) -> None:
+        """Read the photographs.
 
         Raises:
-            U2NetError: it cannot be opened or run, or they not be read.
+            InputError: they cannot be read.
         """
-        self._options = options or VerifyOptions()
-        self._device = Device.parse(self._options.device)
-        self._wanted = find_preset(self._options.preset) if self._options.preset else None
-        self._reference = open_stage(reference, self._device, self._options.preset)
-        self._photographs = gather_images(self._options.images)
+        options = options or VerifyOptions()
+        self._reference = reference
+        self._wanted = options.preset
+        self._photographs = gather_images(options.images)
         self._memory: dict[tuple[str, Preset], dict[str, FloatArray]] = {}
 
-    def check(self, candidate: Path) -> StageParity:
+    def compare(self, candidate: Session) -> StageParity:
         """Run the candidate on every probe and judge the figures.
 
         Raises:
-            U2NetError: it cannot be opened or run. A difference is no error: see :attr:`StageParity.passed`.
+            U2NetError: the candidate cannot be run. A difference is no error: see :attr:`StageParity.passed`.
         """
-        return self.compare(open_stage(candidate, self._device, self._options.preset))
-
-    def compare(self, candidate: Stage) -> StageParity:
-        """Like :meth:`check`, for a stage that is open already."""
-        reference = self._reference
-        names = common_outputs(reference, candidate)
-        preset = claimed_preset(reference if candidate.preset is None else candidate, self._wanted)
-        meters = [*(ComparisonMeter(name) for name in names), ComparisonMeter(MASK, logits=False)]
-        shape = candidate.shape if reference.preset is None else reference.shape
+        reference = self._reference.info
+        names = pair_outputs(self._reference, candidate)
+        preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
+        meters = {name: ComparisonMeter(wanted) for name, wanted in names.items()}
+        mask = ComparisonMeter(MASK, logits=False)
+        shape = candidate.info.shape if reference.shape.any_size else reference.shape
         for probe in gather_probes(self._photographs, preset, shape):
-            self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters)
-        comparisons = tuple(meter.comparison() for meter in meters)
-        precision = "fp16" if "fp16" in (reference.precision, candidate.precision) else "fp32"
-        failures = judge_figures(comparisons, TOLERANCES[precision])
-        return StageParity(reference.label, candidate.label, precision, comparisons, failures)
+            self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters, mask)
+        comparisons = tuple(meter.comparison() for meter in (*meters.values(), mask))
+        precision = _coarser(reference.precision, candidate.info.precision)
+        failures = judge_figures(comparisons, find_tolerance(precision, candidate.info.device.kind))
+        renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
+        note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
+        return StageParity(str(reference.path), str(candidate.info.path), precision, comparisons, failures, note)
 
-    def _compare_probe(self, probe: Probe, preset: Preset, candidate: Stage, meters: list[ComparisonMeter]) -> None:
+    def _compare_probe(
+        self,
+        probe: Probe,
+        preset: Preset,
+        candidate: Session,
+        meters: Mapping[str, ComparisonMeter],
+        mask: ComparisonMeter,
+    ) -> None:
         """Feed both sides the same tensor; then, for photographs, each side the tensor of its own preset."""
         tensor = preprocess(probe.image, preset)
         wanted, found = self._remember(probe, preset, tensor), candidate.infer(tensor)
-        *outputs, mask = meters
-        for meter in outputs:
-            meter.add(probe.name, wanted[meter.output], found[meter.output], overlap=not probe.hard)
+        for name, meter in meters.items():
+            meter.add(probe.name, wanted[meter.output], found[name], overlap=not probe.hard)
         if probe.hard:
             return
-        own = candidate.preset.with_size(probe.height, probe.width) if candidate.preset else preset
+        info = candidate.info
+        own = info.preset.with_size(probe.height, probe.width) if info.preset_stated else preset
         if own != preset:
             found = candidate.infer(preprocess(probe.image, own))
-        first = outputs[0].output
-        mask.add(probe.name, _mask(wanted[first], preset, probe), _mask(found[first], own, probe), overlap=True)
+        maps = wanted[meters[info.mask_output].output], found[info.mask_output]
+        mask.add(probe.name, _mask(maps[0], preset, probe), _mask(maps[1], own, probe), overlap=True)
 
     def _remember(self, probe: Probe, preset: Preset, tensor: FloatArray) -> dict[str, FloatArray]:
         key = (probe.name, preset)
@@ -132,13 +142,19 @@ class ParityGate:
 def verify(
     reference: Path, candidates: Sequence[Path], options: VerifyOptions | None = None
 ) -> tuple[StageParity, ...]:
-    """Compare each candidate with the reference; each may be a checkpoint or a model file.
+    """Compare each candidate with the reference; each is a checkpoint or a model file.
 
     Raises:
         U2NetError: a file cannot be opened or run. A difference is no error: see :attr:`StageParity.passed`.
     """
-    gate = ParityGate(reference, options)
-    return tuple(gate.check(candidate) for candidate in candidates)
+    options = options or VerifyOptions()
+    gate = ParityGate(open_for_parity(reference, options.device, options.preset), options)
+    return tuple(gate.compare(open_for_parity(each, options.device, options.preset)) for each in candidates)
+
+
+def _coarser(*precisions: str | None) -> str:
+    """The precision with the widest limits."""
+    return next((each for each in ("int8", "fp16") if each in precisions), "fp32")
 
 
 def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What the gate runs through both stages: photographs, and inputs that are hard on arithmetic."""
+"""Inputs of the parity gate: photographs, and images that are hard on arithmetic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from u2net.runtime.presets import Preset
 
 HARD_SIDE = 320
 OTHER_SIZE = (224, 416)
-"""A second height and width at which a network of dynamic size is tried."""
+"""Second height and width on which a network of dynamic size is compared."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Probe:
     height: int
     width: int
     hard: bool
-    """Judged by differences alone: there is no object on it to overlap."""
+    """True if only differences are judged, because the image shows no object."""
 
 
 def hard_images() -> dict[str, ByteArray]:
-    """Images at the edges of what a preset and a network must take, uint8 H×W×3."""
+    """Return extreme images that every preset and network must handle, uint8 H×W×3, by name."""
     shape = (HARD_SIDE, HARD_SIDE, 3)
     pixel = np.zeros(shape, np.uint8)
     pixel[HARD_SIDE // 2, HARD_SIDE // 2] = 255
@@ -43,7 +43,7 @@ def hard_images() -> dict[str, ByteArray]:
 
 
 def gather_probes(photographs: Mapping[str, ByteArray], preset: Preset, shape: InputShape) -> list[Probe]:
-    """Photographs by name and hard images, at every size to be tried."""
+    """Return the photographs and the hard images at every input size that is compared."""
     sizes = [(shape.height or preset.height, shape.width or preset.width)]
     if shape.dynamic_size:
         sizes.append(OTHER_SIZE)

@@ -1,4 +1,4 @@
-"""How far a stage may be from its reference; docs/parity.md gives the reasons."""
+"""Limits on how much a stage may differ from its reference; docs/parity.md gives the reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,20 +9,30 @@ class Tolerance:
     """Limits of one precision. A figure equal to its limit passes."""
 
     largest: float
-    """Of a probability's absolute difference, on any pixel of any image."""
+    """Largest absolute difference of a probability, on any pixel of any image."""
     mean: float
-    """Of a probability's absolute difference, over all images."""
+    """Mean absolute difference of probabilities, over all images."""
     logit_mean: float
+    """Mean absolute difference of logits, over all images."""
     iou: float
     """Smallest pooled IoU at 0.5."""
     mask_largest: float
+    """Largest absolute difference of a mask's value."""
     mask_mean: float
+    """Mean absolute difference of masks."""
 
 
 FEW_PIXELS = 4
-"""So many pixels may change sides at 0.5 whatever the IoU: of a small object one is more than its limit allows."""
+"""Number of pixels that may change sides at 0.5 whatever the IoU; on a small object one pixel can exceed its limit."""
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(largest=1e-4, mean=1e-6, logit_mean=1e-4, iou=0.9999, mask_largest=1e-3, mask_mean=1e-5),
+    "fp32": Tolerance(largest=5e-5, mean=3e-7, logit_mean=1e-4, iou=0.9999, mask_largest=1e-3, mask_mean=1e-5),
+    "fp32 on a GPU": Tolerance(largest=1e-4, mean=1e-6, logit_mean=1e-4, iou=0.9999, mask_largest=1e-3, mask_mean=1e-5),
     "fp16": Tolerance(largest=5e-2, mean=1e-3, logit_mean=5e-2, iou=0.997, mask_largest=1e-1, mask_mean=2e-3),
+    "int8": Tolerance(largest=1.0, mean=2e-2, logit_mean=2.0, iou=0.95, mask_largest=1.0, mask_mean=2e-2),
 }
+
+
+def find_tolerance(precision: str, device_kind: str) -> Tolerance:
+    """Return the limits of a precision, ``fp32``, ``fp16`` or ``int8``, on a kind of device, ``cpu`` or ``cuda``."""
+    return TOLERANCES["fp32 on a GPU" if (precision, device_kind) == ("fp32", "cuda") else precision]

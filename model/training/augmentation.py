@@ -1,4 +1,4 @@
-"""What is changed at random in the pictures of a batch, on the device they lie on; the operations are Kornia's."""
+"""Random changes of a batch of pictures, on their device; the operations are Kornia's."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -10,21 +10,21 @@ from u2net.model.training.composition import compose
 
 AugmentationName = Literal["crop-flip", "strong", "composed"]
 Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Pictures N×3×S×S and masks N×1×S×S, float32 in [0, 1], to the same at the side of the crop."""
+"""Function from images N×3×S×S and masks N×1×S×S, float32 in [0, 1], to the same at the size of the crop."""
 
 
 def _crop_flip(crop: int) -> Augment:
-    """The authors': a random square crop, then a left-right flip half the time."""
+    """Crop a random square and flip half of the pictures left to right, as the authors do."""
     import kornia.augmentation as K
 
     return _as_augment(K.RandomCrop((crop, crop)), K.RandomHorizontalFlip(p=0.5))
 
 
 def _strong(crop: int) -> Augment:
-    """Turned by up to 10°, moved, scaled by 0.6 to 1.4, flipped; other colours; sometimes blurred or as a poor JPEG.
+    """Rotate by up to 10°, move, scale by 0.6 to 1.4, shear, flip, change colours; sometimes blur or compress as JPEG.
 
-    Scale and place matter most: in most training pictures the object is large and in the middle, and a network that
-    learns to answer with the middle has learnt little.
+    Scale and position matter most: in most training pictures the object is large and in the middle, and a network
+    could learn to answer with the middle.
     """
     import kornia.augmentation as K
 
@@ -41,7 +41,7 @@ def _strong(crop: int) -> Augment:
 
 
 def _composed(crop: int) -> Augment:
-    """One picture in three composed of an object and another's background, then all as ``strong``."""
+    """Compose one picture in three of an object and another picture's background, then do what ``strong`` does."""
     strong = _strong(crop)
     return lambda images, masks: strong(*compose(images, masks))
 
@@ -69,5 +69,5 @@ AUGMENTATIONS: Mapping[AugmentationName, Callable[[int], Augment]] = {
 
 @lru_cache
 def find_augmentation(name: AugmentationName, crop: int) -> Augment:
-    """The augmentation of that name for one side of the crop; what is random in it comes from torch's own generator."""
+    """Return the augmentation of that name for one crop size; it draws from torch's default generator."""
     return AUGMENTATIONS[name](crop)

@@ -1,4 +1,4 @@
-"""Which pictures a step sees, and how: a function of seed and step alone, so that a training can be resumed exactly."""
+"""Batches as a function of seed and step alone, so that a training can be resumed exactly."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,39 +9,40 @@ from torch import Tensor
 
 from u2net.model.dataset import REFERENCE
 from u2net.model.training.augmentation import find_augmentation
-from u2net.model.training.pictures import Pictures
+from u2net.model.training.decoded_pairs import DecodedPairs
 from u2net.model.training.recipes import Recipe
 
-Batch = tuple[Tensor, Tensor]
+TrainBatch = tuple[Tensor, Tensor]
+"""Images, float32 N×3×S×S, normalised, and masks, float32 N×1×S×S in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one training, for one of its processes."""
+    """The batches that one process of a training sees."""
 
-    pictures: Pictures
+    pairs: DecodedPairs
     recipe: Recipe
     seed: int
     device: torch.device
     rank: int = 0
     world: int = 1
-    """How many processes share each batch."""
+    """Number of processes that share each batch."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the pictures; the rest of each epoch's order is left out."""
-        return len(self.pictures) // self.recipe.batch
+        """Number of whole batches in the pictures; an epoch leaves out the rest."""
+        return len(self.pairs) // self.recipe.batch
 
     def draw(self, step: int) -> Tensor:
-        """Numbers of the pictures of a step, those of this process: each is seen once before any is seen again."""
+        """Return this process's picture indices of a step; an epoch repeats none."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = _shuffle(len(self.pictures), self.seed, epoch)
+        order = _shuffle(len(self.pairs), self.seed, epoch)
         batch = self.recipe.batch
         return order[place * batch : (place + 1) * batch][self.rank :: self.world]
 
-    def make(self, step: int, crop: int) -> Batch:
-        """A step's images, float32 N×3×crop×crop as the ``reference`` preset prepares them, and masks in [0, 1]."""
-        images, masks = self.pictures.take(self.draw(step), self.device)
+    def make(self, step: int, crop: int) -> TrainBatch:
+        """Return the batch of a step at this crop size, prepared as the ``reference`` preset does."""
+        images, masks = self.pairs.take(self.draw(step), self.device)
         side = self.recipe.side_of(crop)
         if side != images.shape[-1]:
             images, masks = (_shrink(each, side) for each in (images, masks))
@@ -51,7 +52,7 @@ class Batches:
 
 
 def normalize_batch(images: Tensor) -> Tensor:
-    """What the ``reference`` preset does to one picture, to each of a batch: float32 N×3×H×W in [0, 1]."""
+    """Normalise each image of a batch, float32 N×3×H×W in [0, 1], as the ``reference`` preset does."""
     largest = images.amax((1, 2, 3), keepdim=True).clamp_min(1 / 255)
     mean, std = _statistics_on(images.device)
     return (images / largest - mean) / std
@@ -59,7 +60,7 @@ def normalize_batch(images: Tensor) -> Tensor:
 
 @lru_cache
 def _statistics_on(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Made once for a device: each making would wait for it."""
+    """Return mean and std; cached, because creating them makes the host wait for the device."""
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (REFERENCE.mean, REFERENCE.std))
     return mean, std
 
@@ -74,5 +75,5 @@ def _shuffle(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def _mix(*numbers: int) -> int:
-    """One seed of several numbers, another for every other row of them."""
+    """Hash several integers into one seed."""
     return hash(numbers) & 0x7FFF_FFFF_FFFF_FFFF

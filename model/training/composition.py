@@ -1,4 +1,4 @@
-"""Small objects in wide scenes, composed of the pictures of a batch: sets of large, centred objects lack them."""
+"""Composes small objects in wide scenes from the pictures of a batch, for data sets of large, centred objects."""
 
 import math
 
@@ -7,35 +7,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHARE = 1 / 3
-"""Of the pictures of a batch, how many are composed at most."""
+"""Largest share of the pictures of a batch that is composed."""
 
 AREAS = (0.012, 0.2)
-"""What a composed object takes of its picture: least and most, as shares, drawn evenly on a logarithmic scale."""
+"""Smallest and largest area of a composed object as a share of its picture; drawn uniformly on a logarithmic scale."""
 
 LEAST_AREA = 0.04
-"""Share of a picture that an object must take to be cut out: of smaller ones too little is seen."""
+"""Smallest area of an object that is cut out, as a share of its picture; smaller ones show too little."""
 
 LEAST_STRIP = 0.3
-"""Width, in sides of a picture, of a strip beside the object that serves as a background."""
+"""Smallest width of a strip beside the object that serves as a background, as a share of the picture's side."""
 
 MOST_ENLARGED = 1.7
+"""Largest factor by which a background is enlarged."""
+
 MOST_TINTED = 0.6
-"""How far an object's mean colour is moved towards that of its new background, as a share of the way."""
+"""Largest weight of the background's mean colour in the mean colour of the object."""
 
 
 def compose(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Put some pictures' objects, shrunk, at random places before other pictures' backgrounds.
+    """Shrink the objects of some pictures and put them at random places on the backgrounds of others.
 
-    A background is the widest strip beside an object, mirrored until it fills the square, so that nothing in it is
-    salient by its mask. Only objects that stay clear of the picture's edge are cut out. A batch without such objects or
-    without such strips comes back as it was.
+    A background is the widest strip beside an object, mirrored until it fills the square, so that it shows nothing that
+    its mask calls salient. Only objects that do not touch the edge of their picture are cut out. A batch without such
+    objects or without such strips is returned unchanged.
 
     Args:
         images: float32 N×3×S×S in [0, 1].
         masks: float32 N×1×S×S in [0, 1].
 
     Returns:
-        Both anew, of the same shapes; a composed picture stands where its object's picture stood.
+        Images and masks of the same shapes; each composed picture replaces the one that its object comes from.
     """
     side = images.shape[-1]
     inside = masks[:, 0] > 0.5
@@ -60,7 +62,7 @@ def compose(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _boxes(inside: Tensor) -> Tensor:
-    """Around each object: N×2×2, first and past-the-last place (dim 1) of columns and rows (dim 2); 0 and S of none."""
+    """Return each object's box, N×2×2: begin and end (dim 1) of columns and rows (dim 2); 0 and S without an object."""
     side = inside.shape[-1]
     taken = torch.stack([inside.any(1), inside.any(2)], 2).int()  # N×S×2
     first, last = taken.argmax(1), side - taken.flip(1).argmax(1)
@@ -68,7 +70,7 @@ def _boxes(inside: Tensor) -> Tensor:
 
 
 def _widest_strips(boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The widest of the strips left of, above, right of and below each box, as boxes, and how wide each is."""
+    """Return the widest strip to the left of, above, to the right of or below each box, as a box, and its width."""
     count = len(boxes)
     strips = torch.tensor([0.0, side], device=boxes.device).view(1, 1, 2, 1).repeat(count, 4, 1, 2)
     for axis in (0, 1):
@@ -79,20 +81,20 @@ def _widest_strips(boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _fill(images: Tensor, strips: Tensor) -> Tensor:
-    """Whole squares of the strips alone: enlarged, moved at random, and mirrored at their edges again and again."""
+    """Fill whole squares with the strips: enlarged, moved at random, and mirrored repeatedly at their edges."""
     count, side = len(images), images.shape[-1]
     first, width = strips[:, :1], strips[:, 1:] - strips[:, :1]  # K×1×2 each
     zoom = 1 + (MOST_ENLARGED - 1) * torch.rand(count, 1, 1, device=images.device)
     start = 2 * width * torch.rand(count, 1, 2, device=images.device)
     steps = start + torch.arange(side, device=images.device).view(1, side, 1) / zoom
     turned = steps.remainder(2 * width)
-    # Half a pixel from each edge, or the sampling would mix in the object's first.
+    # At least half a pixel from each edge, or the interpolation would mix in pixels of the object.
     places = first + torch.minimum(turned, 2 * width - turned).clamp(min=0.5).minimum(width - 0.5)
     return _sample(images, places)
 
 
 def _place(pictures: Tensor, boxes: Tensor, areas: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures with masks as a fourth channel, each shrunk and moved so that its box lies inside the square."""
+    """Shrink and move pictures, whose fourth channel is the mask, so that each box lies inside the square."""
     count, side = len(pictures), pictures.shape[-1]
     least, most = map(math.log, AREAS)
     wanted = (least + (most - least) * torch.rand(count, device=pictures.device)).exp()
@@ -103,14 +105,14 @@ def _place(pictures: Tensor, boxes: Tensor, areas: Tensor) -> tuple[Tensor, Tens
     pixels = torch.arange(side, device=pictures.device).view(1, side, 1) + 0.5
     places = (pixels - corner.unsqueeze(1)) / scale + boxes[:, :1]
     placed = _sample(pictures, places)
-    for factor in (2, 4):  # or every second pixel of what is shrunk would go unseen
+    for factor in (2, 4):  # antialiasing: the sampling alone would skip pixels
         smaller = _sample(F.avg_pool2d(pictures, factor), places / factor)
         placed = torch.where(scale.unsqueeze(1) < 1.2 / factor, smaller, placed)
     return placed[:, :3], placed[:, 3:]
 
 
 def _sample(images: Tensor, places: Tensor) -> Tensor:
-    """What images show at places, K×T×2 of columns and rows in pixels; nothing outside."""
+    """Sample images at places, K×T×2: the T columns and T rows of a grid, in pixels; outside is black."""
     scaled = 2 * places / images.shape[-1] - 1
     columns, rows = scaled[..., 0], scaled[..., 1]
     side = places.shape[1]
@@ -119,7 +121,7 @@ def _sample(images: Tensor, places: Tensor) -> Tensor:
 
 
 def _tint(objects: Tensor, covers: Tensor, scenes: Tensor) -> Tensor:
-    """Objects with some of the colour of the scene they come into."""
+    """Move the colours of objects towards those of their new scenes."""
     own = (objects * covers).sum((2, 3), keepdim=True) / covers.sum((2, 3), keepdim=True).clamp_min(1)
     way = scenes.mean((2, 3), keepdim=True) - own
     return objects + MOST_TINTED * torch.rand(len(objects), 1, 1, 1, device=objects.device) * way

@@ -1,4 +1,4 @@
-"""Training the inner stages alone: what the object is, is decided there, by a small part of a step's work."""
+"""Training of the inner stages alone: they decide what the object is, at a small part of the cost of a step."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from u2net.model.network import U2Net
 
 
 def freeze_outer(network: U2Net, count: int) -> list[nn.Module]:
-    """Let all learn but the first stages of encoder and decoder, their side maps and the fusion; those parts."""
+    """Freeze the first stages of encoder and decoder, their side maps and the fusion; return these parts."""
     network.train().requires_grad_(True)
     if not count:
         return []
@@ -23,10 +23,10 @@ def freeze_outer(network: U2Net, count: int) -> list[nn.Module]:
 
 
 def inner_losses(network: U2Net, images: Tensor, masks: Tensor, outer: int) -> Tensor:
-    """Losses of the side maps inside of so many outer stages, float32 of shape (6 - outer,), from fine to coarse.
+    """Return the losses of the side maps inside the outer stages, float32 of shape (6 - outer,), from fine to coarse.
 
-    They are taken at the size of the finest of them, against masks averaged to it: at the images' size they would cost
-    more than what learns.
+    They are computed at the size of the finest of these maps, against masks averaged to that size: at the size of the
+    images the losses would cost more than the stages that learn.
     """
     with torch.no_grad():
         hidden = network.pool(outer, network.encode(images, last=outer)[outer])

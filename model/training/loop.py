@@ -1,4 +1,4 @@
-"""The training itself: from a folder of photographs with masks to weights."""
+"""The training loop: steps, log, validations and saves until the budget is used up or a pause is due."""
 
 import time
 from collections.abc import Iterator
@@ -6,178 +6,113 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from lightning_fabric import Fabric
 from lightning_fabric.loggers.csv_logs import CSVLogger
-from safetensors import SafetensorError
 
-from u2net.model.checkpoint import load_checkpoint, save_weights
-from u2net.model.dataset import Pair, find_pairs, hold_out
-from u2net.model.metrics import SaliencyScores
-from u2net.model.network import VARIANTS, U2Net
-from u2net.model.training.batches import Batches
-from u2net.model.training.launching import launch_fabric
+from u2net.model.metrics import SaliencyMeter, SaliencyScores
+from u2net.model.network import U2Net
+from u2net.model.placing import full_fp32
+from u2net.model.training.batches import Batches, normalize_batch
+from u2net.model.training.decoded_pairs import DecodedPairs
 from u2net.model.training.learner import Learner
-from u2net.model.training.options import TrainOptions
-from u2net.model.training.pictures import Pictures, decode_pictures
-from u2net.model.training.progress import Clock, Report, Status, StepLog
-from u2net.model.training.recipes import Stage
-from u2net.model.training.schedule import learning_rate
-from u2net.model.training.state import (
-    LAST,
-    Reached,
-    describe_last_good,
-    fingerprint,
-    read_state,
-    restore_state,
-    save_state,
-    with_budget,
-)
-from u2net.model.training.stopping import Stop, stop_on_signals
-from u2net.model.training.validation import validate
-from u2net.runtime.errors import InputError, TrainingError
-from u2net.runtime.files import make_folder
+from u2net.model.training.recipes import Phase
+from u2net.model.training.state import LAST, Elapsed, describe_last_good, save_training
+from u2net.model.training.step_log import SpanTimer, StatusCallback, StepLog, TrainStatus
+from u2net.model.training.train_options import TrainOptions
+from u2net.runtime.errors import TrainingError
 
 LOG = "log"
-"""Folder of the log, in the output."""
+"""Folder of the log in the output."""
 LOG_EVERY = 10
-"""Steps."""
+"""Steps per row of the log."""
 SAVE_EVERY = 300.0
-"""Seconds."""
+"""Seconds between saves."""
+VALIDATION_BATCH = 8
 VALIDATIONS = 5
-"""Times in a training, the last at its end."""
+"""Number of validations in a training, the last at its end."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training left behind."""
+    """Files and scores of one run of a training."""
 
     weights: Path
-    """Weights so far, safetensors in the published layout."""
+    """Resulting weights, safetensors in the published layout."""
     checkpoint: Path
-    """With the optimizer, for ``resume``."""
+    """Checkpoint with the state of the optimizer, for ``resume``."""
     progress: float
     """Share of the training that is done; below 1 after a pause."""
     scores: SaliencyScores | None
-    """Of the final weights on the held-out pairs; None after a pause."""
-    first: bool = True
-    """Whether this is the first of the processes that trained, the one to tell of it."""
+    """Scores of the final weights on the held-out pairs; None after a pause."""
+    is_main_process: bool = True
+    """True in the first process of a training, the one that reports."""
 
 
-def train(
-    folder: Path, output: Path, options: TrainOptions | None = None, report: Report = lambda _status: None
-) -> TrainResult:
-    """Train on ``folder/images`` and ``folder/masks``; write weights, checkpoints and a log into ``output``.
+@dataclass
+class TrainingRun:
+    """One run of a training on one of its devices."""
 
-    Ctrl-C or SIGTERM pauses it after the step it is at.
+    learner: Learner
+    options: TrainOptions
+    output: Path
+    report: StatusCallback
+    training: DecodedPairs
+    held_out: DecodedPairs
+    data: str
+    """Fingerprint of the pictures."""
+    called: float
+    """Time on the monotonic clock at which the run began."""
+    signals: list[int]
+    """Signals received so far; any of them pauses the training."""
+    elapsed: Elapsed
+    """Steps and seconds of the training so far, earlier runs included."""
 
-    Raises:
-        DatasetError: the folder cannot be used.
-        CheckpointError: ``init`` or the checkpoint to resume cannot be loaded.
-        DeviceError: the devices are not there.
-        InputError: an option is out of range, there is nothing to resume, or ``output`` cannot be written or holds
-            the checkpoint of another training.
-        TrainingError: the loss or the network's maps became NaN or Inf, the memory is too small for two pictures, or
-            the disk is full.
-    """
-    called = time.monotonic()
-    options = options or TrainOptions()
-    options.check()
-    pairs = find_pairs(folder)
-    state = read_state(output / LAST, options, pairs) if options.resume else None
-    if state is not None:
-        options = with_budget(options, state)
-    training, held_out = _split(pairs, options)
-    network = _start_network(options)
-    fabric = launch_fabric(options)
-    _check_output(output, options)
-    tell = report if fabric.is_global_zero else lambda _status: None
-    learner = Learner(fabric, network, options.recipe)
-    reached = Reached() if state is None else restore_state(state, learner)
-    size = options.recipe.size
-    pictures = decode_pictures(training, size, lambda share: tell(Status("reading", share)))
-    pictures.check()
-    pictures = pictures.near(fabric.device)
-    with stop_on_signals() as stop:
-        run = Run(
-            fabric,
-            learner,
-            options,
-            output=output,
-            report=tell,
-            pictures=pictures,
-            held_out=decode_pictures(held_out if fabric.is_global_zero else [], size),
-            fingerprint=fingerprint(pairs),
-            called=called,
-            stop=stop,
-        )
-        return run.go(reached)
+    def __post_init__(self) -> None:
+        fabric, recipe = self.learner.fabric, self.options.recipe
+        rank, world = fabric.global_rank, fabric.world_size
+        self._batches = Batches(self.training, recipe, self.options.seed, fabric.device, rank, world)
+        self._progress = self._share_done()
+        self._timer = SpanTimer(fabric.device)
+        self._log = StepLog(CSVLogger(self.output, name=LOG), recipe.batch, self.report)
+        self._saved, self._began, self._stopping = self.elapsed.seconds, 0.0, False
 
-
-class Run:
-    """One run of a training, on one of its devices."""
-
-    def __init__(
-        self,
-        fabric: Fabric,
-        learner: Learner,
-        options: TrainOptions,
-        *,
-        output: Path,
-        report: Report,
-        pictures: Pictures,
-        held_out: Pictures,
-        fingerprint: str,
-        called: float,
-        stop: Stop,
-    ) -> None:
-        self._fabric, self._learner, self._options, self._output = fabric, learner, options, output
-        self._report, self._held_out, self._fingerprint = report, held_out, fingerprint
-        self._called, self._stop = called, stop
-        device = fabric.device
-        self._batches = Batches(pictures, options.recipe, options.seed, device, fabric.global_rank, fabric.world_size)
-        self._budget = options.budget(self._batches.steps_per_epoch)
-        self._clock = Clock(device)
-        self._log = StepLog(CSVLogger(output, name=LOG), options.recipe.batch, report)
-        self._reached, self._progress, self._saved = Reached(), 0.0, 0.0
-        self._began, self._stopping = 0.0, False
-
-    def go(self, reached: Reached) -> TrainResult:
-        """Train from there to the end of the budget, to the pause or a signal; at least one step, where any is left."""
-        self._reached, self._saved = reached, reached.seconds
-        self._progress = self._budget.progress(reached.step, reached.seconds)
-        if self._options.recipe.compiled and self._progress < 1:
+    def go(self) -> TrainResult:
+        """Train until the budget is used up, the pause is due or a signal came, but for at least one step."""
+        if self.options.recipe.compiled and self._progress < 1:
             self._compile()
-        self._began = time.monotonic() - reached.seconds
-        self._clock.restart()
+        self._began = time.monotonic() - self.elapsed.seconds
+        self._timer.restart()
         while self._progress < 1 and not self._stopping:
             self._learn()
         self._flush()
         scores = self._validate() if self._progress == 1 else None
-        self._save()  # after that: a network that gives NaN may not take the place of the last good one
-        return self._finish(scores)
+        self._save()  # after the validation, because a network that gives NaN must not replace the last good one
+        weights, last = self.output / self.options.weights_name, self.output / LAST
+        return TrainResult(weights, last, self._progress, scores, self.learner.fabric.is_global_zero)
 
     def _compile(self) -> None:
-        self._report(Status("compiling", self._progress))
-        for stage in self._options.recipe.stages_from(self._progress):
-            self._enter(stage)
-            self._learner.rehearse(self._batches.make(self._reached.step, stage.crop))
+        self.report(TrainStatus("compiling", self._progress))
+        for phase in self.options.recipe.phases_from(self._progress):
+            self._enter(phase)
+            self.learner.rehearse(self._batches.make(self.elapsed.step, phase.crop))
 
     def _learn(self) -> None:
-        recipe, before = self._options.recipe, self._progress
-        step, stage = self._reached.step, recipe.stage_at(before)
-        self._enter(stage)
-        batch = self._batches.make(step, stage.crop)
-        self._clock.mark()
-        self._log.add(self._learner.step(batch, learning_rate(recipe, before)))
-        self._clock.mark()
-        seconds, self._stopping = self._agree(time.monotonic() - self._began, self._pauses())
-        self._reached = Reached(step + 1, seconds)
-        self._progress = self._budget.progress(step + 1, seconds)
+        recipe, before = self.options.recipe, self._progress
+        step, phase = self.elapsed.step, recipe.phase_at(before)
+        self._enter(phase)
+        batch = self._batches.make(step, phase.crop)
+        self._timer.mark()
+        self._log.add(self.learner.step(batch, recipe.learning_rate_at(before)))
+        self._timer.mark()
+        # All processes take the values of the first, so that they save, validate and stop at the same step.
+        seconds, self._stopping = self.learner.fabric.broadcast((time.monotonic() - self._began, self._pauses()))
+        self.elapsed = Elapsed(step + 1, seconds)
+        self._progress = self._share_done()
         if len(self._log) == LOG_EVERY:
             self._flush()
         if self._stopping:
-            return  # who asked for the stop may not wait for a validation
+            return  # without a validation, because somebody waits for the stop
         if seconds - self._saved > SAVE_EVERY:
             self._flush()
             self._save()
@@ -185,96 +120,71 @@ class Run:
             self._flush()
             self._validate()
 
-    def _enter(self, stage: Stage) -> None:
-        """Freeze what the stage freezes; where nothing changes, what was compiled is kept."""
-        if stage.frozen != self._learner.frozen:
-            self._flush()  # a row is of one number of losses
-            self._learner.freeze(stage.frozen)
+    def _share_done(self) -> float:
+        return self.options.progress(self.elapsed.step, self.elapsed.seconds, self._batches.steps_per_epoch)
+
+    def _enter(self, phase: Phase) -> None:
+        """Freeze the stages that the phase freezes; without a change the compiled network is kept."""
+        if phase.frozen != self.learner.frozen:
+            self._flush()  # because all steps of a row have the same number of losses
+            self.learner.freeze(phase.frozen)
 
     def _pauses(self) -> bool:
-        pause = self._options.pause
-        return bool(self._stop) or (pause is not None and time.monotonic() - self._called >= 60 * pause)
-
-    def _agree(self, seconds: float, stopping: bool) -> tuple[float, bool]:
-        """What the first process's clock says: all must save, validate and stop at the same step."""
-        return self._fabric.broadcast((seconds, stopping)) if self._fabric.world_size > 1 else (seconds, stopping)
+        pause = self.options.pause
+        return bool(self.signals) or (pause is not None and time.monotonic() - self.called >= 60 * pause)
 
     def _flush(self) -> None:
-        rate = learning_rate(self._options.recipe, self._progress)
+        rate = self.options.recipe.learning_rate_at(self._progress)
         with self._naming_last_good():
-            self._log.flush(self._reached.step, self._progress, rate, self._clock.read())
+            self._log.flush(self.elapsed.step, self._progress, rate, self._timer.read())
 
     @contextmanager
     def _naming_last_good(self, when: str = "") -> Iterator[None]:
-        """Have an error of a training that went wrong also say where to go on."""
+        """Add to the error of a diverged training where to go on."""
         try:
             yield
         except TrainingError as error:
-            raise TrainingError(f"{when}{error}; {describe_last_good(self._output / LAST)}") from error
+            raise TrainingError(f"{when}{error}; {describe_last_good(self.output / LAST)}") from error
 
     def _save(self) -> None:
-        self._saved = self._reached.seconds
-        if self._fabric.is_global_zero:
-            save_state(self._output / LAST, self._learner, self._reached, self._options, self._fingerprint)
-        self._fabric.barrier()
-        self._clock.restart()
+        self._saved = self.elapsed.seconds
+        if self.learner.fabric.is_global_zero:
+            save_training(self.output, self.learner, self.elapsed, self.options, self.data)
+        self.learner.fabric.barrier()
+        self._timer.restart()
 
     def _validate(self) -> SaliencyScores | None:
-        """Scores of the held-out pictures; what they take is not of the training's minutes."""
+        """Score the held-out pictures; the time that takes does not count as training."""
         scores, start = None, time.monotonic()
-        if self._fabric.is_global_zero:
-            self._report(Status("validating", self._progress))
-            with self._naming_last_good(f"after step {self._reached.step} "):
-                scores = validate(self._learner.best, self._held_out, self._fabric.device)
-            self._log.validated(self._reached.step, scores)
-            self._report(Status("validated", self._progress, scores=scores))
-        scores, self._stopping = self._fabric.broadcast((scores, self._pauses()))
+        if self.learner.fabric.is_global_zero:
+            self.report(TrainStatus("validating", self._progress))
+            with self._naming_last_good(f"after step {self.elapsed.step} "):
+                scores = validate(self.learner.best, self.held_out, self.learner.fabric.device)
+            self._log.add_scores(self.elapsed.step, scores)
+            self.report(TrainStatus("validated", self._progress, scores=scores))
+        scores, self._stopping = self.learner.fabric.broadcast((scores, self._pauses()))
         self._began += time.monotonic() - start
-        self._clock.restart()
+        self._timer.restart()
         return scores
 
-    def _finish(self, scores: SaliencyScores | None) -> TrainResult:
-        weights = self._output / f"{self._options.variant}.safetensors"
-        if self._fabric.is_global_zero:
-            try:
-                save_weights(self._learner.best, weights)
-            except (OSError, SafetensorError) as error:
-                raise TrainingError(f"{weights} cannot be written: {error}; {self._output / LAST} has them") from error
-        self._fabric.barrier()
-        return TrainResult(weights, self._output / LAST, self._progress, scores, self._fabric.is_global_zero)
 
+def validate(network: U2Net, pairs: DecodedPairs, device: torch.device) -> SaliencyScores:
+    """Score a network on whole pictures in FP32; its training mode does not change.
 
-def _check_output(output: Path, options: TrainOptions) -> None:
-    make_folder(output)
-    for path in (output / LAST, output / f"{options.variant}.safetensors"):
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; the training writes a file of that name")
-    if (output / LAST).exists() and not options.resume:
-        raise InputError(
-            f"{output / LAST} is there from an earlier training; go on with it by --resume, or name another folder"
-        )
-    if (output / LOG).exists() and not (output / LOG).is_dir():
-        raise InputError(f"{output / LOG} is no folder; the training writes its log there")
-
-
-def _split(pairs: list[Pair], options: TrainOptions) -> tuple[list[Pair], list[Pair]]:
-    training, held_out = hold_out(pairs, options.val_fraction)
-    if len(training) < options.recipe.batch:
-        raise InputError(
-            f"{len(pairs)} pairs less {len(held_out)} held out for validation do not fill one batch of "
-            f"{options.recipe.batch}; add pictures or lower the batch"
-        )
-    return training, held_out
-
-
-def _start_network(options: TrainOptions) -> U2Net:
-    torch.manual_seed(options.seed)
-    if options.init is None:
-        return VARIANTS[options.variant]()
-    network = load_checkpoint(options.init).network
-    if network.variant != options.variant or network.out_channels != 1:
-        raise InputError(
-            f"{options.init} holds {network.variant} with {network.out_channels} output channels; "
-            f"training is for {options.variant} with one"
-        )
-    return network
+    Raises:
+        TrainingError: the network gives NaN or Inf.
+    """
+    training = network.training
+    network.eval()
+    meter = SaliencyMeter()
+    for indices in torch.arange(len(pairs)).split(VALIDATION_BATCH):  # type: ignore[no-untyped-call]
+        images, masks = pairs.take(indices, device)
+        with torch.inference_mode(), full_fp32():
+            maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise TrainingError("the network gives NaN or Inf: the training diverged")
+        truths = (masks[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
+        for one_map, truth in zip(maps, truths, strict=True):
+            meter.add(one_map, truth)
+    network.train(training)
+    return meter.scores()

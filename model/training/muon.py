@@ -1,4 +1,4 @@
-"""Muon: steps along the orthogonalised momentum of a layer's weights, instead of weight by weight."""
+"""Muon: an optimizer that steps along the orthogonalised momentum of a layer, not weight by weight."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,28 +10,31 @@ from torch.optim import AdamW
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration in Jordan's "Muon: An optimizer for hidden layers in neural networks" (2024)."""
+"""Coefficients of the quintic iteration: Jordan, "Muon: An optimizer for hidden layers in neural networks" (2024)."""
 ITERATIONS = 5
 MATCH = 0.2
-"""Makes a step as long as AdamW's, so that one learning rate serves both (Liu et al., "Muon is Scalable", 2025)."""
+"""Factor that gives steps the length of AdamW's, so that one learning rate serves both (Liu et al., "Muon is Scalable",
+2025)."""
 NARROWEST = 16
-"""Channels on either side of a layer, at least: there is little to orthogonalise in fewer."""
+"""Smallest number of input or output channels of a hidden layer; with fewer there is little to orthogonalise."""
 
 
 class Muon(AdamW):
     """Muon for the convolutions between hidden channels, AdamW for all other parameters.
 
-    ``torch.optim.Muon`` knows no convolutions, and computes in BF16: on a processor without BF16 one step of the full
-    network took it two minutes.
+    ``torch.optim.Muon`` does not take convolutions, and computes in BF16: on a processor without BF16 one step of the
+    full network took two minutes.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
-        super().__init__([part for group in groups for part in _parted(group)], lr=lr)
+        super().__init__([part for group in groups for part in _split_group(group)], lr=lr)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step; gradients of the hidden layers are used up."""
-        loss = None if closure is None else torch.enable_grad()(closure)()  # makes the gradients that both steps take
+        """Take a step; it clears the gradients of the hidden layers."""
+        loss = (
+            None if closure is None else torch.enable_grad()(closure)()
+        )  # computes the gradients for both parts of the step
         for group in self.param_groups:
             if group["hidden"]:
                 self._step_hidden(group)
@@ -49,13 +52,15 @@ class Muon(AdamW):
             for weight, direction in zip(weights, directions, strict=True):
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.sub_(direction.view(weight.shape), alpha=length)
-                weight.grad = None  # AdamW passes over what has no gradient
+                weight.grad = None  # AdamW skips weights without a gradient
 
     def _direction(self, weight: nn.Parameter) -> Tensor:
-        """Nesterov's look ahead along the averaged gradient, a row for each channel that the layer gives."""
+        """Return the Nesterov momentum as a matrix with one row for each output channel."""
         state = self.state[weight]
         if "momentum" not in state:
-            state.update(step=torch.tensor(0.0), momentum=torch.zeros_like(weight))  # AdamW reads every state's step
+            state.update(
+                step=torch.tensor(0.0), momentum=torch.zeros_like(weight)
+            )  # AdamW reads the step of every state
         state["step"] += 1
         gradient: Tensor = weight.grad  # type: ignore[assignment]
         momentum: Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
@@ -63,7 +68,7 @@ class Muon(AdamW):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Bring the singular values of each of N matrices near 1 (0.7 to 1.2): float N×rows×columns."""
+    """Bring the singular values of each matrix, float N×rows×columns, near 1 (0.7 to 1.2)."""
     tall = matrices.shape[1] > matrices.shape[2]
     near: Tensor = matrices.mT if tall else matrices
     near = near / near.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
@@ -74,8 +79,8 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return near.mT if tall else near
 
 
-def _parted(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """A group of parameters as one of hidden layers and one of the others."""
+def _split_group(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Split a parameter group into hidden layers and other parameters."""
     parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in group["params"]:
         parts[parameter.ndim > 1 and min(parameter.shape[:2]) >= NARROWEST].append(parameter)

@@ -1,4 +1,4 @@
-"""The weights that the package carries; README.md beside this file says how they came to be."""
+"""Weights bundled with the package; README.md beside this file describes them."""
 
 from pathlib import Path
 

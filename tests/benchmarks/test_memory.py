@@ -6,14 +6,15 @@ import pytest
 from u2net.benchmarks.memory import peak_memory_mb
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.errors import U2NetError
+from u2net.runtime.presets import PRESETS
 
-SIDE = 160
+PRESET = PRESETS["raw"].with_size(160, 160)
 
 
 @pytest.fixture(scope="module")
 def session_peak(small_onnx: Path) -> float:
     """Peak of the ONNX file in MB at batch 1."""
-    return peak_memory_mb(small_onnx, SIDE, SIDE, 1)
+    return peak_memory_mb(small_onnx, PRESET, 1)
 
 
 def test_a_model_holds_at_least_its_weights(session_peak: float, small_onnx: Path) -> None:
@@ -21,17 +22,17 @@ def test_a_model_holds_at_least_its_weights(session_peak: float, small_onnx: Pat
 
 
 def test_a_larger_batch_takes_more(session_peak: float, small_onnx: Path) -> None:
-    assert peak_memory_mb(small_onnx, SIDE, SIDE, 4) > session_peak + 10
+    assert peak_memory_mb(small_onnx, PRESET, 4) > session_peak + 10
 
 
 def test_deployed_takes_far_less_than_eager(session_peak: float) -> None:
     """The process of an ONNX file holds no torch."""
-    assert session_peak < 0.7 * peak_memory_mb(BUNDLED_WEIGHTS, SIDE, SIDE, 1)
+    assert session_peak < 0.7 * peak_memory_mb(BUNDLED_WEIGHTS, PRESET, 1)
 
 
 def test_a_model_that_cannot_run_is_an_error_with_its_reason(small_onnx: Path) -> None:
     with pytest.raises(U2NetError, match=r"measuring the memory of .*\.onnx failed: .*takes height 160; got 64"):
-        peak_memory_mb(small_onnx, 64, 64, 1)
+        peak_memory_mb(small_onnx, PRESET.with_size(64, 64), 1)
 
 
 def test_a_process_that_dies_without_a_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,4 +40,4 @@ def test_a_process_that_dies_without_a_word_is_an_error(monkeypatch: pytest.Monk
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: killed)
 
     with pytest.raises(U2NetError, match=r"memory of m\.onnx failed: .*-9"):
-        peak_memory_mb(Path("m.onnx"), SIDE, SIDE, 1)
+        peak_memory_mb(Path("m.onnx"), PRESET, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow, PictureTime
+from u2net.benchmarks.noise import Noise
 from u2net.benchmarks.report import (
     BENCH_HEADER,
     HEADER,
@@ -31,6 +32,7 @@ from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread, Worst
 from u2net.export.parity.gate import Failure, StageParity
 from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
 from u2net.runtime.presets import PRESETS
 
@@ -78,7 +80,7 @@ def bench() -> BenchReport:
     )
     machine = Machine("Some Processor", 2, "Linux x86_64", "3.12.1", None, {"torch": "2.8"})
     pictures = (PictureTime(str(FP32), (720, 1280), 20.04, 200.0, 7.0),)
-    return BenchReport(machine, "cpu", 2, 10, 2, (320, 320), rows, pictures)
+    return BenchReport(machine, Device("cpu"), 2, 10, 2, (320, 320), rows, pictures, Noise(0.05, 0.02))
 
 
 def failed(build: BuildResult) -> BuildResult:

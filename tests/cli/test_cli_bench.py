@@ -9,6 +9,7 @@ import pytest
 from u2net.benchmarks import BenchOptions
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import InputError
+from u2net.runtime.device import Device
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -40,7 +41,7 @@ def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path,
         ("", BUNDLED_WEIGHTS, BenchOptions()),
         ("--batch 1,4,16", BUNDLED_WEIGHTS, BenchOptions(batches=(1, 4, 16))),
         ("--reference net.pth --rounds 30", Path("net.pth"), BenchOptions(rounds=30)),
-        ("--threads 3 --device cuda:1", BUNDLED_WEIGHTS, BenchOptions(threads=3, device="cuda:1")),
+        ("--threads 3 --device cuda:1", BUNDLED_WEIGHTS, BenchOptions(threads=3, device=Device("cuda", 1))),
     ],
 )
 def test_options_reach_the_benchmark(

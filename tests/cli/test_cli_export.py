@@ -1,4 +1,5 @@
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -7,7 +8,7 @@ from typing import Any
 import onnx
 import pytest
 
-from u2net.export import ExportOptions, GraphStage
+from u2net.export import ExportOptions, GraphStage, export_model
 from u2net.export.graph import read_artifact, read_graph
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.weights import BUNDLED_WEIGHTS
@@ -27,7 +28,7 @@ Command = Callable[..., CompletedProcess[str]]
         ("--batch 3", ExportOptions(batch=3)),
         ("--batch dynamic", ExportOptions(batch=None)),
         ("--outputs all", ExportOptions(outputs=OUTPUT_NAMES)),
-        ("--outputs d2,d0", ExportOptions(outputs=("d2", "d0"))),
+        ("--outputs d0,d2", ExportOptions(outputs=("d0", "d2"))),
         ("--opset 17", ExportOptions(opset=17)),
         *[
             (f"--preset {name}", ExportOptions(size=(preset.height, preset.width), preset=preset))
@@ -61,22 +62,33 @@ def test_options_reach_the_exporter(
         ("nowhere/model.onnx", "there is no folder nowhere"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_said_before_the_work(run_u2net: Command, output: str, said: str) -> None:
-    """A checkpoint named in place of the model is not overwritten."""
+def test_unusable_output_is_refused_before_the_work(run_u2net: Command, output: str, said: str) -> None:
+    """A checkpoint that is named as the output is not overwritten."""
     result = run_u2net("export", "nowhere.pth", "-o", output)
 
     assert result.returncode == 2
     assert said in result.stderr
 
 
+def test_the_time_is_that_of_all_stages(monkeypatch: pytest.MonkeyPatch, built_onnx: Path, tmp_path: Path) -> None:
+    def take_time(*_: object) -> GraphStage:
+        time.sleep(0.1)
+        return GraphStage(built_onnx, 365, 4_600_000, 0.1, read_artifact(read_graph(built_onnx), built_onnx))
+
+    for stage in ("export_onnx", "simplify_onnx", "convert_fp16"):
+        monkeypatch.setattr(f"u2net.export.build.{stage}", take_time)
+
+    assert export_model(BUNDLED_WEIGHTS, tmp_path / "m.onnx", ExportOptions(), half=True).seconds >= 0.3
+
+
 def shapes(values: Any) -> dict[str, list[int | str]]:
-    """Declared sides of a graph's inputs or outputs by name; a dynamic side is the name of its axis."""
+    """Return the declared shapes of a graph's inputs or outputs by name; a dynamic side is the name of its axis."""
     return {
         value.name: [side.dim_value or side.dim_param for side in value.type.tensor_type.shape.dim] for value in values
     }
 
 
-def test_a_graph_of_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> None:
+def test_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> None:
     words = "--size 64x96 --batch 2 --outputs all --opset 17 --preset rembg"
 
     said = run_u2net("export", BUNDLED_WEIGHTS, "-o", tmp_path / "m.onnx", *words.split())
@@ -91,7 +103,7 @@ def test_a_graph_of_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
-def test_a_graph_of_dynamic_shape(run_u2net: Command, tmp_path: Path) -> None:
+def test_dynamic_shape(run_u2net: Command, tmp_path: Path) -> None:
     said = run_u2net("export", "-o", tmp_path / "m.onnx", "--size", "dynamic")
 
     assert (said.returncode, said.stderr) == (0, "")
@@ -103,7 +115,7 @@ def test_a_graph_of_dynamic_shape(run_u2net: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_tracing")
-def test_a_graph_in_fp16(run_u2net: Command, pictures: Path, built_onnx: Path, tmp_path: Path) -> None:
+def test_fp16(run_u2net: Command, pictures: Path, built_onnx: Path, tmp_path: Path) -> None:
     words = ("--size", 64, "--precision", "fp16", "--images", pictures)
 
     said = run_u2net("export", "-o", tmp_path / "half.onnx", *words)

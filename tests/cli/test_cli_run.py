@@ -11,7 +11,7 @@ from u2net.runtime import cut_out, load, read_image, to_grey
 Command = Callable[..., CompletedProcess[str]]
 
 
-def test_files_and_folders(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
+def test_files_and_folders_are_taken(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
     Image.open(pictures / "coffee.png").convert("L").save(tmp_path / "grey.jpg")
 
     said = run_u2net("run", built_onnx, tmp_path / "grey.jpg", pictures, "-o", tmp_path / "out" / "deep")
@@ -25,7 +25,7 @@ def test_files_and_folders(run_u2net: Command, built_onnx: Path, pictures: Path,
     ]
 
 
-def test_what_is_written_is_what_a_session_gives(
+def test_the_files_hold_what_a_session_returns(
     run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path
 ) -> None:
     run_u2net("run", built_onnx, pictures / "coffee.png", "-o", tmp_path)
@@ -46,36 +46,32 @@ def test_a_preset_replaces_the_files_own(run_u2net: Command, built_onnx: Path, p
     assert np.abs(masks[0] - masks[1]).max() > 10
 
 
-def test_a_file_named_twice_is_done_once(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
-    said = run_u2net("run", built_onnx, pictures / "coffee.png", pictures, "-o", tmp_path)
+def test_bad_pictures_are_listed_at_the_end_with_status_1(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> None:
+    frames = [Image.new("L", (9, 9), shade) for shade in (0, 200)]
+    frames[0].save(tmp_path / "b.gif", save_all=True, append_images=frames[1:])
+    Image.new("L", (1100, 1000)).save(tmp_path / "c.png")
+    (tmp_path / "video").write_bytes(b"\0\0\0\x20ftypisom")
 
-    assert said.returncode == 0
-    assert [line.partition(" → ")[0] for line in said.stdout.splitlines()] == [
-        str(pictures / name) for name in ("coffee.png", "astronaut.png")
+    said = run_u2net("run", built_onnx, tmp_path / "video", tmp_path, "-o", tmp_path / "out", "--megapixels", 1)
+
+    assert said.returncode == 1
+    assert said.stdout.startswith(f"{tmp_path / 'b.gif'} (the first of several frames) → ")
+    assert said.stderr.splitlines() == [
+        "2 skipped:",
+        f"{tmp_path / 'video'} cannot be read as a picture: its format is not known; u2net takes photographs that "
+        "Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input",
+        f"{tmp_path / 'c.png'} cannot be read as a picture: it has 1.1 million pixels; the limit, megapixels, is 1",
     ]
 
 
-def test_a_picture_is_not_overwritten(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
-    for name in ("a.png", "a.mask.png"):
-        (tmp_path / name).write_bytes((pictures / "coffee.png").read_bytes())
-
-    said = run_u2net("run", built_onnx, tmp_path, "-o", tmp_path)
-
-    assert said.returncode == 2
-    assert "a.mask.png is one of the pictures and would be overwritten; name another folder" in said.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.mask.png"}
-    assert (tmp_path / "a.mask.png").read_bytes() == (pictures / "coffee.png").read_bytes()
-
-
-def test_what_is_no_picture_is_said_before_the_work(
-    run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["nowhere.png", "-", "https://example.org/cat.jpg"])
+def test_a_missing_file_is_told_before_the_work(
+    run_u2net: Command, built_onnx: Path, pictures: Path, name: str
 ) -> None:
-    (tmp_path / "z.png").write_text("no picture")
+    said = run_u2net("run", built_onnx, pictures, name)
 
-    said = run_u2net("run", built_onnx, pictures / "coffee.png", tmp_path / "z.png", "-o", tmp_path / "out")
-
-    assert (said.returncode, said.stdout) == (2, "")
-    assert "z.png cannot be read as a picture" in said.stderr
+    assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
+    assert "there is no such file; u2net takes photographs that Pillow opens (JPEG, PNG" in said.stderr
 
 
 @pytest.mark.parametrize("name", ["a[1].png", "[bold]b.png", "[/c].png", "with spaces.png", ":cat:.png", "日本.png"])

@@ -9,7 +9,7 @@ import pytest
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.metrics import SaliencyScores
 from u2net.model.synthetic import write_scenes
-from u2net.model.training import Recipe, Report, Stage, Status, TrainOptions, TrainResult, find_recipe
+from u2net.model.training import Phase, Recipe, StatusCallback, TrainOptions, TrainResult, TrainStatus, find_recipe
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -35,7 +35,7 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
         ("--variant u2net --epochs 7 --seed 5", TrainOptions(variant="u2net", epochs=7, seed=5)),
         (
             "--size 160 --crop 128 --batch 4 --lr 0.01",
-            TrainOptions(recipe=Recipe(size=160, stages=(Stage(0.0, 128),), batch=4, learning_rate=0.01)),
+            TrainOptions(recipe=Recipe(size=160, phases=(Phase(0.0, 128),), batch=4, learning_rate=0.01)),
         ),
         ("--recipe fast", TrainOptions(recipe=find_recipe("fast", "cpu"))),
         ("--recipe fast --device cuda", TrainOptions(recipe=find_recipe("fast", "cuda"), device="cuda")),
@@ -60,18 +60,18 @@ def test_options_reach_the_training(
 ) -> None:
     asked: list[object] = []
 
-    def train(folder: Path, output: Path, options: TrainOptions, report: Report) -> TrainResult:
+    def train(folder: Path, output: Path, options: TrainOptions, report: StatusCallback) -> TrainResult:
         asked.extend((folder, output, options))
-        report(Status("reading", 0.5))
+        report(TrainStatus("reading", 0.5))
         for progress in (0.5, 0.501, 0.512):
-            report(Status("training", progress, loss=1.5, images_per_second=9, waiting=0.1))
+            report(TrainStatus("training", progress, loss=1.5, images_per_second=9, waiting=0.1))
         scores = SaliencyScores(
             9, 0.125, 0.75, mean_f=0.7, weighted_f=0.6, s_measure=0.8, e_measure=0.8, iou=0.5, boundary_f=0.4
         )
-        report(Status("validated", 0.512, scores=scores))
+        report(TrainStatus("validated", 0.512, scores=scores))
         return TrainResult(Path("w"), Path("c"), 1, scores)
 
-    monkeypatch.setattr("u2net.model.training.train", train)
+    monkeypatch.setattr("u2net.model.training.train_network", train)
 
     said = run_u2net("train", "data", "-o", "there", *words.split())
 

@@ -10,6 +10,8 @@ from onnx import numpy_helper
 
 from u2net.export.parity import StageParity, VerifyOptions
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import Device
+from u2net.runtime.presets import PRESETS
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -79,4 +81,4 @@ def test_options_reach_the_gate(run_u2net: Command, monkeypatch: pytest.MonkeyPa
     said = run_u2net("verify", "a", "b", "c", "--images", "d", "--preset", "rembg", "--device", "cuda:1")
 
     assert said.returncode == 0
-    assert asked == [Path("a"), [Path("b"), Path("c")], VerifyOptions(Path("d"), "rembg", "cuda:1")]
+    assert asked == [Path("a"), [Path("b"), Path("c")], VerifyOptions(Path("d"), PRESETS["rembg"], Device("cuda", 1))]

@@ -19,9 +19,8 @@ from u2net.runtime.presets import PRESETS
 TINY = (128, 128)
 """Height and width for tests that run a network many times."""
 
-
 DYNAMIC = ExportOptions(size=None, batch=None, preset=PRESETS["reference"].with_size(64, 64))
-"""Everything dynamic; the gate tries it at the preset's size, which is kept small, and at a second one."""
+"""Dynamic batch and size; the gate compares at the preset's size, which is small here, and at a second one."""
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +46,14 @@ def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_fp16(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
-    """The same in FP16."""
+    """The bundled weights as FP16 ONNX at 128×128."""
     return convert_fp16(tiny_onnx, tmp_path_factory.mktemp("fp16") / "model.fp16.onnx").path
 
 
 def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:
-    """Make an untrained network's probabilities span [0, 1], so that comparing them proves something.
+    """Make the probabilities of an untrained network span [0, 1], so that a comparison can fail.
 
-    Batch norm takes its statistics from an image, and each side convolution is scaled to logits of deviation 3.
+    Batch norm gets its statistics from an image, and each side convolution is scaled to logits with deviation 3.
     """
     tensor = torch.from_numpy(preprocess(image, PRESETS["reference"].with_size(*TINY)))
     batch = torch.cat([tensor, tensor.flip(3)])

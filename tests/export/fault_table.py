@@ -2,42 +2,32 @@
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-import onnx_ir as ir
-from faults import FAULTS, floor_for_ceil
+from faults import FAULTS, floor_for_ceil, inject
 
-from u2net.export.fp16 import Fp16Options, convert_fp16
-from u2net.export.graph import read_graph
+from u2net.export.fp16 import convert_fp16
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
 
 
-def inject(source: Path, fault: Callable[[ir.Model], None], target: Path) -> Path:
-    """Write a file with a fault in it."""
-    model = read_graph(source)
-    fault(model)
-    ir.save(model, target)
-    return target
-
-
 def check(gate: ParityGate, faulty: Path) -> str:
-    """First figure over its limit, or that the fault went unseen."""
+    """Return the first figure over its limit, or that the fault was not caught."""
     failures = gate.check(faulty).failures
     return str(failures[0]) if failures else "not caught"
 
 
 def export_both(checkpoint: Checkpoint, folder: Path, size: tuple[int, int], images: Path) -> tuple[Path, Path]:
-    """The FP32 and the FP16 graph of a checkpoint."""
+    """Write the FP32 and the FP16 graph of a checkpoint."""
     fp32 = export_onnx(checkpoint, folder / "fp32.onnx", ExportOptions(size=size)).path
-    return fp32, convert_fp16(fp32, folder / "fp16.onnx", Fp16Options(images)).path
+    return fp32, convert_fp16(fp32, folder / "fp16.onnx", images).path
 
 
 def main(images: Path) -> None:
-    """Export, convert, and try every fault on both files."""
+    """Print what the gate says of every fault in both files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundled, scratch = load_checkpoint(BUNDLED_WEIGHTS), folder / "faulty.onnx"
@@ -50,7 +40,7 @@ def main(images: Path) -> None:
 
 
 def print_row(fault: str, verdicts: Iterable[str]) -> None:
-    """A line of the table."""
+    """Print one row of the table."""
     print(f"| `{fault}` | {' | '.join(verdicts)} |", flush=True)
 
 

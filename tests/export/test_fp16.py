@@ -7,11 +7,11 @@ import onnx_ir as ir
 import pytest
 from faults import change_initializer
 
-from u2net.export.calibration import input_tensors
-from u2net.export.execution import GraphRunner
-from u2net.export.fp16 import Fp16Options, ToFp16, convert_fp16, find_islands, scan_hot_values
-from u2net.export.graph import count_operators, read_artifact, read_graph, write_graph
-from u2net.export.ranges import FP16_MAX, scan_ranges
+from u2net.export.calibration import make_tensors
+from u2net.export.execution import open_graph
+from u2net.export.fp16 import convert_fp16, find_islands, lower_to_fp16
+from u2net.export.graph import read_artifact, read_graph, write_graph
+from u2net.export.ranges import FP16_MAX, find_hot_values, scan_ranges
 from u2net.export.rounding import round_like_fp16
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.preprocess import FloatArray
@@ -25,14 +25,14 @@ NEXT_NODE = "stage1d.rebnconv2d.conv_s1"
 @pytest.fixture(scope="module")
 def tensors(tiny_onnx: Path, photographs: Images) -> list[FloatArray]:
     artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
-    return input_tensors(artifact, list(photographs.values()))
+    return make_tensors(artifact, list(photographs.values()))
 
 
 @pytest.fixture
 def overflowing(tiny_onnx: Path, tensors: list[FloatArray]) -> ir.Model:
-    """A graph of which one layer's output leaves FP16's range on real images, and the next layer takes it back.
+    """A graph in which one layer's output exceeds FP16's range on real images; the next layer divides it back.
 
-    So the masks are those of the graph as it was: ReLU and Resize pass a positive factor on.
+    The masks stay those of the original graph, because ReLU and Resize pass a positive factor on.
     """
     model = read_graph(tiny_onnx)
     factor = np.float32(4 * FP16_MAX / scan_ranges(model, tensors)[f"{HOT_NODE}:0"])
@@ -41,8 +41,8 @@ def overflowing(tiny_onnx: Path, tensors: list[FloatArray]) -> ir.Model:
     value = model.graph.initializers[f"{HOT_NODE}.weight"].const_value
     assert value is not None
     grown = value.numpy()
-    assert np.abs(grown).max() < FP16_MAX, "the weights still fit: it is the activations that overflow"
-    # The next layer's inputs are the hot maps and as many others.
+    assert np.abs(grown).max() < FP16_MAX, "the weights must still fit, so that only activations overflow"
+    # Half of the next layer's inputs are the hot maps.
     back = np.repeat([1 / factor, np.float32(1)], len(grown)).reshape(-1, 1, 1)
     change_initializer(model, f"{NEXT_NODE}.weight", lambda weight: weight * back)
     return model
@@ -53,9 +53,9 @@ def _iou(first: FloatArray, second: FloatArray) -> float:
     return float((wanted & found).sum() / (wanted | found).sum())
 
 
-def test_two_casts_are_all_it_adds(tiny_fp16: Path) -> None:
+def test_conversion_adds_only_two_casts(tiny_fp16: Path) -> None:
     model = read_graph(tiny_fp16)
-    assert count_operators(model)["Cast"] == 2
+    assert sum(node.op_type == "Cast" for node in model.graph) == 2
     assert len(model.graph) == 367
     onnx.checker.check_model(onnx.load(tiny_fp16), full_check=True)
 
@@ -81,55 +81,53 @@ def test_metadata_says_fp16(tiny_fp16: Path) -> None:
     assert artifact.fp32_nodes == ()
 
 
-def test_masks_stay(tiny_onnx: Path, tiny_fp16: Path, tensors: list[FloatArray]) -> None:
-    exact, rounded = GraphRunner(read_graph(tiny_onnx)), GraphRunner(round_like_fp16(read_graph(tiny_fp16)))
+def test_probabilities_change_by_rounding_only(tiny_onnx: Path, tiny_fp16: Path, tensors: list[FloatArray]) -> None:
+    exact, rounded = open_graph(read_graph(tiny_onnx)), open_graph(round_like_fp16(read_graph(tiny_fp16)))
     for tensor in tensors:
-        wanted, found = exact(tensor)["d0"], rounded(tensor)["d0"]
+        wanted, found = exact.infer(tensor)["d0"], rounded.infer(tensor)["d0"]
         assert 0 < np.abs(wanted - found).max() < 0.05
         assert np.abs(wanted - found).mean() < 1e-3
 
 
-def test_naive_conversion_overflows_and_the_scan_saves_the_mask(
+def test_naive_conversion_overflows_and_the_range_scan_prevents_it(
     overflowing: ir.Model, tiny_onnx: Path, tensors: list[FloatArray]
 ) -> None:
-    wanted = GraphRunner(read_graph(tiny_onnx))(tensors[0])["d0"]
-    hot = scan_hot_values(overflowing, tensors)
-    islands = find_islands(overflowing, {peak.value for peak in hot})
-    naive = ToFp16()(_copy(overflowing)).model
-    saved = ToFp16(islands)(_copy(overflowing)).model
-    broken = GraphRunner(round_like_fp16(naive), optimize=False)(tensors[0])["d0"]
-    found = GraphRunner(round_like_fp16(saved), optimize=False)(tensors[0])["d0"]
+    wanted = open_graph(read_graph(tiny_onnx)).infer(tensors[0])["d0"]
+    islands = find_islands(overflowing, find_hot_values(overflowing, tensors))
+    naive, saved = (ir.from_proto(ir.to_proto(overflowing)) for _ in range(2))
+    lower_to_fp16(naive)
+    lower_to_fp16(saved, islands)
+    broken = open_graph(round_like_fp16(naive), optimize=False).infer(tensors[0])["d0"]
+    found = open_graph(round_like_fp16(saved), optimize=False).infer(tensors[0])["d0"]
     assert np.isnan(broken).any()
     assert np.isfinite(found).all()
     assert _iou(wanted, found) > 0.99
     assert np.abs(wanted - found).max() < 0.05
     assert np.abs(wanted - found).mean() < 1e-3
     assert HOT_NODE in islands
-    assert len(islands) < 60, "only what needs it stays in FP32"
+    assert len(islands) < 60, "only the nodes that need it stay in FP32"
 
 
-def test_islands_are_just_the_nodes_at_hot_values(tiny_onnx: Path) -> None:
+def test_islands_are_the_nodes_that_compute_or_read_hot_values(tiny_onnx: Path) -> None:
     model = read_graph(tiny_onnx)
     assert find_islands(model, {f"{HOT_NODE}:0"}) == {HOT_NODE, "stage1d.rebnconv3d.relu_s1"}
-    converted = ToFp16({HOT_NODE, "stage1d.rebnconv3d.relu_s1"})(model).model
-    counts = count_operators(converted)
-    assert counts["Cast"] == 4, "two at the edges of the graph, two at those of the island"
+    lower_to_fp16(model, {HOT_NODE, "stage1d.rebnconv3d.relu_s1"})
+    casts = sum(node.op_type == "Cast" for node in model.graph)
+    assert casts == 4, "two at the edges of the graph and two at the edges of the island"
 
 
-def test_islands_stand_in_the_metadata(overflowing: ir.Model, tiny_onnx: Path, tmp_path: Path) -> None:
+def test_metadata_names_the_islands(overflowing: ir.Model, tiny_onnx: Path, tmp_path: Path) -> None:
     artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
     write_graph(overflowing, tmp_path / "hot.onnx", artifact)
     stage = convert_fp16(tmp_path / "hot.onnx", tmp_path / "hot.fp16.onnx")
     assert HOT_NODE in stage.artifact.fp32_nodes
-    assert f"{HOT_NODE}:0" in {peak.value for peak in stage.hot_values}
     onnx.checker.check_model(onnx.load(stage.path), full_check=True)
 
 
-def test_weight_beyond_the_range_makes_an_island(tiny_onnx: Path, tensors: list[FloatArray]) -> None:
+def test_weight_beyond_the_range_stays_in_fp32(tiny_onnx: Path, tensors: list[FloatArray]) -> None:
     model = read_graph(tiny_onnx)
     change_initializer(model, "side6.bias", lambda bias: np.full_like(bias, 1e6))
-    hot = scan_hot_values(model, tensors[:1])
-    assert "side6" in find_islands(model, {peak.value for peak in hot})
+    assert "side6" in find_islands(model, find_hot_values(model, tensors[:1]))
 
 
 def test_converting_twice_is_refused(tiny_fp16: Path, tmp_path: Path) -> None:
@@ -139,8 +137,4 @@ def test_converting_twice_is_refused(tiny_fp16: Path, tmp_path: Path) -> None:
 
 def test_missing_calibration_folder_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
-        convert_fp16(tiny_onnx, tmp_path / "half.onnx", Fp16Options(images=tmp_path / "none"))
-
-
-def _copy(model: ir.Model) -> ir.Model:
-    return ir.from_proto(ir.to_proto(model))
+        convert_fp16(tiny_onnx, tmp_path / "half.onnx", tmp_path / "none")

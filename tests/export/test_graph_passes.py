@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from u2net.export.graph import read_artifact, read_graph, write_graph
-from u2net.export.graph_passes import DeclareOpset, ExplicitUpsampling, _exact_scale
+from u2net.export.graph_passes import _exact_scale, declare_opset, make_upsampling_constant
 from u2net.runtime.errors import ExportError
 
 
 @given(st.integers(1, 2048), st.integers(1, 2048))
-def test_scale_gives_the_wanted_size_in_every_precision(source: int, target: int) -> None:
+def test_exact_scale_gives_the_target_size_in_single_and_double_precision(source: int, target: int) -> None:
     scale = _exact_scale(source, target)
     assert int(source * scale) == target
     assert int(np.float32(source) * np.float32(scale)) == target
@@ -22,7 +22,7 @@ def test_unexpected_operator_is_refused(tiny_onnx: Path) -> None:
     model = read_graph(tiny_onnx)
     next(node for node in model.graph if node.op_type == "Relu").op_type = "Erf"
     with pytest.raises(ExportError, match="Erf"):
-        DeclareOpset(18)(model)
+        declare_opset(model, 18)
 
 
 def test_upsampled_map_of_unknown_size_is_refused(tiny_onnx: Path) -> None:
@@ -31,7 +31,7 @@ def test_upsampled_map_of_unknown_size_is_refused(tiny_onnx: Path) -> None:
     resize.replace_input_with(2, None)
     resize.outputs[0].shape = None
     with pytest.raises(ExportError, match="upsampled"):
-        ExplicitUpsampling()(model)
+        make_upsampling_constant(model)
 
 
 def test_graph_without_metadata_is_refused(tiny_onnx: Path) -> None:
@@ -47,6 +47,14 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
         read_graph(tmp_path / "text.onnx")
     with pytest.raises(ExportError, match="no such file"):
         read_graph(tmp_path / "none.onnx")
+
+
+def test_external_weights_are_read_with_the_graph(tiny_onnx: Path, tmp_path: Path) -> None:
+    """torch's exporter writes weights into a second file by default."""
+    ir.save(read_graph(tiny_onnx), tmp_path / "model.onnx", external_data="model.onnx.data")
+    model = read_graph(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx.data").unlink()
+    assert ir.to_proto(model) == ir.to_proto(read_graph(tiny_onnx))
 
 
 def test_interrupted_write_leaves_the_old_file(

@@ -14,7 +14,8 @@ from u2net.model.network import OUTPUT_NAMES
 from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.artifact import InputShape
-from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError
+from u2net.runtime.device import Device
+from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError
 from u2net.runtime.presets import PRESETS
 
 Export = Callable[[ExportOptions], Path]
@@ -74,7 +75,7 @@ def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder:
     artifact = replace(read_artifact(model, tiny_onnx), preset=PRESETS["rembg"].with_size(128, 128))
     write_graph(model, tmp_path / "rembg.onnx", artifact)
     (own,) = verify(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], VerifyOptions(images=photograph_folder))
-    against = VerifyOptions(images=photograph_folder, preset="reference")
+    against = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
     (other,) = verify(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], against)
     assert own.passed
     assert not other.passed
@@ -84,7 +85,7 @@ def test_foreign_graph_is_judged_by_a_named_preset(tiny_onnx: Path, tmp_path: Pa
     model = onnx.load(tiny_onnx)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
-    options = VerifyOptions(images=photograph_folder, preset="reference")
+    options = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
     assert verify(BUNDLED_WEIGHTS, [tmp_path / "foreign.onnx"], options)[0].passed
 
 
@@ -94,7 +95,7 @@ def test_output_that_the_reference_lacks_is_refused(exported: Export, tiny_onnx:
         verify(tiny_onnx, [all_outputs])
 
 
-@pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ExportError)])
+@pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ArtifactError)])
 def test_missing_file_is_an_error(tmp_path: Path, name: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="no such file"):
         verify(tmp_path / name, [tmp_path / name])
@@ -103,7 +104,7 @@ def test_missing_file_is_an_error(tmp_path: Path, name: str, error: type[Excepti
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_absent_device_is_an_error(tiny_onnx: Path) -> None:
     with pytest.raises(DeviceError, match="cuda"):
-        verify(BUNDLED_WEIGHTS, [tiny_onnx], VerifyOptions(device="cuda"))
+        verify(BUNDLED_WEIGHTS, [tiny_onnx], VerifyOptions(device=Device("cuda")))
 
 
 def test_tf32_is_off_inside_and_restored_after() -> None:

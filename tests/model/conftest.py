@@ -1,21 +1,52 @@
-"""State dicts and data that the model's tests share."""
+"""State dicts, checkpoint files and data that several tests of the model share."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from u2net.model.checkpoint import load_checkpoint
 from u2net.model.network import U2NETP
 from u2net.model.synthetic import write_scenes
+from u2net.runtime.errors import CheckpointError
 
 State = dict[str, Tensor]
+MakeState = Callable[[int], State]
+
+
+def saved(content: object, path: Path) -> Path:
+    """Write a pickle and return its path."""
+    torch.save(content, path)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """Return the message with which a file is refused: one line that names the file and does not advise to trust it."""
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert "weights_only" not in message
+    return message
+
+
+class Intruder:
+    """An object whose unpickling creates a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Maps this small are faster on one thread, much so where other programs run beside."""
+    """Run on one thread: it is faster for maps this small, above all beside other programs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,8 +54,8 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def fresh_state() -> Callable[[int], State]:
-    """State dict of a seeded U2NETP with that many output channels; each call gives a new dictionary."""
+def fresh_state() -> MakeState:
+    """Return a function from a number of output channels to the state dict of a seeded U2NETP."""
     kept: dict[int, State] = {}
 
     def state(channels: int = 1) -> State:
@@ -38,7 +69,7 @@ def fresh_state() -> Callable[[int], State]:
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training folder of eight synthetic scenes of 64×64 pixels."""
+    """Return a data set of eight synthetic scenes of 64×64 pixels."""
     folder = tmp_path_factory.mktemp("scenes")
     write_scenes(folder, 8, seed=5, size=64)
     return folder

@@ -1,27 +1,26 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.checkpoint import Checkpoint
 from u2net.model.contact_sheet import CAPTION, CELL, draw_contact_sheet
 from u2net.model.dataset import find_pairs
-from u2net.model.evaluation import Predictor, centred_gaussian, eager_predictor, open_predictor, score_predictor
-from u2net.model.network import U2Net
+from u2net.model.evaluation import centred_gaussian, score_masks
+from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, write_scenes
-from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import Device
 from u2net.runtime.errors import DatasetError
 from u2net.runtime.preprocess import ByteArray, FloatArray
-from u2net.runtime.presets import PRESETS
 
 
 def truths(seeds: tuple[int, ...]) -> Iterator[FloatArray]:
     return iter([(make_scene(seed, 64, 64)[1] / 255).astype(np.float32) for seed in seeds])
 
 
-def perfect(seeds: tuple[int, ...], *, upside: bool = False) -> Predictor:
+def perfect(seeds: tuple[int, ...], *, upside: bool = False) -> Callable[[ByteArray], FloatArray]:
     """Knows the masks of these scenes, or their opposites, in turn."""
     masks = truths(seeds)
     return lambda _image: 1 - next(masks) if upside else next(masks)
@@ -31,8 +30,8 @@ def test_perfect_and_opposite_predictions_score_as_they_must(tmp_path: Path) -> 
     write_scenes(tmp_path, 3, seed=1, size=64)
     pairs = find_pairs(tmp_path)
 
-    best = score_predictor("best", perfect((1, 2, 3)), pairs).scores
-    worst = score_predictor("worst", perfect((1, 2, 3), upside=True), pairs).scores
+    best = score_masks("best", perfect((1, 2, 3)), pairs).scores
+    worst = score_masks("worst", perfect((1, 2, 3), upside=True), pairs).scores
 
     assert (best.mae, best.max_f, best.iou, best.boundary_f) == pytest.approx((0, 1, 1, 1))
     assert (best.weighted_f, best.s_measure) == pytest.approx((1, 1), abs=1e-3)
@@ -49,7 +48,7 @@ def test_pictures_come_worst_first(tmp_path: Path) -> None:
     def half_right(_image: ByteArray) -> FloatArray:
         return next(known) * np.float32(next(share))
 
-    found = score_predictor("m", half_right, pairs).pictures
+    found = score_masks("m", half_right, pairs).pictures
 
     assert [each.pair for each in found] == [pairs[1], pairs[0], pairs[2]]
     assert found[2].mae == 0
@@ -61,7 +60,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     Image.new("L", (32, 64)).save(pair.mask)
 
     with pytest.raises(DatasetError, match="pixels high and wide"):
-        score_predictor("m", centred_gaussian, [pair])
+        score_masks("m", centred_gaussian, [pair])
 
 
 def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
     pair.mask.write_bytes(b"no picture")
 
     with pytest.raises(DatasetError, match=pair.mask.name):
-        score_predictor("m", centred_gaussian, [pair])
+        score_masks("m", centred_gaussian, [pair])
 
 
 def test_guess_is_a_blob_in_the_middle() -> None:
@@ -82,31 +81,26 @@ def test_guess_is_a_blob_in_the_middle() -> None:
 
 def test_network_is_scored_at_the_pictures_own_size(checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_scenes(tmp_path, 2, seed=1, size=80)
-    predict = eager_predictor(checkpoint.network, PRESETS["reference"].with_size(64, 64))
-    scores = score_predictor("m", predict, find_pairs(tmp_path)).scores
+    session = open_session(checkpoint, Device("cpu"), size=(64, 64))
+    scores = score_masks("m", session, find_pairs(tmp_path)).scores
     assert scores.pictures == 2
     assert 0 < scores.mae < 1
 
 
-def test_a_checkpoint_and_its_graph_score_alike(small_onnx: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_and_its_graph_score_alike(checkpoint: Checkpoint, small_onnx: Path, tmp_path: Path) -> None:
     write_scenes(tmp_path, 3, seed=1, size=96)
     pairs = find_pairs(tmp_path)
-    size = PRESETS["reference"].with_size(160, 160)
-    eager = score_predictor("eager", eager_predictor(open_network(), size), pairs).scores
+    eager = score_masks("eager", open_session(checkpoint, Device("cpu"), size=(160, 160)), pairs).scores
 
-    graph = score_predictor("graph", open_predictor(small_onnx, "cpu"), pairs).scores
+    graph = score_masks("graph", open_session(small_onnx, Device("cpu")), pairs).scores
 
     for name, value in vars(eager).items():
         assert getattr(graph, name) == pytest.approx(value, abs=1e-4), name
 
 
-def open_network() -> U2Net:
-    return load_checkpoint(BUNDLED_WEIGHTS).network
-
-
 def test_a_contact_sheet_shows_picture_truth_and_mask(tmp_path: Path) -> None:
     write_scenes(tmp_path, 2, seed=1, size=64)
-    found = score_predictor("m", perfect((1, 2), upside=True), find_pairs(tmp_path)).pictures
+    found = score_masks("m", perfect((1, 2), upside=True), find_pairs(tmp_path)).pictures
 
     draw_contact_sheet(found, centred_gaussian, tmp_path / "sheet.png")
 

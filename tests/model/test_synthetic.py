@@ -8,27 +8,15 @@ from u2net.model.synthetic import make_scene, make_scenes, write_scenes
 from u2net.runtime.images import read_image
 
 
-@pytest.mark.parametrize("seed", [0, 1, 12345])
-def test_the_same_seed_gives_the_same_scene(seed: int) -> None:
-    one, other = make_scene(seed, 48, 64), make_scene(seed, 48, 64)
+def test_the_seed_alone_decides_the_scene() -> None:
+    np.random.seed(1)
+    one, other = make_scene(10, 48, 64), make_scene(11, 48, 64)
+    np.random.seed(2)
+    again = make_scenes(2, seed=10, height=48, width=64)
 
-    np.testing.assert_array_equal(one[0], other[0])
-    np.testing.assert_array_equal(one[1], other[1])
-
-
-def test_another_seed_gives_another_scene() -> None:
-    one, other = make_scene(0, 64, 64), make_scene(1, 64, 64)
-
+    np.testing.assert_array_equal(again, [one[0], other[0]])
     assert (one[0] != other[0]).mean() > 0.5
     assert (one[1] != other[1]).any()
-
-
-def test_numpys_own_seed_has_no_say() -> None:
-    np.random.seed(1)
-    one = make_scene(7, 32, 32)[0]
-    np.random.seed(2)
-
-    np.testing.assert_array_equal(make_scene(7, 32, 32)[0], one)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (48, 96), (320, 200)])
@@ -41,14 +29,14 @@ def test_a_scene_has_the_size_asked_for(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_mask_has_an_object_and_a_ground(seed: int) -> None:
+def test_a_mask_has_an_object_and_a_background(seed: int) -> None:
     mask = make_scene(seed, 64, 64)[1]
 
     assert set(np.unique(mask)) == {0, 255}
     assert 0.005 < (mask > 0).mean() < 0.7
 
 
-def test_the_object_differs_from_its_ground() -> None:
+def test_the_object_differs_from_its_background() -> None:
     differences = []
     for seed in range(20):
         image, mask = make_scene(seed, 64, 64)
@@ -57,15 +45,7 @@ def test_the_object_differs_from_its_ground() -> None:
     assert np.median(differences) > 30
 
 
-def test_scenes_count_up_from_their_seed() -> None:
-    images = make_scenes(3, seed=10, height=32, width=48)
-
-    assert len(images) == 3
-    for index, image in enumerate(images):
-        np.testing.assert_array_equal(image, make_scene(10 + index, 32, 48)[0])
-
-
-def test_written_scenes_are_a_training_folder(tmp_path: Path) -> None:
+def test_written_scenes_are_a_data_set(tmp_path: Path) -> None:
     write_scenes(tmp_path / "set", 3, seed=10, size=40)
 
     pairs = find_pairs(tmp_path / "set")

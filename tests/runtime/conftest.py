@@ -12,7 +12,7 @@ from u2net.runtime import Session, load
 from u2net.runtime.artifact import METADATA_KEY
 
 WEIGHTS = (0.7, -1.1, 0.4)
-"""Weights of R, G and B, so that swapped channels show."""
+"""Weights of R, G and B: all differ, so that swapped channels show."""
 
 
 def _write(
@@ -28,7 +28,7 @@ def _write(
     classes: int = 1,
     last: str = "Sigmoid",
 ) -> Path:
-    """One 1×1 convolution and ``last``; with ``inputs=2`` a second input that is added to the first."""
+    """Write a 1×1 convolution followed by ``last``; ``inputs=2`` adds a second input to the first."""
     names = ["input", "other"][:inputs]
     sides = [batch, channels, height, width]
     weights = [WEIGHTS[index % 3] * (1 + index // channels) for index in range(classes * channels)]

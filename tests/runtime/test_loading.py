@@ -34,6 +34,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
     assert str(tmp_path / name) in str(caught.value)
 
 
+def test_an_option_that_does_not_exist_is_named(tiny_onnx: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"load has no option presets; it has preset, size, threads"):
+        load(tiny_onnx(), presets="raw")  # type: ignore[arg-type]
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").mkdir()
 

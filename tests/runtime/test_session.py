@@ -1,6 +1,6 @@
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, replace
@@ -14,12 +14,13 @@ from PIL import Image
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
-from u2net.runtime.backend import Fill
+from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
+from u2net.runtime.loading import new_session
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import preprocess
-from u2net.runtime.presets import PRESETS
+from u2net.runtime.presets import PRESETS, Preset
 
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
@@ -29,16 +30,16 @@ DYNAMIC = InputShape(None, None, None)
 
 
 class FakeBackend:
-    """A network that says the mean of R, G and B, and remembers what it was given."""
+    """A network whose outputs are the mean of R, G and B plus their own index; it records what it was asked for."""
 
     name = "fake 1.0"
     provider = "FakeProvider"
-    outputs = ("d0",)
 
-    def __init__(self, shape: InputShape = DYNAMIC) -> None:
-        self.shape = shape
+    def __init__(self, shape: InputShape = DYNAMIC, outputs: tuple[str, ...] = ("d0",)) -> None:
+        self.input = InputSpec(shape)
+        self.outputs = outputs
         self.artifact: Artifact | None = None
-        self.rebuilt: str | None = None
+        self.asked: list[tuple[str, ...]] = []
         self.batches: list[int] = []
         self.value: float | None = None
         self.started = threading.Event()
@@ -46,21 +47,23 @@ class FakeBackend:
         self.go_on.set()
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
-        return self.shape.batch
+        return self.input.shape.batch
 
     @contextmanager
-    def run(self, shape: tuple[int, int, int, int], fill: Fill) -> Iterator[dict[str, Maps]]:
+    def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Maps]]:
+        self.asked.append(tuple(outputs))
         self.started.set()
         self.go_on.wait(timeout=20)
-        tensor = np.zeros((self.shape.batch or shape[0], *shape[1:]), np.float32)
+        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
         fill(tensor[: shape[0]])
         self.batches.append(len(tensor))
         mean = tensor.mean(axis=1, keepdims=True)[: shape[0]]
-        yield {"d0": mean if self.value is None else np.full_like(mean, self.value)}
+        base = mean if self.value is None else np.full_like(mean, self.value)
+        yield {name: base + np.float32(self.outputs.index(name)) for name in outputs}
 
 
-def fake_session(backend: FakeBackend) -> Session:
-    return Session(backend, Path("fake.onnx"), Device("cpu"), RAW)
+def fake_session(backend: FakeBackend, preset: Preset = RAW, device: str = "cpu") -> Session:
+    return new_session(backend, Path("fake.onnx"), Device.parse(device), preset=preset)
 
 
 def noise(*shape: int, seed: int = 0) -> Pixels:
@@ -104,7 +107,7 @@ def test_plain_probabilities_are_to_be_had(session: Session, photographs: dict[s
 def test_stretch_may_be_asked_for_or_not(preset: str) -> None:
     image = np.tile(np.linspace(50, 150, 32).astype(np.uint8), (32, 1))
     backend = FakeBackend()
-    session = Session(backend, Path("fake.onnx"), Device("cpu"), replace(RAW, stretch=preset == "reference"))
+    session = fake_session(backend, replace(RAW, stretch=preset == "reference"))
 
     plain, stretched = session(image, stretch=False), session(image, stretch=True)
 
@@ -175,13 +178,44 @@ def test_one_bad_image_refuses_the_batch_before_it_runs() -> None:
     assert backend.batches == []
 
 
-def test_a_dynamic_batch_is_bounded() -> None:
+@pytest.mark.parametrize(("device", "batches"), [("cpu", [4, 4, 3]), ("cuda", [8, 3])])
+def test_a_dynamic_batch_is_bounded(device: str, batches: list[int]) -> None:
     backend = FakeBackend()
 
-    masks = fake_session(backend).batch([noise(8, 8)] * 19)
+    masks = fake_session(backend, device=device).batch([noise(8, 8)] * 11)
 
-    assert len(masks) == 19
-    assert backend.batches == [8, 8, 3]
+    assert len(masks) == 11
+    assert backend.batches == batches
+
+
+@pytest.mark.parametrize("image", [noise(8, 9, 3), noise(8, 9), Image.new("RGB", (9, 8))])
+def test_a_single_image_is_no_batch(image: object) -> None:
+    with pytest.raises(InputError, match=r"takes a list of images; .* call session\(image\)"):
+        fake_session(FakeBackend()).batch(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outputs", [("d0",), ("d3", "d0"), ("d3", "d1"), ("1959", "1960")])
+def test_masks_are_made_of_the_fused_map_and_nothing_else_is_computed(outputs: tuple[str, ...]) -> None:
+    backend = FakeBackend(outputs=outputs)
+    wanted = "d0" if "d0" in outputs else outputs[0]
+
+    assert fake_session(backend)(np.zeros((8, 8), np.uint8)).max() == outputs.index(wanted)
+    assert backend.asked == [(wanted,)]
+
+
+def test_infer_computes_only_the_outputs_asked_for() -> None:
+    backend, tensor = FakeBackend(outputs=("d0", "d1", "d2")), np.zeros((1, 3, 32, 32), np.float32)
+    session = fake_session(backend)
+
+    assert list(session.infer(tensor, ["d2", "d0"])) == ["d2", "d0"]
+    assert list(session.infer(tensor)) == ["d0", "d1", "d2"]
+    assert backend.asked == [("d2", "d0"), ("d0", "d1", "d2")]
+
+
+@pytest.mark.parametrize("outputs", ["d0", ["d7"], []])
+def test_infer_refuses_outputs_that_are_none(outputs: object) -> None:
+    with pytest.raises(InputError, match="outputs are names out of d0, in a list"):
+        fake_session(FakeBackend()).infer(np.zeros((1, 3, 32, 32), np.float32), outputs)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(("count", "runs"), [(1, 1), (3, 1), (4, 2), (7, 3)])
@@ -360,9 +394,10 @@ def test_info_says_what_runs(session: Session, small_onnx: Path, checkpoint: Che
     assert info.path == small_onnx
     assert info.backend.startswith("onnxruntime ")
     assert info.provider == "CPUExecutionProvider"
-    assert info.device == "cpu"
+    assert info.device == Device("cpu")
     assert info.shape == InputShape(None, 160, 160)
     assert info.preset == PRESETS["reference"].with_size(160, 160)
+    assert info.preset_stated
     assert info.precision == "fp32"
     assert info.variant == "u2netp"
     assert info.checkpoint_sha256 == checkpoint.sha256
@@ -372,13 +407,9 @@ def test_info_does_not_invent_what_a_file_does_not_say() -> None:
     info = fake_session(FakeBackend()).info
 
     assert (info.precision, info.variant, info.checkpoint_sha256) == (None, None, None)
+    assert not info.preset_stated
 
 
 def test_info_cannot_be_changed(session: Session) -> None:
     with pytest.raises(FrozenInstanceError):
-        session.info.device = "cuda:0"  # type: ignore[misc]
-
-
-def test_a_preset_of_a_size_that_the_network_refuses_is_refused() -> None:
-    with pytest.raises(InputError, match="height 64; got 32"):
-        fake_session(FakeBackend(InputShape(None, 64, 64)))
+        session.info.device = Device("cuda")  # type: ignore[misc]

@@ -31,8 +31,6 @@ class TensorRTBackend:
         Raises:
             U2NetError: see :func:`u2net.runtime.trt.running.opening.open_engine`.
         """
-        if contexts < 1:
-            raise InputError(f"contexts must be at least 1; got {contexts}")
         opened = open_engine(path, device)
         self._device = device.index
         self._cuda = cuda = open_cuda()
@@ -57,7 +55,6 @@ class TensorRTBackend:
     @contextmanager
     def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, FloatArray]]:
         """Run on pinned memory that ``fill`` writes; see :class:`u2net.runtime.backend.Backend`."""
-        self._require(outputs)
         index, padded = self._fit(shape)
         with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
             tensor = slot.host_input(padded)
@@ -77,10 +74,9 @@ class TensorRTBackend:
                 waits for the run. None waits for the GPU before and after the run.
 
         Raises:
-            InputError: an array cannot be used, or there is no output of that name.
+            InputError: an array cannot be used.
             ProfileError: the engine was not built for the shape.
         """
-        self._require(outputs)
         with self._cuda.using(self._device), self._lend_for(tensor) as (slot, source):
             slot.set_shape(source.four)
             targets = {name: self._target(slot, name, outputs) for name in outputs}
@@ -91,11 +87,6 @@ class TensorRTBackend:
             else:
                 slot.stream.let_wait(stream)
         return targets
-
-    def _require(self, outputs: Sequence[str] | Mapping[str, object]) -> None:
-        unknown = [repr(name) for name in outputs if name not in self.outputs]
-        if unknown:
-            raise InputError(f"there is no output {', '.join(unknown)}; the engine gives {', '.join(self.outputs)}")
 
     @contextmanager
     def _lend_for(self, tensor: object) -> Iterator[tuple[Slot, DeviceArray]]:

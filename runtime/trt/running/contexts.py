@@ -32,7 +32,10 @@ class ContextMaker:
             for index in range(engine.num_optimization_profiles)
         )
         self.captures_itself = opened.library.features.runtime_config
-        self._config, self._cache = self._runtime_config(use_graph) if self.captures_itself else (None, None)
+        self._config: Any = None
+        self._cache: Any = None
+        if self.captures_itself:
+            self._config, self._cache = self._runtime_config(use_graph)
         self._kept = b""
         self._keeping = threading.Lock()
 

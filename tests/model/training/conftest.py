@@ -1,4 +1,4 @@
-"""A training that takes seconds, and one in too little memory."""
+"""A training that takes seconds, and memory that is too small."""
 
 import csv
 from pathlib import Path
@@ -8,15 +8,20 @@ import torch
 from torch import Tensor
 
 from u2net.model.network import U2NETP
-from u2net.model.training import Recipe, Stage, TrainOptions
+from u2net.model.training import Phase, Recipe, TrainOptions, TrainResult, TrainStatus, train_network
 from u2net.model.training.learner import Supervised
 
-RECIPE = Recipe(size=48, stages=(Stage(0.0, 32),), batch=2, learning_rate=1e-3)
+RECIPE = Recipe(size=48, phases=(Phase(0.0, 32),), batch=2, learning_rate=1e-3)
 OPTIONS = TrainOptions(recipe=RECIPE, epochs=2, seed=3)
+
+STEPS = 3
+"""Steps per epoch: seven pictures in batches of two."""
+
+Trained = tuple[TrainResult, list[TrainStatus]]
 
 
 def read_log(output: Path) -> list[dict[str, str]]:
-    """Rows of all logs of a training, in order."""
+    """Return the rows of all logs of a training, in order."""
     rows: list[dict[str, str]] = []
     for found in sorted(output.rglob("metrics.csv")):
         with found.open(newline="") as stream:
@@ -25,8 +30,15 @@ def read_log(output: Path) -> list[dict[str, str]]:
 
 
 def logged(output: Path, name: str) -> list[float]:
-    """Values of one column, in order."""
+    """Return the values of one column, in order."""
     return [float(row[name]) for row in read_log(output) if row.get(name)]
+
+
+@pytest.fixture(scope="session")
+def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train two epochs on the scenes; return the result and what was reported."""
+    reported: list[TrainStatus] = []
+    return train_network(scenes, tmp_path_factory.mktemp("trained") / "run", OPTIONS, reported.append), reported
 
 
 @pytest.fixture
@@ -36,7 +48,7 @@ def network() -> U2NETP:
 
 
 class Cramped:
-    """A forward pass with memory for so many pictures at once."""
+    """Memory in which a forward pass finds room for ``room`` pictures."""
 
     def __init__(self, room: int) -> None:
         self.room = room

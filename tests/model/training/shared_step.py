@@ -1,4 +1,4 @@
-"""Run by a test, alone or by torchrun: steps with batch norm in eval mode; losses and gradients to a file."""
+"""Program that a test runs alone or by torchrun: writes losses and gradients of steps with batch norm in eval mode."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from u2net.model.network import U2NETP
-from u2net.model.training import Recipe, Stage, TrainOptions
+from u2net.model.training import Phase, Recipe, TrainOptions
 from u2net.model.training.batches import Batches
-from u2net.model.training.launching import launch_fabric
+from u2net.model.training.decoded_pairs import DecodedPairs
 from u2net.model.training.learner import Learner
-from u2net.model.training.pictures import Pictures
+from u2net.model.training.start import launch_fabric
 
 
 def main(folder: Path) -> None:
@@ -19,13 +19,13 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     images, masks = (torch.randint(0, 256, (16, bands, 32, 32), generator=generator).byte() for bands in (3, 1))
-    recipe = Recipe(size=32, stages=(Stage(0.0, 32),), batch=8, learning_rate=1e-3)
+    recipe = Recipe(size=32, phases=(Phase(0.0, 32),), batch=8, learning_rate=1e-3)
     fabric = launch_fabric(TrainOptions(recipe=recipe))
     torch.manual_seed(1)
     learner = Learner(fabric, U2NETP(), recipe)
-    batches = Batches(Pictures(images, masks), recipe, 0, fabric.device, fabric.global_rank, fabric.world_size)
-    # Not augmented: what is random differs between the processes.
-    batch = batches.pictures.take(batches.draw(1), fabric.device)
+    batches = Batches(DecodedPairs(images, masks), recipe, 0, fabric.device, fabric.global_rank, fabric.world_size)
+    # Without augmentation, because its random numbers differ between the processes.
+    batch = batches.pairs.take(batches.draw(1), fabric.device)
     terms, gradients = list[Tensor](), dict[str, Tensor]()
     for part, frozen in (("whole", 0), ("inner", 2), ("again", 0)):
         learner.freeze(frozen)

@@ -8,14 +8,14 @@ SIDE, CROP = 40, 32
 
 
 def positions(count: int) -> tuple[Tensor, Tensor]:
-    """Images whose red is their column and green their row, from 0 to 1, and masks that are the column."""
+    """Return images whose red is the column and whose green is the row, from 0 to 1, and masks of the column."""
     rows, columns = torch.meshgrid(torch.arange(SIDE) / SIDE, torch.arange(SIDE) / SIDE, indexing="ij")
     image = torch.stack([columns, rows, rows])
     return image.expand(count, 3, SIDE, SIDE).clone(), columns.expand(count, 1, SIDE, SIDE).clone()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_what_comes_out_is_a_batch_of_crops(name: AugmentationName) -> None:
+def test_the_result_is_a_batch_of_crops(name: AugmentationName) -> None:
     torch.manual_seed(0)
 
     images, masks = find_augmentation(name, CROP)(torch.rand(64, 3, SIDE, SIDE), torch.rand(64, 1, SIDE, SIDE))
@@ -27,7 +27,7 @@ def test_what_comes_out_is_a_batch_of_crops(name: AugmentationName) -> None:
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_the_seed_decides(name: AugmentationName) -> None:
+def test_the_seed_decides_the_result(name: AugmentationName) -> None:
     def draw(seed: int) -> Tensor:
         torch.manual_seed(seed)
         return find_augmentation(name, CROP)(*positions(4))[0]
@@ -36,7 +36,7 @@ def test_the_seed_decides(name: AugmentationName) -> None:
     assert not torch.equal(draw(1), draw(2))
 
 
-def test_the_authors_crops_reach_every_place_and_flip_half_the_time() -> None:
+def test_crop_flip_reaches_every_position_and_flips_half_of_the_pictures() -> None:
     torch.manual_seed(0)
     images, masks = find_augmentation("crop-flip", CROP)(*positions(300))
 
@@ -48,7 +48,7 @@ def test_the_authors_crops_reach_every_place_and_flip_half_the_time() -> None:
 
 
 def test_strong_moves_the_mask_with_its_picture() -> None:
-    """A bright square on black: wherever it goes, whatever its colour becomes, the mask covers it."""
+    """The mask covers a bright square on black, whatever its new position and colour."""
     squares = torch.zeros(40, 1, 64, 64)
     squares[:, :, 24:40, 24:40] = 1
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def test_strong_moves_the_mask_with_its_picture() -> None:
     assert max(sizes) > 2 * min(sizes)
 
 
-def test_strong_changes_colours_of_each_picture_by_itself() -> None:
+def test_strong_changes_the_colours_of_each_picture_separately() -> None:
     torch.manual_seed(0)
     images, _ = find_augmentation("strong", CROP)(torch.full((32, 3, SIDE, SIDE), 0.5), torch.zeros(32, 1, SIDE, SIDE))
 

@@ -8,14 +8,14 @@ SIDE = 64
 
 
 def squares(count: int, *, first: int = 22, last: int = 50) -> tuple[Tensor, Tensor]:
-    """Red squares before green of random brightness, with their masks: green is nowhere in an object."""
+    """Return red squares on green of random brightness, with their masks; no object holds green."""
     masks = torch.zeros(count, 1, SIDE, SIDE)
     masks[:, :, first:last, first:last] = 1
     images = torch.cat([masks, torch.rand(count, 1, SIDE, SIDE) * (1 - masks), torch.zeros_like(masks)], 1)
     return images, masks
 
 
-def test_a_third_is_composed_and_the_rest_stays() -> None:
+def test_a_third_is_composed_and_the_rest_is_unchanged() -> None:
     torch.manual_seed(0)
     before, masks_before = squares(30)
 
@@ -26,7 +26,7 @@ def test_a_third_is_composed_and_the_rest_stays() -> None:
     assert torch.equal(images[~changed], before[~changed])
 
 
-def test_the_mask_goes_with_its_object_and_no_other_is_in_sight() -> None:
+def test_a_composed_picture_shows_its_object_and_no_other() -> None:
     torch.manual_seed(0)
     before, masks_before = squares(90)
 
@@ -34,9 +34,9 @@ def test_the_mask_goes_with_its_object_and_no_other_is_in_sight() -> None:
 
     changed = (masks != masks_before).flatten(1).any(1)
     red, cover = images[changed, :1], masks[changed]
-    assert red[cover > 0.99].min() > 0.35, "the object, tinted at most"
-    assert red[cover == 0].max() == 0, "of the background's own object nothing may be left"
-    assert images[changed, 1:2][cover == 0].mean() > 0.3, "nor anything but background"
+    assert red[cover > 0.99].min() > 0.35, "the object may only be tinted"
+    assert red[cover == 0].max() == 0, "the background must not show its own object"
+    assert images[changed, 1:2][cover == 0].mean() > 0.3, "the rest is background"
 
 
 def test_objects_become_small_and_go_everywhere() -> None:
@@ -57,13 +57,13 @@ def test_objects_become_small_and_go_everywhere() -> None:
 @pytest.mark.parametrize(
     ("first", "last"),
     [
-        pytest.param(0, 30, id="objects at the edge, which may go on beyond it"),
+        pytest.param(0, 30, id="objects at the edge, which may be cut off"),
         pytest.param(10, 54, id="no strip wide enough"),
         pytest.param(30, 33, id="objects too small"),
         pytest.param(0, 0, id="no objects"),
     ],
 )
-def test_what_cannot_be_composed_stays(first: int, last: int) -> None:
+def test_pictures_that_cannot_be_composed_are_unchanged(first: int, last: int) -> None:
     before, masks_before = squares(9, first=first, last=last)
 
     images, masks = compose(before, masks_before)
@@ -73,7 +73,7 @@ def test_what_cannot_be_composed_stays(first: int, last: int) -> None:
 
 
 def test_a_shrunk_object_keeps_its_mean_colour() -> None:
-    """Every second column of the object is bright: with pixels left out it would come out bright or dark at random."""
+    """Every second column of the object is bright; skipped pixels would make the result bright or dark at random."""
     torch.manual_seed(0)
     before, masks_before = squares(300, first=20, last=60)
     before[:, :1, :, ::2] = 0
@@ -83,7 +83,7 @@ def test_a_shrunk_object_keeps_its_mean_colour() -> None:
 
     small = ((masks != masks_before).flatten(1).any(1)) & (masks.mean((1, 2, 3)) < 0.03)
     shares = (images[small, :1] * (masks[small] > 0.99)).sum((1, 2, 3)) / (masks[small] > 0.99).sum((1, 2, 3))
-    # Half as bright as the square was, less what the tint takes.
+    # Half the brightness of the square, less the tint.
     assert int(small.sum()) > 20
     assert shares.min() > 0.5 * 0.35
     assert shares.max() < 0.55

@@ -1,4 +1,4 @@
-"""Training inside of frozen outer stages."""
+"""Training of the inner stages with frozen outer stages."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from tests.model.training.conftest import OPTIONS, RECIPE, read_log
 from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.network import U2NETP
-from u2net.model.training import Stage, train
+from u2net.model.training import Phase, train_network
 from u2net.model.training.inner import inner_losses
-from u2net.model.training.launching import launch_fabric
 from u2net.model.training.learner import Learner
-from u2net.model.training.progress import LOSS_NAMES
 from u2net.model.training.recipes import OptimizerName
+from u2net.model.training.start import launch_fabric
+from u2net.model.training.step_log import LOSS_NAMES
 from u2net.runtime.errors import InputError
 
-FROZEN = replace(RECIPE, stages=(Stage(0.0, 32, frozen=2),), optimizer="adamw", weight_decay=0.1)
+FROZEN = replace(RECIPE, phases=(Phase(0.0, 32, frozen=2),), optimizer="adamw", weight_decay=0.1)
 BATCH = torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
 OUTER = ("stage1.", "stage2.", "stage1d.", "stage2d.", "side1.", "side2.", "outconv.")
 
 
 @pytest.mark.parametrize("outer", [1, 2, 5])
-def test_the_losses_are_those_of_the_side_maps_before_they_are_enlarged(network: U2NETP, outer: int) -> None:
+def test_the_losses_are_those_of_the_side_maps_at_their_own_size(network: U2NETP, outer: int) -> None:
     images, masks = torch.randn(2, 3, 64, 96), torch.rand(2, 1, 64, 96).round()
     found: dict[int, Tensor] = {}
     sides: list[nn.Module] = [network.get_submodule(f"side{number}") for number in range(1, 7)]
@@ -45,12 +45,12 @@ def test_the_losses_are_those_of_the_side_maps_before_they_are_enlarged(network:
         assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_the_outer_stages_and_their_statistics_stay_and_all_others_move(network: U2NETP) -> None:
+def test_a_step_changes_all_but_the_outer_stages_and_their_statistics(network: U2NETP) -> None:
     learner = Learner(launch_fabric(replace(OPTIONS, recipe=FROZEN)), network, FROZEN)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
 
     learner.freeze(2)
-    learner.network.train()  # as a validation leaves it
+    learner.network.train()  # as it is after a validation
     learner.step(BATCH, 1e-2)
 
     moved = {name for name, value in learner.network.state_dict().items() if not torch.equal(value, before[name])}
@@ -59,7 +59,7 @@ def test_the_outer_stages_and_their_statistics_stay_and_all_others_move(network:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_what_was_frozen_stays_in_spite_of_its_momentum_and_learns_afterwards(
+def test_frozen_stages_stay_in_spite_of_their_momentum_and_learn_afterwards(
     network: U2NETP, optimizer: OptimizerName
 ) -> None:
     recipe = replace(FROZEN, optimizer=optimizer)
@@ -76,11 +76,11 @@ def test_what_was_frozen_stays_in_spite_of_its_momentum_and_learns_afterwards(
         assert not torch.equal(again[name], inner[name]), name
 
 
-def test_a_training_inside_logs_the_losses_that_it_has(scenes: Path, tmp_path: Path) -> None:
+def test_a_frozen_training_logs_the_losses_of_the_inner_stages(scenes: Path, tmp_path: Path) -> None:
     save_weights(U2NETP(), tmp_path / "start.safetensors")
     options = replace(OPTIONS, recipe=FROZEN, epochs=1, init=tmp_path / "start.safetensors")
 
-    result = train(scenes, tmp_path / "run", options)
+    result = train_network(scenes, tmp_path / "run", options)
 
     assert result.scores is not None
     start, end = (
@@ -96,10 +96,10 @@ def test_a_training_inside_logs_the_losses_that_it_has(scenes: Path, tmp_path: P
         assert sum(losses.values()) == pytest.approx(float(row["loss"]), rel=1e-4)
 
 
-def test_stages_that_the_training_froze_itself_need_no_weights(scenes: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, stages=(Stage(0.0, 32), Stage(0.4, 40, frozen=3), Stage(0.8, 48)))
+def test_stages_frozen_in_a_later_phase_need_no_weights(scenes: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, phases=(Phase(0.0, 32), Phase(0.4, 40, frozen=3), Phase(0.8, 48)))
 
-    result = train(scenes, tmp_path, replace(OPTIONS, recipe=recipe))
+    result = train_network(scenes, tmp_path, replace(OPTIONS, recipe=recipe))
 
     assert result.scores is not None
     rows = [row for row in read_log(tmp_path) if row.get("loss")]
@@ -108,6 +108,6 @@ def test_stages_that_the_training_froze_itself_need_no_weights(scenes: Path, tmp
     assert ["loss4", "loss5", "loss6"] in found
 
 
-def test_stages_without_weights_are_not_frozen(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"frozen stages stay as they are: give the weights .* --init"):
-        train(scenes, tmp_path, replace(OPTIONS, recipe=FROZEN))
+def test_freezing_untrained_stages_is_refused(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"frozen stages do not learn: give their weights with --init"):
+        train_network(scenes, tmp_path, replace(OPTIONS, recipe=FROZEN))

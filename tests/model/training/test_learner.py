@@ -1,4 +1,4 @@
-"""One step of a training: its pieces, its average, and the same step shared by two processes."""
+"""One step of a training: micro-batches, moving average, and the same step shared by two processes."""
 
 import logging
 import subprocess
@@ -14,18 +14,17 @@ from torch import Tensor
 from tests.model.training.conftest import OPTIONS, RECIPE, Cramped
 from u2net.model.loss import bce_fusion
 from u2net.model.network import U2NETP
-from u2net.model.training.average import MovingAverage
-from u2net.model.training.batches import Batch
-from u2net.model.training.launching import launch_fabric
-from u2net.model.training.learner import Learner, make_optimizer
+from u2net.model.training.batches import TrainBatch
+from u2net.model.training.learner import Learner, MovingAverage, make_optimizer
 from u2net.model.training.recipes import Recipe
+from u2net.model.training.start import launch_fabric
 from u2net.runtime.errors import TrainingError
 
 STEP = Path(__file__).with_name("shared_step.py")
 
 
 @pytest.fixture
-def batch() -> Batch:
+def batch() -> TrainBatch:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(8, 3, 32, 32, generator=generator), torch.rand(8, 1, 32, 32, generator=generator)
 
@@ -45,7 +44,7 @@ def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4)
 
 
-def test_the_gradients_are_those_of_the_seven_way_loss(network: U2NETP, batch: Batch) -> None:
+def test_the_gradients_are_those_of_the_seven_way_loss(network: U2NETP, batch: TrainBatch) -> None:
     learner = make_learner(network)
     learner.network.eval()
     terms = learner.gradients(batch)
@@ -60,21 +59,21 @@ def test_the_gradients_are_those_of_the_seven_way_loss(network: U2NETP, batch: B
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 4, 5])
-def test_pieces_add_up_to_the_batch(network: U2NETP, batch: Batch, pieces: int) -> None:
+def test_micro_batches_add_up_to_the_batch(network: U2NETP, batch: TrainBatch, pieces: int) -> None:
     learner = make_learner(network)
     learner.network.eval()  # batch norm would see another batch
     whole = learner.gradients(batch)
     expected = gradients(learner)
 
-    learner.pieces = pieces
+    learner.micro_batches = pieces
     terms = learner.gradients(batch)
 
     torch.testing.assert_close(terms, whole)
     assert_near(gradients(learner), expected)
 
 
-def test_too_little_memory_halves_the_pieces_and_says_so(
-    network: U2NETP, batch: Batch, cramped: Cramped, caplog: pytest.LogCaptureFixture
+def test_out_of_memory_doubles_the_micro_batches_and_says_so(
+    network: U2NETP, batch: TrainBatch, cramped: Cramped, caplog: pytest.LogCaptureFixture
 ) -> None:
     learner = make_learner(network)
 
@@ -83,16 +82,16 @@ def test_too_little_memory_halves_the_pieces_and_says_so(
         learner.step(batch, 1e-3)
 
     assert cramped.sizes == [8, 4, *[2] * 8]
-    assert learner.pieces == 4
+    assert learner.micro_batches == 4
     assert [record.getMessage().partition(" from")[0] for record in caplog.records] == [
-        f"out of memory: each batch of 8 is taken in {pieces} pieces" for pieces in (2, 4)
+        f"out of memory: each batch of 8 is split into {pieces} micro-batches" for pieces in (2, 4)
     ]
 
 
-def test_what_did_not_fit_leaves_no_trace(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
-    """The layers that it came through have seen it."""
+def test_a_step_that_ran_out_of_memory_leaves_no_trace(network: U2NETP, batch: TrainBatch, cramped: Cramped) -> None:
+    """The failed forward pass has changed the statistics of the layers that it reached."""
     learner, knowing = make_learner(network), make_learner(deepcopy(network))
-    knowing.pieces = 4
+    knowing.micro_batches = 4
 
     learner.step(batch, 1e-3)
     knowing.step(batch, 1e-3)
@@ -102,16 +101,18 @@ def test_what_did_not_fit_leaves_no_trace(network: U2NETP, batch: Batch, cramped
     assert all(torch.equal(value, others[name]) for name, value in learner.network.state_dict().items())
 
 
-@pytest.mark.parametrize(("pictures", "pieces"), [(12, [12, 6, 3, *[2] * 6]), (5, [5, 3, 2])])
-def test_pieces_shrink_to_two_pictures(network: U2NETP, cramped: Cramped, pictures: int, pieces: list[int]) -> None:
+@pytest.mark.parametrize(("pictures", "sizes"), [(12, [12, 6, 3, *[2] * 6]), (5, [5, 3, 2])])
+def test_micro_batches_shrink_to_two_pictures(
+    network: U2NETP, cramped: Cramped, pictures: int, sizes: list[int]
+) -> None:
     cramped.room = 2 if pictures == 12 else 3
 
     make_learner(network).step((torch.randn(pictures, 3, 32, 32), torch.rand(pictures, 1, 32, 32)), 1e-3)
 
-    assert cramped.sizes == pieces
+    assert cramped.sizes == sizes
 
 
-def test_no_piece_is_a_single_picture(network: U2NETP, cramped: Cramped) -> None:
+def test_no_micro_batch_is_a_single_picture(network: U2NETP, cramped: Cramped) -> None:
     """Batch norm cannot learn from one."""
     ten = torch.randn(10, 3, 32, 32), torch.rand(10, 1, 32, 32)
 
@@ -120,26 +121,26 @@ def test_no_piece_is_a_single_picture(network: U2NETP, cramped: Cramped) -> None
     assert sorted(cramped.sizes[-4:]) == [2, 2, 3, 3]
 
 
-def test_a_rehearsal_finds_the_pieces_and_learns_nothing(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
+def test_a_rehearsal_splits_but_learns_nothing(network: U2NETP, batch: TrainBatch, cramped: Cramped) -> None:
     learner = make_learner(network)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
 
     learner.rehearse(batch)
 
-    assert learner.pieces == 4
+    assert learner.micro_batches == 4
     assert cramped.sizes[-4:] == [2] * 4
     assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
     assert all(each.grad is None for each in learner.network.parameters())
 
 
-def test_memory_for_not_even_two_pictures_is_an_error(network: U2NETP, batch: Batch, cramped: Cramped) -> None:
+def test_too_little_memory_for_two_pictures_is_an_error(network: U2NETP, batch: TrainBatch, cramped: Cramped) -> None:
     cramped.room = 1
 
     with pytest.raises(TrainingError, match=r"2 pictures at once do not fit into the memory of cpu; .* --batch"):
         make_learner(network).step(batch, 1e-3)
 
 
-def test_a_step_takes_the_rate_it_is_given(network: U2NETP, batch: Batch) -> None:
+def test_a_step_takes_the_given_learning_rate(network: U2NETP, batch: TrainBatch) -> None:
     learner = make_learner(network)
     before = {name: value.detach().clone() for name, value in learner.network.named_parameters()}
 
@@ -151,7 +152,7 @@ def test_a_step_takes_the_rate_it_is_given(network: U2NETP, batch: Batch) -> Non
     assert 5e-3 < max(moved) < 2e-2
 
 
-def test_only_what_has_more_than_one_dimension_decays(network: U2NETP) -> None:
+def test_only_parameters_of_several_dimensions_decay(network: U2NETP) -> None:
     optimizer = make_optimizer(network, replace(RECIPE, optimizer="adamw", weight_decay=0.1))
 
     decays = {id(each): group["weight_decay"] for group in optimizer.param_groups for each in group["params"]}
@@ -159,7 +160,7 @@ def test_only_what_has_more_than_one_dimension_decays(network: U2NETP) -> None:
     assert isinstance(optimizer, torch.optim.AdamW)
 
 
-def test_the_average_follows_slowly_and_is_what_is_kept(network: U2NETP, batch: Batch) -> None:
+def test_the_average_follows_slowly_and_is_the_result(network: U2NETP, batch: TrainBatch) -> None:
     learner = make_learner(network, replace(RECIPE, ema=0.9))
     start = learner.network.outconv.weight.detach().clone()
 
@@ -191,7 +192,7 @@ def test_the_average_is_the_exponential_one() -> None:
 
 
 def run_step(folder: Path, *launcher: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Losses and gradients of one shared step, as one process or several wrote them."""
+    """Return losses and gradients of one step, as one or several processes wrote them."""
     folder.mkdir()
     command = [sys.executable, *launcher, str(STEP), str(folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
@@ -203,7 +204,7 @@ def run_step(folder: Path, *launcher: str) -> tuple[Tensor, dict[str, Tensor]]:
     return torch.stack([each["terms"] for each in written]).mean(0), written[0]["gradients"]
 
 
-def test_torchrun_says_how_many_processes_share_a_batch(tmp_path: Path) -> None:
+def test_torchrun_decides_how_many_processes_share_a_batch(tmp_path: Path) -> None:
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3")
     command = [sys.executable, *torchrun, str(STEP), str(tmp_path)]
 
@@ -221,6 +222,6 @@ def test_two_processes_of_torchrun_give_the_loss_and_gradients_of_one(tmp_path: 
 
     assert len(list((tmp_path / "two").glob("*.pt"))) == 2
     parameters = sum(1 for _ in U2NETP().parameters())
-    assert 2 * parameters < len(one) < 3 * parameters  # of the whole network, inside of two stages, and whole again
+    assert 2 * parameters < len(one) < 3 * parameters  # whole, inner stages, and whole again
     torch.testing.assert_close(two_terms, one_terms, atol=1e-6, rtol=1e-5)
     assert_near(two, one)

@@ -1,4 +1,4 @@
-"""Muon's step: orthogonal where it should be, AdamW's everywhere else."""
+"""Muon's step: orthogonalised between hidden channels, AdamW's elsewhere."""
 
 from copy import deepcopy
 
@@ -16,7 +16,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def of_a_step(shape: tuple[int, ...], gradient: Tensor, *, lr: float = 0.01, decay: float = 0.0) -> Tensor:
-    """What one step makes of weights that are all 1."""
+    """Return weights that were all 1 after one step."""
     weight = nn.Parameter(torch.ones(shape))
     weight.grad = gradient.clone()
     Muon([{"params": [weight], "weight_decay": decay}], lr=lr).step()
@@ -24,7 +24,7 @@ def of_a_step(shape: tuple[int, ...], gradient: Tensor, *, lr: float = 0.01, dec
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 144), (2, 64, 32), (1, 24, 24)])
-def test_each_matrix_keeps_its_directions_and_loses_its_lengths(shape: tuple[int, ...]) -> None:
+def test_orthogonalising_keeps_directions_and_drops_lengths(shape: tuple[int, ...]) -> None:
     matrices = draw(*shape) * torch.logspace(-2, 2, shape[0])[:, None, None]
 
     near = orthogonalize(matrices)
@@ -36,13 +36,13 @@ def test_each_matrix_keeps_its_directions_and_loses_its_lengths(shape: tuple[int
     torch.testing.assert_close(along, values.new_tensor(1.0).expand_as(along), atol=0.35, rtol=0)
 
 
-def test_no_gradient_is_no_direction() -> None:
+def test_a_zero_matrix_stays_zero() -> None:
     assert torch.equal(orthogonalize(torch.zeros(1, 16, 16)), torch.zeros(1, 16, 16))
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3, 3), (64, 16, 3, 3), (16, 64, 1, 1)])
-def test_a_step_is_a_fifth_of_the_rate_long_whatever_the_gradient(shape: tuple[int, ...]) -> None:
-    """Which is what AdamW's usually come to."""
+def test_a_step_has_a_fifth_of_the_rate_whatever_the_gradient(shape: tuple[int, ...]) -> None:
+    """AdamW's steps usually have this length, too."""
     moved = 1 - of_a_step(shape, 1e4 * draw(*shape))
 
     assert 0.001 < float(moved.square().mean().sqrt()) < 0.003
@@ -50,7 +50,7 @@ def test_a_step_is_a_fifth_of_the_rate_long_whatever_the_gradient(shape: tuple[i
 
 
 @pytest.mark.parametrize("shape", [(64,), (64, 3, 3, 3), (1, 64, 3, 3), (1, 6, 1, 1)])
-def test_what_is_not_between_hidden_channels_moves_as_adamw_says(shape: tuple[int, ...]) -> None:
+def test_other_parameters_take_the_step_of_adamw(shape: tuple[int, ...]) -> None:
     gradient = draw(*shape)
     expected = nn.Parameter(torch.ones(shape))
     expected.grad = gradient.clone()
@@ -65,7 +65,7 @@ def test_hidden_weights_decay_as_much_as_others() -> None:
     torch.testing.assert_close(of_a_step((16, 16, 3, 3), still, lr=0.1, decay=0.5), still + 0.95)
 
 
-def test_momentum_carries_on_where_the_gradient_ends() -> None:
+def test_momentum_continues_without_a_gradient() -> None:
     weight = nn.Parameter(torch.zeros(16, 16))
     optimizer = Muon([{"params": [weight], "weight_decay": 0.0}], lr=0.01)
     weight.grad = torch.eye(16)
@@ -78,7 +78,7 @@ def test_momentum_carries_on_where_the_gradient_ends() -> None:
     torch.testing.assert_close(weight.detach(), 2 * once)
 
 
-def test_a_closure_makes_the_gradients_of_all_weights() -> None:
+def test_a_closure_computes_the_gradients_of_all_weights() -> None:
     def moved(*, by_closure: bool) -> list[Tensor]:
         weights = [nn.Parameter(torch.ones(16, 16)), nn.Parameter(torch.ones(4))]
 

@@ -1,4 +1,4 @@
-"""A whole training shared by two processes, in both ways to start them."""
+"""A training shared by two processes, started by --devices and by torchrun."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ WORDS = "--recipe fast --size 48 --crop 32 --batch 4 --epochs 2 --precision 32-t
 
 
 def run_training(scenes: Path, output: Path, *words: str, launcher: tuple[str, ...] = ()) -> str:
-    """What a training on two processes said on standard output."""
+    """Return the standard output of a training on two processes."""
     command = [*launcher, str(U2NET), "train", str(scenes), "-o", str(output), *WORDS.split(), *words]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
@@ -29,7 +29,7 @@ def test_two_processes_train_pause_and_resume_as_one_run(scenes: Path, tmp_path:
 
     assert "paused at 50%" in paused
     for said in (whole, paused, resumed):
-        assert said.count("u2netp.safetensors: ") == 1  # the other process keeps quiet
+        assert said.count("u2netp.safetensors: ") == 1  # the other process prints nothing
     assert whole.partition(": ")[2] == resumed.partition(": ")[2]
     weights = [load_checkpoint(tmp_path / name / "last.ckpt").network.state_dict() for name in ("whole", "parts")]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

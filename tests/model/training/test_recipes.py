@@ -1,20 +1,22 @@
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
-from u2net.model.training import Recipe, Stage, find_recipe
+from u2net.model.training import Phase, Recipe, find_recipe
+from u2net.model.training.recipes import WARMUP_START
 from u2net.runtime.errors import InputError
 
-RECIPE = Recipe(size=48, stages=(Stage(0.0, 32), Stage(0.5, 40)), batch=2, learning_rate=1e-3)
+RECIPE = Recipe(size=48, phases=(Phase(0.0, 32), Phase(0.5, 40)), batch=2, learning_rate=1e-3)
 
 
 def test_the_authors_recipe_is_theirs() -> None:
     for kind in ("cpu", "cuda"):
         assert find_recipe("authors", kind) == Recipe(
             size=320,
-            stages=(Stage(0.0, 288),),
+            phases=(Phase(0.0, 288),),
             batch=12,
             learning_rate=1e-3,
             augmentation="crop-flip",
@@ -45,7 +47,7 @@ def test_fast_on_a_gpu_is_compiled_and_in_bf16() -> None:
     recipe.check()
     assert (recipe.precision, recipe.compiled, recipe.optimizer, recipe.annealed) == ("bf16-mixed", True, "adamw", True)
     assert recipe.ema is not None
-    assert [stage.crop for stage in recipe.stages] == [288]
+    assert [phase.crop for phase in recipe.phases] == [288]
 
 
 def test_an_old_gpu_gets_fp16_and_no_compiler(gpu: pytest.MonkeyPatch) -> None:
@@ -78,7 +80,7 @@ def test_fast_on_a_processor_grows_and_takes_bf16_where_it_is_computed(
     recipe = find_recipe("fast", "cpu")
 
     recipe.check()
-    assert [(stage.crop, stage.frozen) for stage in recipe.stages] == [(128, 0), (192, 0), (288, 2), (288, 0)]
+    assert [(phase.crop, phase.frozen) for phase in recipe.phases] == [(128, 0), (192, 0), (288, 2), (288, 0)]
     assert (recipe.precision, recipe.compiled) == (precision, False)
 
 
@@ -88,40 +90,51 @@ def test_there_is_no_other_recipe() -> None:
 
 
 @pytest.mark.parametrize(("progress", "crop", "side"), [(0.0, 32, 38), (0.49, 32, 38), (0.5, 40, 48), (1.0, 40, 48)])
-def test_stages_follow_one_another_and_shrink_in_proportion(progress: float, crop: int, side: int) -> None:
-    assert RECIPE.stage_at(progress).crop == crop
+def test_pictures_shrink_in_proportion_to_the_crop_of_the_phase(progress: float, crop: int, side: int) -> None:
+    assert RECIPE.phase_at(progress).crop == crop
     assert RECIPE.side_of(crop) == side
 
 
 @pytest.mark.parametrize(("progress", "crops"), [(0.0, (32, 40)), (0.4, (32, 40)), (0.5, (40,)), (1.0, (40,))])
-def test_stages_still_to_come(progress: float, crops: tuple[int, ...]) -> None:
-    assert tuple(stage.crop for stage in RECIPE.stages_from(progress)) == crops
+def test_the_present_phase_and_those_to_come(progress: float, crops: tuple[int, ...]) -> None:
+    assert tuple(phase.crop for phase in RECIPE.phases_from(progress)) == crops
 
 
-def test_overrides_change_what_is_given() -> None:
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    annealed = replace(RECIPE, learning_rate=0.1, annealed=True, warmup=0.1)
+    rates = [annealed.learning_rate_at(progress / 100) for progress in range(101)]
+
+    assert (rates[0], rates[50]) == pytest.approx((WARMUP_START * 0.1, 0.05))
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+    assert all(later > earlier for earlier, later in pairwise(rates[:11]))
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+    assert {RECIPE.learning_rate_at(progress) for progress in (0.0, 0.3, 1.0)} == {RECIPE.learning_rate}
+
+
+def test_overrides_replace_the_given_values() -> None:
     assert RECIPE.with_overrides() == RECIPE
     assert RECIPE.with_overrides(size=64, learning_rate=0.5) == replace(RECIPE, size=64, learning_rate=0.5)
-    assert RECIPE.with_overrides(crop=36, batch=4) == replace(RECIPE, stages=(Stage(0.0, 36),), batch=4)
+    assert RECIPE.with_overrides(crop=36, batch=4) == replace(RECIPE, phases=(Phase(0.0, 36),), batch=4)
     assert RECIPE.with_overrides(precision="bf16-mixed").precision == "bf16-mixed"
     changed = RECIPE.with_overrides(augmentation="composed", optimizer="muon")
     assert changed == replace(RECIPE, augmentation="composed", optimizer="muon")
-    assert RECIPE.with_overrides(frozen=2).stages == (Stage(0.0, 32, frozen=2), Stage(0.5, 40, frozen=2))
-    assert RECIPE.with_overrides(crop=36, frozen=1).stages == (Stage(0.0, 36, frozen=1),)
+    assert RECIPE.with_overrides(frozen=2).phases == (Phase(0.0, 32, frozen=2), Phase(0.5, 40, frozen=2))
+    assert RECIPE.with_overrides(crop=36, frozen=1).phases == (Phase(0.0, 36, frozen=1),)
 
 
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"stages": (Stage(0.0, 31),)}, "crop 31 must be at least 32"),
-        ({"stages": (Stage(0.0, 49),)}, "at most the size 48"),
-        ({"stages": ()}, "begin at 0"),
-        ({"stages": (Stage(0.1, 32),)}, "begin at 0"),
-        ({"stages": (Stage(0.0, 32), Stage(0.0, 40))}, "rise"),
+        ({"phases": (Phase(0.0, 31),)}, "crop 31 must be at least 32"),
+        ({"phases": (Phase(0.0, 49),)}, "at most the size 48"),
+        ({"phases": ()}, "begin at 0"),
+        ({"phases": (Phase(0.1, 32),)}, "begin at 0"),
+        ({"phases": (Phase(0.0, 32), Phase(0.0, 40))}, "rising order"),
         ({"batch": 1}, "at least 2 .* got 1"),
         ({"learning_rate": 0.0}, "learning rate"),
         ({"learning_rate": float("nan")}, "learning rate"),
-        ({"stages": (Stage(0.0, 32, frozen=6),)}, "0 to 5 of the six stages"),
-        ({"stages": (Stage(0.0, 32, frozen=-1),)}, "got -1"),
+        ({"phases": (Phase(0.0, 32, frozen=6),)}, "0 to 5 of the six stages"),
+        ({"phases": (Phase(0.0, 32, frozen=-1),)}, "got -1"),
         ({"warmup": 1.0}, "warm-up"),
         ({"ema": 1.0}, "EMA"),
         ({"precision": "fp8"}, "precision 'fp8'; there are 32-true"),

@@ -159,7 +159,7 @@ def test_a_failed_write_keeps_the_old_files(
 
     assert files(tmp_path) == before
     if isinstance(caught.value, InputError):
-        assert "model.engine cannot be written: No space left" in str(caught.value)
+        assert "model.engine cannot be written: no space left" in str(caught.value)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_an_unwritable_folder_is_a_warning(
     rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_engine(rtx)
-    path.with_name("model.engine.cache.partial").mkdir()
+    path.with_name("model.engine.cache").mkdir()
     with load(path, "cuda:0") as session:
         for count in (1, 1, 1):
             run(session, count)

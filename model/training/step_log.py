@@ -1,9 +1,10 @@
-"""What a training tells of itself while it runs: the log file, and whoever listens."""
+"""Reports of a running training: rows of a log file, and calls of a callback."""
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from lightning_fabric.loggers.csv_logs import CSVLogger
@@ -17,62 +18,56 @@ LOSS_NAMES = tuple(f"loss{index}" for index in range(len(OUTPUT_NAMES)))
 
 
 @dataclass(frozen=True)
-class Status:
-    """The state of a training."""
+class TrainStatus:
+    """Activity and progress of a training, as its callback receives them."""
 
-    doing: str
+    activity: str
     progress: float
-    """Share of the training, or of what comes before it, that is done."""
+    """Share of the training that is done; while reading, the share of the pictures."""
     loss: float | None = None
     images_per_second: float | None = None
     waiting: float | None = None
-    """Share of the time that went into getting batches: indexing, augmentation, transfer."""
+    """Share of the time spent on getting batches: indexing, augmentation, transfer."""
     scores: SaliencyScores | None = None
-    """Of the held-out pictures, once they were scored."""
+    """Scores of the held-out pictures after a validation."""
 
 
-Report = Callable[[Status], None]
+StatusCallback = Callable[[TrainStatus], None]
 
 
-class Clock:
-    """Spans between marks, on the GPU's own timeline where there is one: calls return before their work is done."""
+class SpanTimer:
+    """Times spans between marks, with CUDA events on a GPU, where calls return before their work is done."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
-        self._marks: list[torch.cuda.Event | float] = []
+        self._marks: list[Any] = []
 
     def mark(self) -> None:
         """End one span and begin the next."""
-        if not self._on_gpu:
-            self._marks.append(time.perf_counter())
-            return
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        self._marks.append(event)
+        mark: Any = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()  # type: ignore[no-untyped-call]
+        if self._on_gpu:
+            mark.record()
+        self._marks.append(mark)
 
     def read(self) -> list[float]:
-        """Seconds of the spans since the last reading; the last mark begins the next."""
+        """Return the seconds of the spans since the last call; the last mark begins the next span."""
         marks, self._marks = self._marks, self._marks[-1:]
-        if self._on_gpu and marks:
-            marks[-1].synchronize()  # type: ignore[union-attr]
-        return [_seconds(start, end) for start, end in pairwise(marks)]
+        if not self._on_gpu:
+            return [end - start for start, end in pairwise(marks)]
+        for mark in marks[-1:]:
+            mark.synchronize()
+        return [start.elapsed_time(end) / 1e3 for start, end in pairwise(marks)]
 
     def restart(self) -> None:
-        """Forget what was not read, and begin a span."""
+        """Drop the spans that were not read, and begin one."""
         self._marks = []
         self.mark()
 
 
-def _seconds(start: torch.cuda.Event | float, end: torch.cuda.Event | float) -> float:
-    if isinstance(start, float) or isinstance(end, float):
-        return float(end) - float(start)  # type: ignore[arg-type]
-    return float(start.elapsed_time(end)) / 1e3
-
-
 class StepLog:
-    """Losses and speed, a row for every few steps: reading a loss makes the host wait for the GPU."""
+    """Logs losses and speed, one row for several steps, because reading a loss makes the host wait for the GPU."""
 
-    def __init__(self, logger: CSVLogger, batch: int, report: Report) -> None:
+    def __init__(self, logger: CSVLogger, batch: int, report: StatusCallback) -> None:
         self._logger, self._batch, self._report = logger, batch, report
         self._terms: list[Tensor] = []
 
@@ -80,18 +75,18 @@ class StepLog:
         return len(self._terms)
 
     def add(self, terms: Tensor) -> None:
-        """Take the losses of a step: all seven, or those of the coarser maps."""
+        """Add the losses of a step: all seven, or those of the coarser maps."""
         self._terms.append(terms)
 
     def flush(self, step: int, progress: float, learning_rate: float, spans: list[float]) -> None:
-        """Write the means since the last row.
+        """Write the means over the steps since the last row.
 
         Args:
             step: number of steps done.
-            spans: seconds of getting a batch and of learning from it, in turns.
+            spans: seconds of getting a batch and of learning from it, alternating.
 
         Raises:
-            TrainingError: a loss was NaN or Inf; without its remedy, which :func:`train` adds.
+            TrainingError: a loss was NaN or Inf.
         """
         if not self._terms:
             return
@@ -112,10 +107,10 @@ class StepLog:
         }
         self._logger.log_metrics(values, step)
         self._logger.save()
-        self._report(Status("training", progress, values["loss"], values["images_per_second"], values["waiting"]))
+        self._report(TrainStatus("training", progress, values["loss"], values["images_per_second"], values["waiting"]))
 
-    def validated(self, step: int, scores: SaliencyScores) -> None:
-        """Write the scores on the held-out pictures."""
+    def add_scores(self, step: int, scores: SaliencyScores) -> None:
+        """Write a row with the scores of the held-out pictures."""
         values = {f"val_{name}": value for name, value in asdict(scores).items() if name != "pictures"}
         self._logger.log_metrics(values, step)
         self._logger.save()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from u2net.model.dataset import find_pairs, read_pair
-from u2net.model.training.pictures import decode_pictures
+from u2net.model.training.decoded_pairs import decode_pairs
 from u2net.runtime.errors import DatasetError, InputError
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def test_pictures_are_kept_in_order_as_bytes(scenes: Path) -> None:
     pairs = find_pairs(scenes)
 
-    pictures = decode_pictures(pairs, 48)
+    pictures = decode_pairs(pairs, 48)
 
     assert len(pictures) == 8
     for index, pair in enumerate(pairs):
@@ -23,8 +23,8 @@ def test_pictures_are_kept_in_order_as_bytes(scenes: Path) -> None:
         np.testing.assert_array_equal(pictures.masks[index, 0].numpy(), np.asarray(mask))
 
 
-def test_some_are_taken_as_floats(scenes: Path) -> None:
-    pictures = decode_pictures(find_pairs(scenes), 48)
+def test_pictures_are_taken_as_floats(scenes: Path) -> None:
+    pictures = decode_pairs(find_pairs(scenes), 48)
 
     images, masks = pictures.take(torch.tensor([5, 2]), CPU)
 
@@ -38,7 +38,7 @@ def test_some_are_taken_as_floats(scenes: Path) -> None:
 def test_reading_is_reported_to_its_end(scenes: Path) -> None:
     shares: list[float] = []
 
-    decode_pictures(find_pairs(scenes), 32, shares.append)
+    decode_pairs(find_pairs(scenes), 32, shares.append)
 
     assert shares == [index / 8 for index in range(1, 9)]
 
@@ -51,9 +51,9 @@ def test_a_damaged_picture_is_named(scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "0003.png").write_bytes(b"text")
 
     with pytest.raises(DatasetError, match=r"0003\.png cannot be read as a picture"):
-        decode_pictures(find_pairs(tmp_path), 32)
+        decode_pairs(find_pairs(tmp_path), 32)
 
 
-def test_pictures_that_no_memory_holds_are_refused(scenes: Path) -> None:
+def test_pictures_larger_than_memory_are_refused(scenes: Path) -> None:
     with pytest.raises(InputError, match=r"8 pictures of 2000000×2000000 px take 96000\.0 GB .* smaller --size"):
-        decode_pictures(find_pairs(scenes), 2_000_000)
+        decode_pairs(find_pairs(scenes), 2_000_000)

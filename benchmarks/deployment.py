@@ -1,0 +1,147 @@
+"""The main job: a checkpoint to a folder of verified, measured artifacts with their report."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, cast
+
+from u2net.benchmarks.measure import BenchOptions, BenchReport, measure
+from u2net.benchmarks.report import write_report
+from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
+from u2net.model.checkpoint import load_checkpoint
+from u2net.runtime.files import locked_folder, make_folder
+from u2net.runtime.loading import open_file
+from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
+
+PICTURES = "pictures"
+"""Subfolder of the masks and cut-outs."""
+
+MODELS = (FP32_NAME, FP16_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NAME}.cache")
+REPORTS = ("report.md", "report.json")
+"""With the models, the files that a build replaces or removes; all others in the folder stay."""
+
+OWNED_PICTURES = ("*.mask.png", "*.cutout.png")
+
+STAGING = ".u2net-build-"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """What to build and how to measure it.
+
+    Attributes:
+        build: stages, gate and accuracy; its images also become masks and cut-outs, its device also benchmarks.
+        rounds: rounds of the benchmark.
+    """
+
+    build: BuildOptions = field(default_factory=BuildOptions)
+    rounds: int = 10
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Everything that the main job wrote and found."""
+
+    built: BuildResult
+    bench: BenchReport
+    reports: tuple[Path, ...]
+    """``report.json`` and ``report.md``."""
+    pictures: tuple[PictureFiles, ...]
+    skipped: tuple[str, ...]
+    """Pictures without a mask, with the reason."""
+
+    @property
+    def passed(self) -> bool:
+        """True if everything that was run is within the tolerances."""
+        return self.built.passed
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that was written."""
+        pictures = (path for each in self.pictures for path in (each.mask, each.cutout))
+        return (*self.built.artifacts, *self.reports, *pictures)
+
+
+def deploy_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    options: DeployOptions | None = None,
+    progress: Callable[[str], None] = lambda _message: None,
+) -> Deployment:
+    """Export, verify, compile, benchmark and report into ``folder``.
+
+    The files are made aside and replace those of an earlier build at the end, so an interrupted build changes nothing.
+
+    Raises:
+        InputError: an option cannot be used, or another process builds into the folder.
+        U2NetError: a stage cannot do its work.
+    """
+    options = options or DeployOptions()
+    build = options.build
+    timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
+    for each in (timing, build.export):
+        each.check()
+    places = [] if build.images is None else [build.images]
+    plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
+    weights = load_checkpoint(checkpoint)
+    make_folder(folder)
+    with locked_folder(folder), _staging_in(folder) as staging:
+        built = build_artifacts(weights, staging, build, progress)
+        bench = measure(built.loadable(build.device), weights, timing, progress)
+        progress("writing masks and cut-outs")
+        with open_file(built.artifacts[0], build.device) as session:
+            drawn = tuple(write_pictures(session, places, staging / PICTURES)) if places else ()
+        pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
+        skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))
+        built, bench, pictures = _moved((built, bench, pictures), staging, folder)
+        reports = write_report(staging, built, bench)
+        _swap_in(staging, folder)
+    return Deployment(built, bench, _moved(reports, staging, folder), pictures, skipped)
+
+
+@contextmanager
+def _staging_in(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside the target, so that moving files out of it is a rename."""
+    for leftover in folder.glob(f"{STAGING}*"):  # of a build that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    with TemporaryDirectory(prefix=STAGING, dir=folder) as name:
+        yield Path(name)
+
+
+def _swap_in(staging: Path, folder: Path) -> None:
+    """Replace the owned files of the folder by those of the staging folder.
+
+    The old report goes first and the new one comes last, so that no report stands beside files of another build.
+    """
+    for name in REPORTS:
+        (folder / name).unlink(missing_ok=True)
+    for path in (path for pattern in OWNED_PICTURES for path in (folder / PICTURES).glob(pattern)):
+        if not (staging / PICTURES / path.name).exists():
+            path.unlink()
+    for path in sorted((staging / PICTURES).glob("*")):
+        make_folder(folder / PICTURES)
+        path.replace(folder / PICTURES / path.name)
+    for name in (*MODELS, *REPORTS):
+        if (staging / name).exists():
+            (staging / name).replace(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _moved(value: T, old: Path, new: Path) -> T:
+    """A copy of a result in which every path and label below one folder stands below another."""
+    moved: Any = value
+    if isinstance(value, Path):
+        moved = new / value.relative_to(old) if value.is_relative_to(old) else value
+    elif isinstance(value, str):
+        moved = value.replace(str(old), str(new))
+    elif isinstance(value, tuple):
+        moved = tuple(_moved(each, old, new) for each in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        moved = replace(value, **{each.name: _moved(getattr(value, each.name), old, new) for each in fields(value)})
+    return cast(T, moved)

@@ -1,0 +1,83 @@
+"""How noisy the machine was during a benchmark, so that figures from a loaded machine are not quoted."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SPREAD_LIMIT = 0.2
+"""Largest quotable spread of the reference. A quiet machine stays below 0.1."""
+
+FOREIGN_LIMIT = 0.1
+"""Largest quotable share of the processor that other processes took."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What disturbed a benchmark."""
+
+    spread: float
+    """Distance of the reference's 10th and 90th percentile over its median, at the batch size where it is largest."""
+    foreign_load: float | None
+    """Share of the processor, 0 to 1, that other processes took meanwhile; None where the system does not tell."""
+
+    @property
+    def warning(self) -> str:
+        """Why the figures must not be quoted; empty if they may be."""
+        reasons = []
+        if self.spread > SPREAD_LIMIT:
+            reasons.append(f"the reference varied by {self.spread:.0%} of its median (limit {SPREAD_LIMIT:.0%})")
+        if self.foreign_load is not None and self.foreign_load > FOREIGN_LIMIT:
+            reasons.append(f"other processes took {self.foreign_load:.0%} of the processor (limit {FOREIGN_LIMIT:.0%})")
+        return f"Do not quote these figures: {' and '.join(reasons)}." if reasons else ""
+
+
+class NoiseMeter:
+    """Collects what disturbed the timings of a benchmark."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._spread = 0.0
+        self._foreign = self._wall = 0.0
+        self._readable = True
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count the processor time of other processes within this context."""
+        busy, own, wall = _busy_seconds(), _own_seconds(), time.perf_counter()
+        yield
+        after = _busy_seconds()
+        self._wall += time.perf_counter() - wall
+        if busy is None or after is None:
+            self._readable = False
+        else:
+            self._foreign += max(0.0, (after - busy) - (_own_seconds() - own))
+
+    def add_reference(self, seconds: Sequence[float]) -> None:
+        """Take the reference's times at one batch size."""
+        low, median, high = np.percentile(seconds, [10, 50, 90])
+        self._spread = max(self._spread, float((high - low) / median))
+
+    def summarize(self) -> Noise:
+        """Noise over everything that was watched."""
+        readable = self._readable and self._wall > 0
+        return Noise(self._spread, self._foreign / (self._wall * self._cores) if readable else None)
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _busy_seconds() -> float | None:
+    """Processor seconds of all processes and of the host that shares the machine, since boot; None outside Linux."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return None
+    ticks = [int(text) for text in stat.read_text().partition("\n")[0].split()[1:9]]
+    user, nice, system, _idle, _wait, interrupts, soft_interrupts, stolen = ticks
+    return (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,81 @@
+"""The sessions that the gate compares, and how their presets and outputs correspond."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from u2net.export.execution import open_graph
+from u2net.export.graph import find_precision, read_graph
+from u2net.export.rounding import round_like_fp16
+from u2net.model.checkpoint import Checkpoint
+from u2net.model.network import OUTPUT_NAMES
+from u2net.model.opening import open_session
+from u2net.runtime.device import Device
+from u2net.runtime.errors import InputError
+from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.session import Session
+
+ROUNDING = "rounds to FP16 after each node"
+"""Provider of the copy that stands in for an FP16 graph on a processor."""
+
+
+def open_for_parity(source: Checkpoint | Path, device: Device, preset: Preset | None = None) -> Session:
+    """Open a checkpoint or a model file for the gate, with TF32 off.
+
+    ONNX Runtime computes an FP16 graph in FP32 on a processor, so there its session runs a copy that really rounds.
+    The precision of a graph without metadata is read from its nodes.
+
+    Args:
+        preset: contract of a file that states none.
+
+    Raises:
+        CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
+    """
+    session = open_session(source, device, assumed=preset or PRESETS["reference"], tf32=False)
+    if isinstance(source, Checkpoint) or source.suffix.lower() != ".onnx":
+        return session
+    precision = session.info.precision or find_precision(read_graph(source))
+    if precision == "fp16" and device.kind == "cpu":
+        session = open_graph(round_like_fp16(read_graph(source)), source, optimize=False)
+        session.info = replace(session.info, provider=ROUNDING)
+    session.info = replace(session.info, precision=precision)
+    return session
+
+
+def claimed_preset(candidate: Session, wanted: Preset | None) -> Preset:
+    """The contract that the reference is fed by: the one asked for, else the published one of the candidate's name.
+
+    The numbers that a candidate states are not taken over, so that a wrong one shows.
+    """
+    info = candidate.info
+    if not info.preset_stated:
+        return wanted or info.preset
+    chosen = wanted or PRESETS.get(info.preset.name, info.preset)
+    return chosen.with_size(info.preset.height, info.preset.width)
+
+
+def pair_outputs(reference: Session, candidate: Session) -> dict[str, str]:
+    """The reference's name of each of the candidate's outputs.
+
+    A file that others exported names its outputs otherwise: a single one is ``d0``, seven are ``d0``…``d6`` in order.
+
+    Raises:
+        InputError: the candidate's outputs have no counterpart.
+    """
+    ours, theirs = reference.info.outputs, candidate.info.outputs
+    if set(theirs) <= set(ours):
+        return {name: name for name in theirs}
+    canonical = {"reference": _canonical_names(ours), "candidate": _canonical_names(theirs)}
+    if canonical["candidate"] is None or not set(canonical["candidate"]) <= set(canonical["reference"] or ()):
+        raise InputError(
+            f"{candidate.info.path} gives {', '.join(theirs)}, {reference.info.path} only {', '.join(ours)}; "
+            "other names are matched by position only if there are one or seven"
+        )
+    own_names = dict(zip(canonical["reference"] or (), ours, strict=True))
+    return {name: own_names[known] for name, known in zip(theirs, canonical["candidate"], strict=True)}
+
+
+def _canonical_names(outputs: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Names of ``d0``…``d6`` by position; None where nothing tells which is which."""
+    if set(outputs) <= set(OUTPUT_NAMES):
+        return outputs
+    return OUTPUT_NAMES[: len(outputs)] if len(outputs) in (1, len(OUTPUT_NAMES)) else None

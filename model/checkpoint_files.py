@@ -1,0 +1,108 @@
+"""Reads checkpoint files that nobody vouches for: tensors and plain values, never code."""
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.serialization import safe_globals
+
+from u2net.runtime.errors import CheckpointError
+
+UNPICKLING_REASON = re.compile(r"WeightsUnpickler error:\s*(.+?)(?:\.? Please|\n|$)")
+"""The part of torch's message that is about the file; the rest advises the reader to load it unsafely."""
+
+WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")
+
+SAVE_AGAIN = "load it with the program that made it, and save network.state_dict() alone"
+
+
+def _plain_dict(*_factory: object) -> dict[object, object]:
+    """Stand in for defaultdict, which torch's safe reader can create but not fill."""
+    return {}
+
+
+_numpy_scalar = np.float64(0).__reduce__()[0]
+
+HARMLESS_GLOBALS: list[Any] = [
+    (_plain_dict, "collections.defaultdict"),
+    *(list, dict, int, float),
+    (_numpy_scalar, "numpy._core.multiarray.scalar"),
+    (_numpy_scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+]
+"""What may be pickled beside the weights: NumPy scalars, by their names in NumPy 1 and 2, and default dictionaries with
+the usual factories. None of them runs code that the file brings."""
+
+
+def read_checkpoint_file(path: Path) -> object:
+    """Return the content of a safetensors file, told by its suffix, or of a pickle.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, something else than a checkpoint, or would run code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file" if not path.exists() else f"{path} is not a file")
+    _refuse_other_files(path)
+    return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise CheckpointError for what a failed download leaves in place of a checkpoint, and for the tar format."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with git lfs pull")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(WEB_PAGE_STARTS):
+        raise CheckpointError(
+            f"{path} is a page of HTML, not weights: the host answered with a login, warning or error page; "
+            "open the link in a browser and download the file itself"
+        )
+    if head.startswith(b"ustar", 257):
+        raise CheckpointError(
+            f"{path} is a tar archive; extract it, or, if PyTorch 0.1 wrote it as a checkpoint, {SAVE_AGAIN}"
+        )
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        with warnings.catch_warnings(action="ignore"), safe_globals(HARMLESS_GLOBALS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        match = UNPICKLING_REASON.search(str(error))
+        reason = match[1] if match else "PyTorch gives no reason"
+        raise CheckpointError(
+            f"{path} is refused: it is no plain dictionary of tensors ({reason}). Unpickling anything else can run "
+            f"code. If you trust it, {SAVE_AGAIN}"
+        ) from error
+    except Exception as error:  # a damaged pickle makes torch's reader raise almost anything
+        reason = _first_line(error)
+        if "TorchScript" in reason:
+            raise CheckpointError(
+                f"{path} is a TorchScript program, which can run code, not a state dict. If you trust it, load it with "
+                "torch.jit.load and save its state_dict() with torch.save"
+            ) from error
+        if "weights_only" in reason:
+            reason = "its format is not known"
+        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {reason}") from error
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,101 @@
+"""Eager PyTorch behind the backend seam: the reference that every other backend is compared with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from u2net.model.network import OUTPUT_NAMES, U2Net
+from u2net.model.placing import full_fp32, place_network
+from u2net.runtime.artifact import InputShape
+from u2net.runtime.backend import Fill, InputSpec
+from u2net.runtime.device import Device
+from u2net.runtime.errors import InputError
+from u2net.runtime.preprocess import FloatArray
+
+
+class EagerBackend:
+    """A network in FP32 eager PyTorch on one device."""
+
+    artifact = None
+    input = InputSpec(InputShape(None, None, None, any_size=True))
+
+    def __init__(
+        self, network: U2Net, device: Device, *, outputs: tuple[str, ...] = OUTPUT_NAMES, tf32: bool = False
+    ) -> None:
+        """Put the network on the device, as a copy unless it is there already.
+
+        Args:
+            outputs: names of the outputs to offer, out of ``d0``…``d6``.
+            tf32: let CUDA round FP32 products to TF32, if PyTorch is set to.
+
+        Raises:
+            DeviceError: PyTorch finds no such CUDA device.
+        """
+        self._network = (network if device.kind == "cpu" else deepcopy(network)).eval()
+        self._device = place_network(self._network, device)
+        self._precise = device.kind == "cuda" and not tf32
+        self.outputs = outputs
+        self.name = f"torch {torch.__version__}"
+        self.provider = torch.cuda.get_device_name(self._device) if device.kind == "cuda" else "CPU"
+
+    def batch_limit(self, _height: int, _width: int) -> None:
+        """Only memory limits the batch."""
+        return
+
+    @contextmanager
+    def run(
+        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
+    ) -> Iterator[dict[str, FloatArray]]:
+        """Run the network; see :class:`u2net.runtime.backend.Backend`."""
+        tensor = np.empty(shape, np.float32)
+        fill(tensor)
+        maps = self._compute(torch.from_numpy(tensor).to(self._device), outputs)
+        yield {name: value.cpu().numpy() for name, value in maps.items()}
+
+    def run_on_device(
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
+    ) -> dict[str, object]:
+        """Run on a tensor in the device's memory; see :class:`u2net.runtime.backend.DeviceBackend`.
+
+        Raises:
+            InputError: an array is on another device, or is not float32 of the right shape.
+        """
+        with self._in_stream(stream):
+            maps = self._compute(self._as_tensor("the input", tensor), outputs)
+            if not isinstance(outputs, Mapping):
+                return {**maps}
+            for name, value in maps.items():
+                target = self._as_tensor(name, outputs[name])
+                if target.shape != value.shape:
+                    raise InputError(f"output {name!r} is {tuple(value.shape)}, its array {tuple(target.shape)}")
+                target.copy_(value)
+        return dict(outputs)
+
+    def _compute(self, tensor: Tensor, outputs: Sequence[str] | Mapping[str, object]) -> dict[str, Tensor]:
+        with torch.inference_mode(), full_fp32() if self._precise else nullcontext():
+            logits = self._network.logits(tensor)
+            return {name: self._network.probabilities(logits[OUTPUT_NAMES.index(name)]) for name in outputs}
+
+    def _as_tensor(self, what: str, array: Any) -> Tensor:
+        tensor = array if isinstance(array, Tensor) else torch.as_tensor(array, device=self._device)
+        if tensor.device != self._device or tensor.dtype != torch.float32 or tensor.ndim != 4:
+            found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+            raise InputError(f"{what} must be a float32 array N×C×H×W on {self._device}; got {found}")
+        return tensor
+
+    @contextmanager
+    def _in_stream(self, stream: int | None) -> Iterator[None]:
+        """Work in the caller's CUDA stream; without one, wait until the GPU is done."""
+        if self._device.type != "cuda":
+            yield
+        elif stream is None:
+            yield
+            torch.cuda.synchronize(self._device)
+        else:
+            with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=self._device)):  # type: ignore[no-untyped-call]
+                yield

@@ -1,0 +1,48 @@
+"""From a checkpoint or a model file to a session."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.eager_backend import EagerBackend
+from u2net.model.network import OUTPUT_NAMES
+from u2net.runtime.device import Device
+from u2net.runtime.loading import MODEL_SUFFIXES, new_session, open_file
+from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.session import Session
+
+
+def open_session(
+    source: Checkpoint | Path,
+    device: Device,
+    *,
+    preset: Preset | None = None,
+    assumed: Preset | None = None,
+    size: tuple[int, int] | None = None,
+    outputs: tuple[str, ...] = OUTPUT_NAMES,
+    threads: int | None = None,
+    tf32: bool = True,
+) -> Session:
+    """Open a checkpoint in eager PyTorch, or a model file as :func:`u2net.runtime.load` does.
+
+    Args:
+        preset: preprocessing contract; None takes the one that a file states.
+        assumed: contract of a checkpoint, or of a file that states none; None means ``reference`` for a checkpoint.
+        size: input height and width in pixels; None takes the preset's.
+        outputs: outputs of a checkpoint's session; a file has its own.
+        threads: processor threads of ONNX Runtime; PyTorch has one setting for the whole process.
+        tf32: let a GPU round FP32 products to TF32.
+
+    Raises:
+        CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
+    """
+    if isinstance(source, Path) and source.suffix.lower() in MODEL_SUFFIXES:
+        return open_file(source, device, preset=preset, assumed=assumed, size=size, threads=threads, tf32=tf32)
+    checkpoint = load_checkpoint(source) if isinstance(source, Path) else source
+    backend = EagerBackend(checkpoint.network, device, outputs=outputs, tf32=tf32)
+    contract = preset or assumed or PRESETS["reference"]
+    session = new_session(backend, checkpoint.path, device, preset=contract, size=size)
+    session.info = replace(
+        session.info, precision="fp32", variant=checkpoint.variant, checkpoint_sha256=checkpoint.sha256
+    )
+    return session

@@ -1,0 +1,80 @@
+"""The folder of a build is replaced as a whole; covers ``benchmarks/deployment.py``."""
+
+import importlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from u2net.benchmarks.deployment import STAGING
+from u2net.runtime.files import hash_file, locked_folder
+
+Command = Callable[..., CompletedProcess[str]]
+
+WORDS = ("build", "--size", 96, "--rounds", 2)
+
+
+@pytest.fixture
+def folder(built: tuple[Path, CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of an earlier build, with files of the user's beside it; the next build is quick."""
+    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
+    monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
+    shutil.copytree(built[0], tmp_path / "out")
+    for name in ("notes.txt", "pictures/holiday.png"):
+        (tmp_path / "out" / name).write_text("mine")
+    return tmp_path / "out"
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_u2net: Command, folder: Path) -> None:
+    said = run_u2net(*WORDS, "--no-engine", "-o", folder)
+
+    assert said.returncode == 0, said.stderr
+    assert names(folder) == {
+        *("model.onnx", "model.fp16.onnx", "report.json", "report.md", "notes.txt", "pictures/holiday.png")
+    }
+    report = (folder / "report.json").read_text(encoding="utf-8")
+    assert STAGING not in report
+    assert json.loads(report)["bench"]["rows"][1]["model"] == str(folder / "model.onnx")
+
+
+@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("the disk is full")])
+def test_a_build_that_is_interrupted_changes_nothing(
+    run_u2net: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    before = {name: hash_file(folder / name) for name in names(folder)}
+
+    def interrupt(*_arguments: object) -> None:
+        raise stop
+
+    monkeypatch.setattr("u2net.benchmarks.deployment.measure", interrupt)
+    said = run_u2net(*WORDS, "-o", folder)
+
+    assert said.returncode in (2, 130)
+    assert {name: hash_file(folder / name) for name in names(folder)} == before
+
+
+def test_a_second_build_into_a_folder_is_refused_in_one_line(run_u2net: Command, folder: Path) -> None:
+    with locked_folder(folder):
+        said = run_u2net(*WORDS, "-o", folder)
+
+    assert said.returncode == 2
+    assert said.stderr.count("\n") == 1
+    assert str(folder) in said.stderr
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_what_a_killed_build_left_is_cleared(run_u2net: Command, folder: Path) -> None:
+    (folder / f"{STAGING}dead").mkdir()
+
+    run_u2net(*WORDS, "--no-engine", "-o", folder)
+
+    assert not list(folder.glob(f"{STAGING}*"))

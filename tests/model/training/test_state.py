@@ -1,0 +1,173 @@
+"""Saving and resuming. Module: state."""
+
+import errno
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.model.conftest import Intruder
+from tests.model.training.conftest import OPTIONS, RECIPE, STEPS, Cramped, Trained
+from u2net.model.checkpoint import load_checkpoint
+from u2net.model.synthetic import write_scenes
+from u2net.model.training import Phase, train_network
+from u2net.model.training.recipes import OptimizerName
+from u2net.runtime.errors import CheckpointError, InputError, TrainingError
+
+EVERYTHING = replace(
+    RECIPE,
+    phases=(Phase(0.0, 32), Phase(0.3, 48, frozen=2), Phase(0.6, 48)),
+    augmentation="strong",
+    optimizer="adamw",
+    weight_decay=0.01,
+    annealed=True,
+    warmup=0.2,
+    ema=0.9,
+)
+"""A recipe with every part that has a state."""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_training_interrupted_after_every_step_ends_in_the_same_weights(
+    scenes: Path, tmp_path: Path, optimizer: OptimizerName
+) -> None:
+    options = replace(OPTIONS, recipe=replace(EVERYTHING, optimizer=optimizer))
+    whole = train_network(scenes, tmp_path / "whole", options)
+
+    progress = []
+    for leg in range(2 * STEPS):
+        part = train_network(scenes, tmp_path / "parts", replace(options, pause=1e-9, resume=leg > 0))
+        progress.append(part.progress)
+
+    assert progress == pytest.approx([step / (2 * STEPS) for step in range(1, 2 * STEPS + 1)])
+    states = [torch.load(run.checkpoint, weights_only=True) for run in (whole, part)]
+    for name in ("ema", "model"):
+        assert all(torch.equal(value, states[1][name][key]) for key, value in states[0][name].items())
+    moments = [state["optimizer"]["state"] for state in states]
+    assert all(torch.equal(each[name], moments[1][key][name]) for key, each in moments[0].items() for name in each)
+    assert any("momentum" in each for each in moments[0].values()) == (optimizer == "muon")
+    assert part.scores == whole.scores
+
+
+def test_resuming_is_exact_in_too_little_memory(scenes: Path, tmp_path: Path, cramped: Cramped) -> None:
+    options = replace(OPTIONS, recipe=replace(RECIPE, batch=6))
+    whole = train_network(scenes, tmp_path / "whole", options)
+
+    train_network(scenes, tmp_path / "parts", replace(options, pause=1e-9))
+    parts = train_network(scenes, tmp_path / "parts", replace(options, resume=True))
+
+    assert cramped.sizes == [6, 3, 3, 3, 3] * 2
+    weights = [load_checkpoint(run.weights).network.state_dict() for run in (whole, parts)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_the_budget_of_the_checkpoint_holds_where_none_is_given(scenes: Path, tmp_path: Path) -> None:
+    train_network(scenes, tmp_path, replace(OPTIONS, epochs=2, pause=1e-9))
+
+    half = train_network(scenes, tmp_path, replace(OPTIONS, epochs=None, resume=True, pause=1e-9))
+    longer = train_network(scenes, tmp_path, replace(OPTIONS, epochs=4, resume=True, pause=1e-9))
+
+    assert half.progress == pytest.approx(2 / (2 * STEPS))
+    assert longer.progress == pytest.approx(3 / (4 * STEPS))
+
+
+def test_a_finished_training_is_resumed_without_a_step(scenes: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(train_network(scenes, tmp_path, replace(OPTIONS, epochs=1)).weights).network.state_dict()
+
+    again = train_network(scenes, tmp_path, replace(OPTIONS, epochs=1, resume=True))
+
+    second = load_checkpoint(again.weights).network.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert torch.load(again.checkpoint, weights_only=True)["step"] == STEPS
+
+
+def test_other_pictures_are_not_resumed(trained: Trained, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "others", 9, size=64)
+
+    with pytest.raises(InputError, match=r"was written with data '8 pictures, \w+', not '9 pictures, \w+'"):
+        train_network(tmp_path / "others", trained[0].weights.parent, replace(OPTIONS, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"seed": 4}, "seed 3, not 4"),
+        ({"val_fraction": 0.3}, r"val_fraction 0\.02, not 0\.3"),
+        ({"recipe": replace(RECIPE, learning_rate=0.5)}, r"learning_rate 0\.001, not 0\.5"),
+        ({"recipe": replace(RECIPE, phases=(Phase(0.0, 40),))}, "phases .*'crop': 32.*, not .*'crop': 40"),
+    ],
+)
+def test_other_options_are_not_resumed(trained: Trained, scenes: Path, change: dict[str, Any], found: str) -> None:
+    with pytest.raises(InputError, match=f"was written with {found}.*: resume with the same options"):
+        train_network(scenes, trained[0].weights.parent, replace(OPTIONS, resume=True, **change))
+
+
+def test_resuming_without_a_checkpoint_is_refused(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing to resume: .*last\.ckpt is not there"):
+        train_network(scenes, tmp_path, replace(OPTIONS, resume=True))
+
+
+def test_a_damaged_checkpoint_is_not_resumed(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
+
+    with pytest.raises(CheckpointError, match=r"last\.ckpt"):
+        train_network(scenes, tmp_path, replace(OPTIONS, resume=True))
+
+
+def test_a_checkpoint_of_another_trainer_is_not_resumed(
+    scenes: Path, tmp_path: Path, fresh_state: Callable[[int], dict[str, Tensor]]
+) -> None:
+    torch.save({"state_dict": fresh_state(1), "epoch": 3}, tmp_path / "last.ckpt")
+
+    with pytest.raises(CheckpointError, match=r"not written by this version's trainer; .* --init"):
+        train_network(scenes, tmp_path, replace(OPTIONS, resume=True))
+
+
+def test_a_checkpoint_with_code_is_neither_resumed_nor_run(scenes: Path, tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "choices": Intruder(tmp_path / "trace")}, tmp_path / "last.ckpt")
+
+    with pytest.raises(CheckpointError, match=r"last\.ckpt"):
+        train_network(scenes, tmp_path, replace(OPTIONS, resume=True))
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let the system refuse to write a file beyond 6 MB: it has room for the weights, but not for the optimizer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_the_weights_are_kept_where_the_checkpoint_does_not_fit(scenes: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "u2netp.safetensors"
+
+    with pytest.raises(TrainingError, match=rf"last\.ckpt cannot be written: .*; the weights .* {weights}"):
+        train_network(scenes, tmp_path, replace(OPTIONS, epochs=1))
+
+    assert load_checkpoint(weights).variant == "u2netp"
+    assert {path.name for path in tmp_path.iterdir()} == {weights.name, "log"}
+    with pytest.raises(InputError, match=r"safetensors exists from an earlier training"):
+        train_network(scenes, tmp_path, replace(OPTIONS, epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("writer", "name"), [("save_weights", r"u2netp\.safetensors"), ("written_whole", r"last\.ckpt")]
+)
+def test_a_full_disk_is_named(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str, name: str
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"u2net.model.training.state.{writer}", fail)
+
+    with pytest.raises(TrainingError, match=rf"{name} cannot be written: (?i:no space left on)"):
+        train_network(scenes, tmp_path, replace(OPTIONS, pause=1e-9))
