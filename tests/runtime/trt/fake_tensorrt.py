@@ -73,7 +73,7 @@ class FakeTensorRT:
         self.steps, self.pace = 4, 0.0
         """Of a build: number, and seconds each."""
         old, rtx = kind == "8.6", kind == "rtx"
-        self.Runtime: Any = partial(Runtime, self)
+        self.Runtime = partial(Runtime, self)
         self.ILayer = Layer if old else SimpleNamespace()
         self.ParserError = SimpleNamespace(**({} if old else {"node_name": None, "node_operator": None}))
         self.IBuilderConfig = SimpleNamespace(**({} if old else {"progress_monitor": None}))
@@ -83,7 +83,7 @@ class FakeTensorRT:
         if not old:
             self.IProgressMonitor = ProgressMonitor
         if rtx:
-            self.Runtime.get_engine_validity = None
+            self.Runtime.get_engine_validity = None  # type: ignore[attr-defined]
             self.IBuilderConfig.num_compute_capabilities = self.IBuilderConfig.set_compute_capability = None
             self.ICudaEngine = SimpleNamespace(create_runtime_config=None)
             self.IRuntimeConfig = self.IRuntimeCache = RuntimeConfig

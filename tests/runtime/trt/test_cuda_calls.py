@@ -114,12 +114,6 @@ def test_the_real_bindings_answer_without_a_driver_or_with_one() -> None:
         assert re.search("driver", str(error))
 
 
-def test_a_gpu_is_described() -> None:
-    gpu = Cuda(FakeCudaRuntime(devices=2)).find_gpu(1)
-
-    assert (gpu.index, gpu.name, gpu.compute_capability) == (1, "Fake GPU", "8.6")
-
-
 def test_missing_cuda_bindings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(bindings, "runtime")
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)

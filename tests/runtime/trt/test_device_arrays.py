@@ -15,7 +15,7 @@ from tests.runtime.trt.conftest import WriteEngine
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import Session, load
-from u2net.runtime.errors import DeviceError, InputError, OutOfMemoryError, ProfileError
+from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.trt.running.arrays import DeviceArray
 
 SHAPE = (2, 3, 32, 32)
@@ -137,17 +137,6 @@ def test_host_and_device_memory_may_come_in_turns(session: Session, cuda: FakeCu
         values = noise(*SHAPE, seed=seed)
         np.testing.assert_allclose(session.infer(values)["d0"], expected(values), rtol=1e-6)
         np.testing.assert_allclose(read(cuda, session.infer(array)["d0"]), expected(array.values()), rtol=1e-6)
-
-
-def test_a_refused_address_does_not_stay_half_set(session: Session, cuda: FakeCudaRuntime, trt: FakeTensorRT) -> None:
-    values, array = noise(*SHAPE, seed=1), make(WithInterface, cuda, noise(*SHAPE))
-    session.infer(values)
-    trt.refused = {"set_tensor_address d0"}
-    with pytest.raises(DeviceError, match="address of 'd0'"):
-        session.infer(array)
-    trt.refused = set()
-
-    np.testing.assert_allclose(session.infer(values)["d0"], expected(values), rtol=1e-6)
 
 
 # --- order ---------------------------------------------------------------------------------------------------------
@@ -375,21 +364,6 @@ def test_unusable_outputs_are_refused(trt: FakeTensorRT, write_engine: WriteEngi
 def test_onnx_takes_no_gpu_memory(tiny_onnx: Callable[..., Path], cuda: FakeCudaRuntime) -> None:
     with load(tiny_onnx(), preset="raw") as session, pytest.raises(InputError, match="needs a TensorRT engine"):
         session.infer(make(WithInterface, cuda, noise(*SHAPE)))
-
-
-def test_memory_may_run_out_for_any_output(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
-    array = make(WithDlpack, cuda, noise(*SHAPE))
-    with load(write_engine(trt, outputs={"d0": 1, "d1": 1, "d2": 1}), "cuda:0") as session:
-        session.infer(array)
-        before = cuda.leaks()
-        for allowed in range(3):
-            cuda.allowed = allowed
-            with pytest.raises(OutOfMemoryError):
-                session.infer(array)
-            assert cuda.leaks() == before
-        cuda.allowed = 3
-
-        assert len(session.infer(array)) == 3
 
 
 def test_outputs_outlive_the_session(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:

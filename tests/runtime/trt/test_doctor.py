@@ -56,7 +56,7 @@ def test_onnx_runtime_for_cuda(
     """Damaged files of onnxruntime have no list of providers."""
     runtime = SimpleNamespace(__version__="1", **({"get_available_providers": lambda: providers} if providers else {}))
     monkeypatch.setattr(doctor, "count_cuda_devices", lambda: (devices, "there is no NVIDIA driver"))
-    monkeypatch.setattr(doctor.importlib, "import_module", lambda _name: runtime)
+    monkeypatch.setattr("importlib.import_module", lambda _name: runtime)
     monkeypatch.setattr(doctor, "installed_versions", lambda packages: dict.fromkeys(list(packages)[:twins], "1"))
 
     found = find("ONNX Runtime, CUDA")

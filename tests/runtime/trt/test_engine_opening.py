@@ -1,7 +1,6 @@
 """Covers running/opening.py and compiling.py: which engines are refused, with which error, and which are rebuilt."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -212,15 +211,6 @@ def test_every_diagnostic_of_the_real_tensorrt_rtx_has_an_error() -> None:
     assert set(library.EngineInvalidityDiagnostics.__members__) == set(DIAGNOSTICS)
 
 
-def test_opening_without_enough_memory_is_an_out_of_memory_error(
-    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
-) -> None:
-    cuda.allowed = 0
-
-    with pytest.raises(OutOfMemoryError, match=r"Cuda Runtime \(out of memory\); end what else uses the GPU"):
-        load(write_engine(trt), "cuda:0")
-
-
 def test_an_engine_for_other_targets_is_refused(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
     with pytest.raises(EngineGpuError, match=r"for sm_89, here is Fake GPU \(sm_86\); compile it with --target sm_86"):
         load(write_engine(rtx, record={"targets": ("sm_89",)}), "cuda:0")
@@ -360,10 +350,3 @@ def test_a_rebuilt_engine_is_for_this_gpu_too(rtx: FakeTensorRT, write_engine: W
 
     assert record_at(path).targets == ("sm_89", "sm_86")
     assert list(rtx.configs[0].targets.values()) == [rtx.ComputeCapability.SM89, rtx.ComputeCapability.SM86]
-
-
-def test_a_run_logs_nothing(session: Session, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "u2net")
-    works(session)
-
-    assert caplog.text == ""
