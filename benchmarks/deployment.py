@@ -13,6 +13,7 @@ from u2net.benchmarks.report import write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
 from u2net.model.checkpoint import load_checkpoint
 from u2net.runtime.files import locked_folder, make_folder
+from u2net.runtime.images import find_images
 from u2net.runtime.loading import open_file
 from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
 
@@ -86,7 +87,7 @@ def deploy_checkpoint(
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
     for each in (timing, build.export):
         each.check()
-    places = [] if build.images is None else [build.images]
+    places = [] if build.images is None else find_images(build.images)
     plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
     weights = load_checkpoint(checkpoint)
     make_folder(folder)

@@ -10,13 +10,17 @@ from faults import FAULTS, floor_for_ceil, inject
 from u2net.export.fp16 import convert_fp16
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
+from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import Device
+
+CPU = Device("cpu")
 
 
 def check(gate: ParityGate, faulty: Path) -> str:
     """Return the first figure over its limit, or that the fault was not caught."""
-    failures = gate.check(faulty).failures
+    failures = gate.compare(open_for_parity(faulty, CPU)).failures
     return str(failures[0]) if failures else "not caught"
 
 
@@ -31,7 +35,7 @@ def main(images: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundled, scratch = load_checkpoint(BUNDLED_WEIGHTS), folder / "faulty.onnx"
-        gate = ParityGate(BUNDLED_WEIGHTS, VerifyOptions(images=images))
+        gate = ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=images))
         correct = export_both(bundled, folder, (160, 160), images)
         for fault_name, fault in FAULTS.items():
             print_row(fault_name, (check(gate, inject(source, fault, scratch)) for source in correct))

@@ -1,12 +1,16 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from u2net.export import BuildOptions, EngineOptions, ExportOptions, build_artifacts, export_model
+from u2net.model.checkpoint import Checkpoint
+from u2net.model.opening import open_session
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime import load, read_image
-from u2net.runtime.errors import CheckpointError, DependencyError, InputError
+from u2net.runtime import Session, load, read_image
+from u2net.runtime.device import Device
+from u2net.runtime.errors import CheckpointError, DependencyError, DeviceError, InputError
 
 
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
@@ -45,6 +49,35 @@ def test_no_engine_where_none_is_wanted_or_no_tensorrt_is_installed(
     monkeypatch.setattr("u2net.export.build.installed_flavours", list)
     missing = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "b", BuildOptions(export, photograph_folder))
     assert unwanted.engine is missing.engine is None
+
+
+@pytest.mark.parametrize(("device", "built_on"), [("cuda:1", "cuda:1"), ("cpu", "cuda:2")])
+def test_the_engine_is_built_on_the_gpu_asked_for(
+    tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch, device: str, built_on: str
+) -> None:
+    asked: list[Device] = []
+
+    def build(_graph: Path, _path: Path, options: EngineOptions) -> None:
+        asked.append(options.device)
+        raise DeviceError("no such GPU")
+
+    def open_on_cpu(source: Checkpoint | Path, device: Device, *_more: Any, **options: Any) -> Session:
+        asked.append(device)
+        return open_session(source, Device("cpu"), **options)
+
+    monkeypatch.setattr("u2net.export.build.build_engine", build)
+    monkeypatch.setattr("u2net.export.build.open_session", open_on_cpu)
+    monkeypatch.setattr("u2net.export.build.open_for_parity", open_on_cpu)
+    options = BuildOptions(
+        ExportOptions(size=(64, 64), batch=1),
+        photograph_folder,
+        Device.parse(device),
+        engine=EngineOptions(device=Device("cuda", 2)),
+    )
+
+    build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
+
+    assert asked == [*[Device.parse(device)] * 4, Device.parse(built_on)]
 
 
 def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path, photograph_folder: Path) -> None:

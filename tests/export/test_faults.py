@@ -11,21 +11,24 @@ from faults import COORDINATES, FAULTS, change_resizes, floor_for_ceil, inject
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
+from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import Device
 
 Export = Callable[[ExportOptions], Path]
+CPU = Device("cpu")
 DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
 
 
 @pytest.fixture(scope="module")
 def gate(photograph_folder: Path) -> ParityGate:
-    return ParityGate(BUNDLED_WEIGHTS, VerifyOptions(images=photograph_folder))
+    return ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=photograph_folder))
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_caught(gate: ParityGate, tiny_onnx: Path, tmp_path: Path, name: str) -> None:
-    assert not gate.check(inject(tiny_onnx, FAULTS[name], tmp_path / "faulty.onnx")).passed
+    assert not gate.compare(open_for_parity(inject(tiny_onnx, FAULTS[name], tmp_path / "faulty.onnx"), CPU)).passed
 
 
 def test_align_corners_in_any_upsampling_is_caught_at_320(
@@ -34,24 +37,24 @@ def test_align_corners_in_any_upsampling_is_caught_at_320(
     """One photograph is enough to catch each of the 38."""
     monkeypatch.setattr("u2net.export.parity.inputs.hard_images", dict)
     copy(photograph_folder / "astronaut.png", tmp_path)
-    gate = ParityGate(BUNDLED_WEIGHTS, VerifyOptions(images=tmp_path))
+    gate = ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=tmp_path))
     correct, faulty = exported(ExportOptions()), tmp_path / "faulty.onnx"
     names = [str(node.name) for node in read_graph(correct).graph if node.op_type == "Resize"]
     for name in names:
         inject(correct, partial(change_resizes, attribute=COORDINATES, value="align_corners", name=name), faulty)
-        assert not gate.check(faulty).passed, name
-    assert gate.check(correct).passed and len(names) == 38
+        assert not gate.compare(open_for_parity(faulty, CPU)).passed, name
+    assert gate.compare(open_for_parity(correct, CPU)).passed and len(names) == 38
 
 
 def test_least_visible_align_corners_is_caught_at_320(gate: ParityGate, exported: Export, tmp_path: Path) -> None:
     """The hard inputs hardly show it and so lower its mean difference."""
     faulty = inject(exported(ExportOptions()), FAULTS["align_corners_once"], tmp_path / "faulty.onnx")
-    assert not gate.check(faulty).passed
+    assert not gate.compare(open_for_parity(faulty, CPU)).passed
 
 
 def test_floor_for_ceil_pooling_is_caught(gate: ParityGate, checkpoint: Checkpoint, tmp_path: Path) -> None:
     stage = export_onnx(floor_for_ceil(checkpoint), tmp_path / "floor.onnx", ExportOptions(size=(75, 100)))
-    assert not gate.check(stage.path).passed
+    assert not gate.compare(open_for_parity(stage.path, CPU)).passed
 
 
 @pytest.mark.parametrize(
@@ -64,13 +67,13 @@ def test_floor_for_ceil_pooling_is_caught(gate: ParityGate, checkpoint: Checkpoi
     ids=["static", "odd", "odd-opset-17"],
 )
 def test_correct_export_passes(gate: ParityGate, exported: Export, options: ExportOptions) -> None:
-    result = gate.check(exported(options))
+    result = gate.compare(open_for_parity(exported(options), CPU))
     assert result.failures == ()
     assert result.comparisons[0].probability.largest.value > 0, "two programs never agree in every bit"
 
 
 def test_correct_fp16_passes(gate: ParityGate, tiny_fp16: Path) -> None:
-    result = gate.check(tiny_fp16)
+    result = gate.compare(open_for_parity(tiny_fp16, CPU))
     assert result.failures == ()
     assert result.precision == "fp16"
 

@@ -81,6 +81,13 @@ def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder:
     assert not other.passed
 
 
+def test_a_preset_of_ones_own_passes(exported: Export, photograph_folder: Path) -> None:
+    own = replace(PRESETS["rembg"], name="mine", mean=(0.5, 0.4, 0.3))
+    path = exported(ExportOptions(size=(128, 128), preset=own))
+    (result,) = verify(BUNDLED_WEIGHTS, [path], VerifyOptions(images=photograph_folder, preset=own))
+    assert result.passed
+
+
 def test_foreign_graph_is_judged_by_a_named_preset(tiny_onnx: Path, tmp_path: Path, photograph_folder: Path) -> None:
     model = onnx.load(tiny_onnx)
     del model.metadata_props[:]

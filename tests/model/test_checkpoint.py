@@ -6,6 +6,7 @@ import os
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,19 @@ def prefixed(state: State, prefix: str) -> State:
     return {prefix + key: value for key, value in state.items()}
 
 
+def wrapped(state: State, key: str) -> dict[str, object]:
+    return {key: state, "epoch": 3, "arch": "u2netp"}
+
+
 WRAPPINGS: dict[str, Callable[[State], object]] = {
     "plain": lambda state: state,
     "ordered": OrderedDict,
     **{
-        f"prefix {prefix}": lambda state, prefix=prefix: prefixed(state, prefix)
+        f"prefix {prefix}": partial(prefixed, prefix=prefix)
         for prefix in ("module.", "_orig_mod.", "module._orig_mod.", "net.", "u2net.", "model.", "saliency.backbone.")
     },
     **{
-        f"wrapper {key}": lambda state, key=key: {key: state, "epoch": 3, "arch": "u2netp"}
+        f"wrapper {key}": partial(wrapped, key=key)
         for key in ("state_dict", "model", "model_state_dict", "net", "ema", "params", "params_ema", "weights")
     },
     "prefix in wrapper": lambda state: {"state_dict": prefixed(state, "module.")},
@@ -81,7 +86,12 @@ def test_of_two_sets_of_weights_the_wanted_one_is_taken(
     ema, model = fresh_state(1), {key: value + 1 for key, value in fresh_state(1).items()}
     path = saved({trained: model, averaged: ema}, tmp_path / "both.pth")
 
-    for wanted, taken, state in ((None, "ema", ema), ("ema", "ema", ema), ("model", "model", model)):
+    cases: list[tuple[WeightSet | None, str, State]] = [
+        (None, "ema", ema),
+        ("ema", "ema", ema),
+        ("model", "model", model),
+    ]
+    for wanted, taken, state in cases:
         checkpoint = load_checkpoint(path, wanted)
         assert describe_checkpoint(checkpoint)["weights"] == checkpoint.weights == taken
         assert same_weights(checkpoint.network, state)

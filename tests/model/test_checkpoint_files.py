@@ -62,7 +62,7 @@ def test_a_failed_download_is_named(tmp_path: Path, suffix: str, content: bytes,
 
 
 def test_torchscript_is_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    torch.jit.script(nn.Conv2d(1, 1, 1)).save(tmp_path / "a.pt")
+    torch.jit.script(nn.Conv2d(1, 1, 1)).save(tmp_path / "a.pt")  # type: ignore[no-untyped-call]
     recwarn.clear()
 
     assert "is a TorchScript program" in refusal(tmp_path / "a.pt")
@@ -130,9 +130,10 @@ def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
 
 def test_plain_values_beside_the_weights_are_read(tmp_path: Path, fresh_state: MakeState) -> None:
     scores: defaultdict[str, list[object]] = defaultdict(list, {"mae": [np.float64(0.05), np.float32(0.5)]})
+    nested: defaultdict[str, dict[str, int]] = defaultdict(dict, {"a": defaultdict(int, {"b": 2})})
     beside = {
         "scores": scores,
-        "nested": defaultdict(dict, {"a": defaultdict(int, {"b": 2})}),
+        "nested": nested,
         "numbers": [np.int64(7), np.int32(-1), np.uint8(3), np.float16(2), np.bool_(True)],
         "others": OrderedDict(a=Counter("aab")),
     }

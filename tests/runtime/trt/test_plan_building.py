@@ -24,7 +24,7 @@ from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.building.graph import GraphSource
 from u2net.runtime.trt.building.plan import build_plan
-from u2net.runtime.trt.flavours import choose_flavour, import_flavour, parse_flavour
+from u2net.runtime.trt.flavours import choose_flavour, import_flavour
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 from u2net.runtime.trt.record import EngineRecord, hash_bytes
 
@@ -131,12 +131,6 @@ def test_tensorrt_rtx_builds_without_a_gpu(rtx: FakeTensorRT, cuda: FakeCudaRunt
     assert config.targets == {0: rtx.ComputeCapability.SM89, 1: rtx.ComputeCapability.SM75}
     assert (record.gpu, record.flavour, record.targets) == (None, "tensorrt-rtx", ("sm_89", "sm_75"))
     assert not cuda.calls
-
-
-def test_without_targets_tensorrt_rtx_chooses_them(rtx: FakeTensorRT, graph: Write) -> None:
-    build(graph())
-
-    assert (rtx.configs[0].num_compute_capabilities, rtx.configs[0].targets) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -317,8 +311,3 @@ def test_a_flavour_that_cannot_be_imported_is_reported(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.import_module", fail)
     with pytest.raises(DependencyError, match=r"is installed but cannot be imported \(libnvinfer\.so\.10\)"):
         import_flavour("tensorrt")
-
-
-def test_an_unknown_flavour_is_refused() -> None:
-    with pytest.raises(InputError, match="no flavour 'trt'; there are tensorrt and tensorrt-rtx"):
-        parse_flavour("trt")
