@@ -7,7 +7,7 @@ from u2net.runtime.artifact import Artifact
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from u2net.runtime.trt.record import EngineRecord, read_plan, record_path
+from u2net.runtime.trt.record import read_plan, record_path
 
 
 def describe_model(path: Path) -> dict[str, Any]:
@@ -31,10 +31,14 @@ def describe_engine(path: Path) -> dict[str, Any]:
     _, record = read_plan(path)
     if record is None:
         raise ArtifactError(f"{path} has no record ({record_path(path).name}) beside it; `u2net compile` writes one")
+    if record.gpu is not None:
+        gpu = f"{record.gpu}, compute capability {record.compute_capability}"
+    else:
+        gpu = ", ".join(record.targets) or "every GPU that TensorRT-RTX supports by default"
     return {
         "kind": "TensorRT engine",
         "built by": f"{record.flavour} {record.version} in {record.seconds} s",
-        "for": _describe_target(record),
+        "for": gpu,
         "profiles": "\n".join(map(str, record.profiles)),
         "built from": f"{record.onnx}, SHA-256 {record.onnx_sha256}",
         "size": f"{record.plan_bytes} bytes",
@@ -42,12 +46,6 @@ def describe_engine(path: Path) -> dict[str, Any]:
         **({"precision": record.precision} if record.artifact is None else {}),
         **_describe_artifact(record.artifact),
     }
-
-
-def _describe_target(record: EngineRecord) -> str:
-    if record.gpu is not None:
-        return f"{record.gpu}, compute capability {record.compute_capability}"
-    return ", ".join(record.targets) or "every GPU that TensorRT-RTX supports by default"
 
 
 def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from u2net.runtime.errors import DependencyError, U2NetError
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.flavours import EXTRAS, Flavour, TensorRTLibrary, import_flavour
+from u2net.runtime.trt.flavours import EXTRAS, Flavour, import_flavour
 
 TOOLS = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
@@ -36,7 +36,8 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Examine every backend, then the extras that make artifacts."""
-    findings = [_onnxruntime_cpu(), _onnxruntime_cuda(), *map(_tensorrt, EXTRAS)]
+    cpu = _onnxruntime("ONNX Runtime, CPU", "CPUExecutionProvider", _install("cpu"))
+    findings = [cpu, _onnxruntime_cuda(), *map(_tensorrt, EXTRAS)]
     return findings + [_tools(extra, packages) for extra, packages in TOOLS.items()]
 
 
@@ -52,10 +53,6 @@ def count_cuda_devices() -> tuple[int, str]:
     count = ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
     return count.value, "" if count.value else "the NVIDIA driver sees no device"
-
-
-def _onnxruntime_cpu() -> Finding:
-    return _onnxruntime("ONNX Runtime, CPU", "CPUExecutionProvider", _install("cpu"))
 
 
 def _onnxruntime_cuda() -> Finding:
@@ -97,18 +94,15 @@ def _tensorrt(flavour: Flavour) -> Finding:
         gpus = [cuda.find_gpu(index) for index in range(cuda.require_driver())]
     except U2NetError as error:
         return Finding(title, state, f"{problem}: {error}", install if isinstance(error, DependencyError) else "")
-    strange = [gpu.name for gpu in gpus if not knows_gpu(library, gpu.compute_capability)]
+    trt: Any = library.trt  # the full TensorRT has no list of GPUs and takes all
+    known = trt.ComputeCapability.__members__ if library.features.compute_capabilities else None
+    strange = [
+        gpu.name for gpu in gpus if known is not None and f"SM{gpu.compute_capability.replace('.', '')}" not in known
+    ]
     if strange:
         return Finding(title, state, f"{problem}: it does not support {', '.join(strange)}", _install("gpu"))
     names = ", ".join(f"{gpu.name} (compute capability {gpu.compute_capability})" for gpu in gpus)
     return Finding(title, "works", f"{library}; {names}")
-
-
-def knows_gpu(library: TensorRTLibrary, compute_capability: str) -> bool:
-    """True if a TensorRT supports a compute capability such as ``8.6``. The full one has no list and takes all."""
-    trt: Any = library.trt
-    name = f"SM{compute_capability.replace('.', '')}"
-    return not library.features.compute_capabilities or name in trt.ComputeCapability.__members__
 
 
 def _tools(extra: str, packages: tuple[str, ...]) -> Finding:

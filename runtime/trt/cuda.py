@@ -144,15 +144,8 @@ class Stream:
         """Wait for all work in the stream."""
         self._cuda.call("cudaStreamSynchronize", self.handle)
 
-    def wait_for(self, other: int) -> None:
-        """Make later work in this stream wait for the work now in another stream."""
-        self._order(before=other, after=self.handle)
-
-    def let_wait(self, other: int) -> None:
-        """Make later work in another stream wait for the work now in this stream."""
-        self._order(before=self.handle, after=other)
-
-    def _order(self, *, before: int, after: int) -> None:
+    def order(self, *, before: int, after: int) -> None:
+        """Make later work in one stream wait for the work now in another; at least one is this stream."""
         self._cuda.call("cudaEventRecord", self._event, before)
         self._cuda.call("cudaStreamWaitEvent", after, self._event, 0)
 
@@ -196,11 +189,7 @@ class Graph:
 
 @cache
 def open_cuda() -> Cuda:
-    """Import cuda-bindings; needs no driver yet.
-
-    Raises:
-        DependencyError: cuda-bindings is not installed.
-    """
+    """Import cuda-bindings, which needs no driver. Raise DependencyError if it is not installed."""
     try:
         from cuda.bindings import runtime
     except ImportError:

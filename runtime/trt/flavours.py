@@ -34,11 +34,7 @@ class TensorRTLibrary:
 
 
 def parse_flavour(name: str) -> Flavour:
-    """Read the name of a flavour.
-
-    Raises:
-        InputError: there is no such flavour.
-    """
+    """Read the name of a flavour. Raise InputError if there is no such flavour."""
     if name not in EXTRAS:
         raise InputError(f"there is no flavour {name!r}; there are {' and '.join(EXTRAS)}")
     return cast(Flavour, name)
@@ -50,14 +46,8 @@ def installed_flavours() -> list[Flavour]:
 
 
 def choose_flavour(wanted: Flavour | None) -> Flavour:
-    """Return the wanted flavour, or else the installed one; the full TensorRT if both are installed.
-
-    Raises:
-        DependencyError: none is installed.
-    """
-    if wanted is not None:
-        return wanted
-    found = installed_flavours()
+    """Return the wanted flavour, or else the installed one: the full TensorRT if both are installed."""
+    found = installed_flavours() if wanted is None else [wanted]
     if not found:
         raise DependencyError("TensorRT", "gpu]' (the full TensorRT) or 'u2net-deploy[rtx")
     return found[0]

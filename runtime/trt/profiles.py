@@ -57,9 +57,9 @@ class Profile:
     height: Span
     width: Span
 
-    def admits(self, count: int, height: int, width: int) -> bool:
-        """True if the profile contains a batch of that many images of that size."""
-        return count in self.batch and height in self.height and width in self.width
+    def takes(self, height: int, width: int) -> bool:
+        """True if the profile contains this size."""
+        return height in self.height and width in self.width
 
     def shapes(self) -> tuple[Shape, Shape, Shape]:
         """Smallest, optimal and largest shape."""
@@ -118,9 +118,15 @@ class ProfileRequest:
         return profiles
 
 
+def four_sides(sides: Sequence[int]) -> Shape:
+    """A shape object of TensorRT as four plain numbers."""
+    batch, channels, height, width = (int(side) for side in sides)
+    return batch, channels, height, width
+
+
 def declared_shape(sides: Sequence[int]) -> InputShape:
     """Input shape of a graph or engine; a negative side is dynamic."""
-    batch, _, height, width = (None if side < 0 else int(side) for side in sides)
+    batch, _, height, width = (None if side < 0 else side for side in four_sides(sides))
     return InputShape(batch, height, width)
 
 

@@ -128,11 +128,7 @@ def record_path(engine: Path) -> Path:
 
 
 def write_engine(path: Path, plan: bytes, record: EngineRecord) -> None:
-    """Write a plan and its record, each as a whole or not at all.
-
-    Raises:
-        InputError: the folder is missing or not writable.
-    """
+    """Write a plan and its record, each as a whole. Raise InputError if that fails."""
     try:
         with written_whole(path) as partial, written_whole(record_path(path)) as partial_record:
             partial.write_bytes(plan)
@@ -149,13 +145,11 @@ def read_record(engine: Path) -> EngineRecord | None:
     """
     path = record_path(engine)
     try:
-        text = path.read_text(encoding="utf-8")
+        return EngineRecord.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
-    try:
-        return EngineRecord.from_json(text)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
 

@@ -1,3 +1,5 @@
+"""Covers cli/compile.py, and cli/info.py on engines."""
+
 import json
 import shutil
 from collections.abc import Callable
@@ -56,12 +58,12 @@ def test_every_option_reaches_the_record(run_u2net: Command, model: Path) -> Non
         ("--size dynamic", "--size of an engine is MIN:OPT:MAX or one size"),
         ("--size 64:64", "--size of an engine is MIN:OPT:MAX or one size"),
         ("--size 32:64:128", "the graph's height is fixed at 96"),
-        ("--batch 1 --batch 2 --size 64 --size 64 --size 64", "2 batch ranges and 3 size ranges"),
+        ("--batch 1 --batch 2 --size 64 --size 64 --size 64", "2 batch ranges and 3 size ranges cannot be paired"),
         ("--opt-level 9", "the optimization level is 0 to 5; got 9"),
         ("--target sm_90", "does not know sm_90; it knows sm_75"),
         ("--target 86", "targets are distinct compute capabilities such as sm_86; got 86"),
-        ("--timing-cache cache", "TensorRT-RTX measures no kernels while it builds"),
-        ("--device cpu", "--device is cuda or cuda:N here"),
+        ("--timing-cache cache", "TensorRT-RTX measures no kernels during a build"),
+        ("--device cpu", "the device is cuda or cuda:N; got cpu"),
         ("-o other.onnx", "other.onnx is no name for this file; it ends in .engine, .plan, .trt"),
         ("-o /dev/null", "/dev/null is no name for this file"),
         ("-o .", "is no name for this file"),

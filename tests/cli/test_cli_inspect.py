@@ -1,3 +1,5 @@
+"""Covers cli/inspect.py."""
+
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +29,7 @@ def engine(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> Path:
     return model.with_suffix(".engine")
 
 
-def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:
+def test_recorded_layers_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:
     record = read_record(engine)
     assert record is not None
     write_engine(engine, engine.read_bytes(), replace(record, gpu="NVIDIA H200", layers=LAYERS))
@@ -47,7 +49,7 @@ def test_layers_that_were_recorded_are_listed_and_counted(run_u2net: Command, en
     ]
 
 
-def test_what_is_not_recorded_is_said(run_u2net: Command, engine: Path) -> None:
+def test_missing_layers_are_reported(run_u2net: Command, engine: Path) -> None:
     result = run_u2net("inspect", engine)
 
     assert result.returncode == 2
@@ -55,8 +57,10 @@ def test_what_is_not_recorded_is_said(run_u2net: Command, engine: Path) -> None:
     assert "TensorRT-RTX settles its layers there" in result.stderr
 
 
-@pytest.mark.parametrize(("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "needs a GPU")])
-def test_a_gpu_that_is_not_there_is_said(run_u2net: Command, engine: Path, device: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "said"), [("cuda", "there is no NVIDIA driver"), ("cpu", "which needs a GPU: name device cuda")]
+)
+def test_a_missing_gpu_is_reported(run_u2net: Command, engine: Path, device: str, said: str) -> None:
     result = run_u2net("inspect", engine, "--device", device)
 
     assert result.returncode == 2

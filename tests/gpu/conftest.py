@@ -1,6 +1,6 @@
-"""Real engines on a real GPU. Without torch, as in a Python for TensorRT alone, ``--graphs`` names what was exported.
+"""Real engines on a real GPU. ``--graphs`` names an exported network for a Python that has TensorRT but no torch.
 
-The folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17), its metadata ``artifact.json``, ``input.npz`` and
+Its folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17), its metadata ``artifact.json``, ``input.npz`` and
 ``output.npz``: pictures, float32 P×3×H×W, and their maps in eager FP32, float32 P×1×H×W. ``make gpu-check`` writes it.
 """
 
@@ -35,7 +35,7 @@ LARGEST_BATCH = 4
 
 @dataclass(frozen=True)
 class Graphs:
-    """An exported network and what it gives in eager FP32."""
+    """An exported network, pictures, and its maps in eager FP32."""
 
     onnx: Path
     artifact: Artifact
@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def gpu() -> Gpu:
-    """The first GPU; without one the test is skipped."""
+    """The first GPU. Without one the test is skipped."""
     try:
         return open_cuda().find_gpu(0)
     except (DependencyError, DeviceError) as error:
@@ -60,7 +60,7 @@ def gpu() -> Gpu:
 
 @pytest.fixture(scope="session")
 def graphs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graphs:
-    """The bundled network, exported now or before; only where there is a GPU to try it on."""
+    """The bundled network, exported now or before, if there is a GPU to run it on."""
     request.getfixturevalue("gpu")
     folder: Path | None = request.config.getoption("--graphs", default=None)
     if folder is None:
@@ -94,13 +94,12 @@ def _export(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def build(graphs: Graphs) -> BuildEngine:
-    """Build an engine of the exported network; it stands beside a copy of the graph, as a user has it."""
+    """Build an engine of the exported network beside a copy of the graph, as a user does."""
 
     def build(path: Path, options: EngineOptions) -> Path:
-        onnx = path.with_suffix(".onnx")
+        onnx, artifact = path.with_suffix(".onnx"), graphs.artifact
         onnx.write_bytes(graphs.onnx.read_bytes())
-        facts = graphs.artifact
-        compile_engine(GraphSource(onnx, facts.precision, facts.opset, facts), path, options)
+        compile_engine(GraphSource(onnx, artifact.precision, artifact.opset, artifact), path, options)
         return path
 
     return build
@@ -108,7 +107,7 @@ def build(graphs: Graphs) -> BuildEngine:
 
 @pytest.fixture(scope="session", params=["tensorrt", "tensorrt-rtx"])
 def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
-    """How the engine of each flavour that is installed is built: quickly."""
+    """Options of a quick build, for each installed flavour."""
     flavour = parse_flavour(request.param)
     if flavour not in installed_flavours():
         pytest.skip(f"{flavour} is not installed")
@@ -121,7 +120,7 @@ def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
 def engine(
     build: BuildEngine, options: EngineOptions, graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """An engine of batch 1:1:4; where the library does not take this GPU, its answer is why the test is skipped."""
+    """An engine of batch 1:1:4. If the library does not support this GPU, the test is skipped with its answer."""
     path = build(tmp_path_factory.mktemp("engines") / "model.engine", options)
     try:
         with load(path, DEVICE) as session:
@@ -132,7 +131,7 @@ def engine(
 
 
 def to_gpu(array: FloatArray) -> DeviceArray:
-    """Values in new memory on the first GPU."""
+    """Copy values to new memory on the first GPU."""
     cuda = open_cuda()
     cuda.use(0)
     batch, channels, height, width = array.shape
@@ -145,7 +144,7 @@ def to_gpu(array: FloatArray) -> DeviceArray:
 
 
 def to_host(array: DeviceArray) -> FloatArray:
-    """Values of GPU memory that nobody writes to any more."""
+    """Copy finished values from GPU memory."""
     cuda = open_cuda()
     cuda.use(0)
     size = 4 * math.prod(array.shape)

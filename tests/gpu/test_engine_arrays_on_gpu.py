@@ -1,4 +1,4 @@
-"""Zero-copy: arrays in GPU memory, in and out."""
+"""Engines on a real GPU, with arrays in GPU memory and no copies."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def torch() -> Any:
     return torch
 
 
-def test_device_memory_gives_what_host_memory_gives(engine: Path, graphs: Graphs) -> None:
+def test_device_memory_gives_the_same_maps_as_host_memory(engine: Path, graphs: Graphs) -> None:
     with load(engine, DEVICE, contexts=1) as session:
         for size in (1, 2, 1, 1, 1):
             wanted = session.infer(graphs.pictures[:size])["d0"]
@@ -34,7 +34,7 @@ def test_device_memory_gives_what_host_memory_gives(engine: Path, graphs: Graphs
 
 
 def test_outputs_are_written_where_they_are_wanted(engine: Path, graphs: Graphs) -> None:
-    """In turns on two pairs of arrays, so that a recorded graph with the wrong addresses would show."""
+    """Runs alternate between two pairs of arrays, so that a graph with outdated addresses would give wrong maps."""
     inputs = [to_gpu(graphs.pictures[index : index + 1]) for index in range(2)]
     outputs = [to_gpu(np.full((1, 1, SIDE, SIDE), np.nan, np.float32)) for _ in range(2)]
     with load(engine, DEVICE, contexts=1) as session:
@@ -46,8 +46,8 @@ def test_outputs_are_written_where_they_are_wanted(engine: Path, graphs: Graphs)
             np.testing.assert_allclose(to_host(outputs[turn]), wanted[turn], atol=1e-6)
 
 
-def test_a_caller_s_stream_is_kept_in_order(engine: Path, graphs: Graphs) -> None:
-    """The input is overwritten in the caller's stream right after each run was enqueued, and nobody waits meanwhile."""
+def test_the_caller_s_stream_keeps_its_order(engine: Path, graphs: Graphs) -> None:
+    """Each run is enqueued without waiting, and the caller's stream then overwrites its input."""
     cuda = open_cuda()
     cuda.use(0)
     stream = Stream(cuda)
@@ -78,7 +78,7 @@ def test_torch_tensors_go_in_and_out(torch: Any, engine: Path, graphs: Graphs) -
 
 
 def test_torch_s_stream_is_waited_for(torch: Any, engine: Path, graphs: Graphs) -> None:
-    """The input is made by slow work in torch's stream, and torch reads the output without a wait of its own."""
+    """Slow work in torch's stream produces the input, and torch reads the output without waiting itself."""
     picture = torch.from_numpy(graphs.pictures[:1]).cuda()
     with load(engine, DEVICE) as session, torch.cuda.stream(torch.cuda.Stream()):
         wanted = session.infer(graphs.pictures[:1])["d0"]

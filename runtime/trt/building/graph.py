@@ -32,12 +32,7 @@ class GraphSource:
 
 
 def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource, logger: Any) -> INetworkDefinition:
-    """Read the graph of a U²-Net into a network definition.
-
-    Raises:
-        EngineBuildError: TensorRT cannot parse the graph.
-        InputError: the file is missing, of a newer opset than TensorRT 8 reads, or no U²-Net.
-    """
+    """Read the graph of a U²-Net into a network definition."""
     trt, features = library.trt, library.features
     if not source.path.is_file():
         raise InputError(f"{source.path}: there is no such file")

@@ -129,8 +129,6 @@ def _allow_fp16(trt: Any, config: IBuilderConfig, network: INetworkDefinition, f
 
 def _set_targets(library: TensorRTLibrary, config: Any, targets: tuple[str, ...]) -> None:
     trt: Any = library.trt
-    if not library.features.compute_capabilities:
-        raise InputError(f"{library} cannot build for targets; leave them out")
     known = trt.ComputeCapability.__members__
     names = [target.upper().replace("_", "") for target in targets]
     unknown = [target for target, name in zip(targets, names, strict=True) if name not in known]

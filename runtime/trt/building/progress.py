@@ -45,12 +45,6 @@ class Phases:
         with self._lock:
             self._open.pop(name, None)
 
-    def complete(self) -> None:
-        """Report the end of the build; exceptions of ``report`` pass through."""
-        self._highest = 1.0
-        if self._report is not None:
-            self._report("Engine built", 1.0)
-
     def share(self) -> float:
         """Share of the build that is done; it never decreases. A phase fills one step of its parent."""
         with self._lock:
@@ -85,8 +79,8 @@ def build_with_progress(
     monitored: Any = config
     monitored.progress_monitor = _make_monitor(trt, phases)
     content = _build_in_thread(build, phases)
-    if content is not None:
-        phases.complete()
+    if content is not None and report is not None:
+        report("Engine built", 1.0)
     return content
 
 

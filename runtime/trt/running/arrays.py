@@ -8,7 +8,7 @@ import numpy as np
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory
-from u2net.runtime.trt.profiles import Shape
+from u2net.runtime.trt.profiles import Shape, four_sides
 
 FLOAT32 = "<f4"
 DLPACK_CUDA = 2
@@ -34,15 +34,10 @@ class DeviceArray:
 
     @property
     def four(self) -> Shape:
-        """The shape as that of a network's input.
-
-        Raises:
-            InputError: it is not N×3×H×W.
-        """
+        """The shape as a network's input. Raise InputError if it is not N×3×H×W."""
         if len(self.shape) != 4 or self.shape[1] != 3 or self.shape[0] < 1:
             raise InputError(f"infer takes float32 N×3×H×W; got {self.shape}")
-        batch, channels, height, width = self.shape
-        return batch, channels, height, width
+        return four_sides(self.shape)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

@@ -31,8 +31,6 @@ class TensorRTBackend:
         Raises:
             U2NetError: see :func:`u2net.runtime.trt.running.opening.open_engine`.
         """
-        if contexts < 1:
-            raise InputError(f"contexts must be at least 1; got {contexts}")
         opened = open_engine(path, device)
         self._device = device.index
         self._cuda = cuda = open_cuda()
@@ -51,13 +49,12 @@ class TensorRTBackend:
 
     def batch_limit(self, height: int, width: int) -> int:
         """Largest batch of the profiles that contain this size, or of all profiles if none does."""
-        sized = [profile for profile in self.profiles if height in profile.height and width in profile.width]
+        sized = [profile for profile in self.profiles if profile.takes(height, width)]
         return max(profile.batch.high for profile in sized or self.profiles)
 
     @contextmanager
     def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, FloatArray]]:
         """Run on pinned memory that ``fill`` writes; see :class:`u2net.runtime.backend.Backend`."""
-        self._require(outputs)
         index, padded = self._fit(shape)
         with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
             tensor = slot.host_input(padded)
@@ -77,41 +74,30 @@ class TensorRTBackend:
                 waits for the run. None waits for the GPU before and after the run.
 
         Raises:
-            InputError: an array cannot be used, or there is no output of that name.
+            InputError: an array cannot be used.
             ProfileError: the engine was not built for the shape.
         """
-        self._require(outputs)
-        with self._cuda.using(self._device), self._lend_for(tensor) as (slot, source):
-            slot.set_shape(source.four)
+        shape = as_device_array(tensor, self._device, None).four
+        index, padded = self._fit(shape)
+        if padded != shape:
+            raise ProfileError(f"the engine takes {padded[0]} images at once, not {shape[0]}; pad the tensor")
+        with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == shape) as slot:
+            source = as_device_array(tensor, self._device, slot.stream.handle)
+            slot.set_shape(shape)
             targets = {name: self._target(slot, name, outputs) for name in outputs}
             self._wait_for_users(slot, [source, *targets.values()], stream)
             slot.run_on_device(source.address, {name: array.address for name, array in targets.items()})
             if stream is None:
                 slot.stream.synchronize()
             else:
-                slot.stream.let_wait(stream)
+                slot.stream.order(before=slot.stream.handle, after=stream)
         return targets
-
-    def _require(self, outputs: Sequence[str] | Mapping[str, object]) -> None:
-        unknown = [repr(name) for name in outputs if name not in self.outputs]
-        if unknown:
-            raise InputError(f"there is no output {', '.join(unknown)}; the engine gives {', '.join(self.outputs)}")
-
-    @contextmanager
-    def _lend_for(self, tensor: object) -> Iterator[tuple[Slot, DeviceArray]]:
-        """Lend a slot for the shape of a device array, with the array synchronized to the slot's stream."""
-        shape = as_device_array(tensor, self._device, None).four
-        index, padded = self._fit(shape)
-        if padded != shape:
-            raise ProfileError(f"the engine takes {padded[0]} images at once, not {shape[0]}; pad the tensor")
-        with self._pools[index].lend(lambda slot: slot.shape == shape) as slot:
-            yield slot, as_device_array(tensor, self._device, slot.stream.handle)
 
     def _wait_for_users(self, slot: Slot, arrays: Sequence[DeviceArray], stream: int | None) -> None:
         """Make the run wait for the work that produces its input, and for work that still uses its output arrays."""
         for producer in {stream, *(array.stream for array in arrays)}:
             if producer is not None:
-                slot.stream.wait_for(producer)
+                slot.stream.order(before=producer, after=slot.stream.handle)
         if stream is None and any(array.stream is None and not array.ready for array in arrays):
             self._cuda.synchronize()
 
@@ -133,7 +119,7 @@ class TensorRTBackend:
         fitting = [
             (max(count, profile.batch.low), abs(profile.batch.best - count), index)
             for index, profile in enumerate(self.profiles)
-            if profile.admits(max(count, profile.batch.low), height, width)
+            if profile.takes(height, width) and count <= profile.batch.high
         ]
         if not fitting:
             raise ProfileError(

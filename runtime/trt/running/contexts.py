@@ -18,11 +18,7 @@ class ContextMaker:
     """Makes contexts of one engine, and knows the engine's tensors and profiles."""
 
     def __init__(self, opened: OpenEngine, *, use_graph: bool) -> None:
-        """Read the engine's tensors and profiles.
-
-        Raises:
-            ArtifactError: the engine is no U²-Net.
-        """
+        """Read the engine's tensors and profiles. Raise ArtifactError if it is no U²-Net."""
         self._opened = opened
         self._cache_path = opened.path.with_name(opened.path.name + CACHE_SUFFIX)
         self.input, self.outputs = tensor_names(opened)
@@ -35,16 +31,12 @@ class ContextMaker:
         self._config: Any = None
         self._cache: Any = None
         if self.captures_itself:
-            self._config, self._cache = self._runtime_config(use_graph)
+            self._configure(use_graph)
         self._kept = b""
         self._keeping = threading.Lock()
 
     def make(self, profile: int, stream: Stream) -> IExecutionContext:
-        """Make a context under a profile.
-
-        Raises:
-            OutOfMemoryError, DeviceError: TensorRT cannot make it.
-        """
+        """Make a context under the profile of that number."""
         engine: Any = self._opened.engine
         configs = () if self._config is None else (self._config,)
         context: IExecutionContext | None = engine.create_execution_context(*configs)
@@ -81,29 +73,24 @@ class ContextMaker:
                     "%s cannot be written, so kernels are compiled at each start: %s", self._cache_path, error
                 )
 
-    def _runtime_config(self, use_graph: bool) -> tuple[Any, Any]:
+    def _configure(self, use_graph: bool) -> None:
         trt: Any = self._opened.library.trt
         engine: Any = self._opened.engine
-        config = engine.create_runtime_config()
+        self._config = config = engine.create_runtime_config()
         strategies = trt.CudaGraphStrategy
         config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if use_graph else strategies.DISABLED
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-        cache = config.create_runtime_cache()
+        self._cache = cache = config.create_runtime_cache()
         try:
             if self._cache_path.is_file() and not cache.deserialize(self._cache_path.read_bytes()):
                 trt_log.warning("%s is from another machine or version; kernels are compiled again", self._cache_path)
         except OSError as error:
             trt_log.warning("%s cannot be read, so kernels are compiled again: %s", self._cache_path, error)
         config.set_runtime_cache(cache)
-        return config, cache
 
 
 def tensor_names(opened: OpenEngine) -> tuple[str, tuple[str, ...]]:
-    """Names of the input and of the outputs, in order.
-
-    Raises:
-        ArtifactError: the engine is no U²-Net, which has one float32 N×3×H×W input and float32 N×C×H×W outputs.
-    """
+    """Names of the input and of the outputs, in order."""
     engine, trt = opened.engine, opened.library.trt
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]

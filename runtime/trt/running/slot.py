@@ -7,7 +7,7 @@ from u2net.runtime.errors import ArtifactError, DeviceError, ProfileError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory, Graph, PinnedMemory, Stream
 from u2net.runtime.trt.messages import trt_log
-from u2net.runtime.trt.profiles import Shape
+from u2net.runtime.trt.profiles import Shape, four_sides
 from u2net.runtime.trt.running.contexts import ContextMaker
 
 FLOAT = 4
@@ -23,12 +23,7 @@ class Slot:
     """
 
     def __init__(self, cuda: Cuda, maker: ContextMaker, profile: int, *, use_graph: bool) -> None:
-        """Make a context under the profile of that number.
-
-        Raises:
-            OutOfMemoryError: GPU memory ran out.
-            DeviceError: TensorRT cannot make the context.
-        """
+        """Make a context under the profile of that number."""
         self.profile = maker.profiles[profile]
         self.stream = Stream(cuda)
         self._cuda = cuda
@@ -55,16 +50,15 @@ class Slot:
 
     def run(self, outputs: Sequence[str]) -> dict[str, FloatArray]:
         """Run on :meth:`host_input` and return the named outputs: views of pinned memory, valid until the next run."""
-        name = self._maker.input
-        source, host = self._device_memory(name), self._pinned_memory(name)
-        targets = {name: self._pinned_memory(name) for name in outputs}
-        addresses = [self._device_memory(output).address for output in self._maker.outputs]
-        self._cuda.copy(source.address, host.address, byte_count(self.sizes[name]), self.stream)
-        self._execute((source.address, *addresses))
-        for name, target in targets.items():
-            self._cuda.copy(target.address, self._device[name].address, byte_count(self.sizes[name]), self.stream)
+        source = self._maker.input
+        device = {name: self._device_memory(name).address for name in (source, *self._maker.outputs)}
+        host = {name: self._pinned_memory(name) for name in (source, *outputs)}
+        self._cuda.copy(device[source], host[source].address, byte_count(self.sizes[source]), self.stream)
+        self._execute(tuple(device.values()))
+        for name in outputs:
+            self._cuda.copy(host[name].address, device[name], byte_count(self.sizes[name]), self.stream)
         self.stream.synchronize()
-        return {name: target.view(self.sizes[name]) for name, target in targets.items()}
+        return {name: host[name].view(self.sizes[name]) for name in outputs}
 
     def run_on_device(self, source: Address, targets: Mapping[str, Address]) -> None:
         """Enqueue a run between device addresses without waiting for it. Outputs not named stay in the slot."""
@@ -73,12 +67,7 @@ class Slot:
         self._execute((source, *(addresses[name] for name in self._maker.outputs)))
 
     def set_shape(self, shape: Shape) -> None:
-        """Prepare the context for an input shape.
-
-        Raises:
-            ProfileError: TensorRT refuses the shape.
-            ArtifactError: an output differs from the input in batch, height or width.
-        """
+        """Prepare the context for an input shape. Raise ProfileError if TensorRT refuses it."""
         if self.shape == shape:
             return
         # A captured graph depends on the state of its context: launching it after a change of shape is undefined.
@@ -159,9 +148,3 @@ class Slot:
 def byte_count(shape: Shape) -> int:
     """Bytes of a float32 tensor."""
     return math.prod(shape) * FLOAT
-
-
-def four_sides(sides: Sequence[int]) -> Shape:
-    """A library's shape object as four plain numbers."""
-    batch, channels, height, width = (int(side) for side in sides)
-    return batch, channels, height, width

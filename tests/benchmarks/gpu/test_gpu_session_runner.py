@@ -3,6 +3,7 @@
 import gc
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from cuda import bindings
 
-from tests.runtime.trt.conftest import record_of
+from tests.runtime.trt.conftest import ARTIFACT, record_of
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime, Work, entry, errors
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.benchmarks.gpu.arrays import read_array, write_array
@@ -19,7 +20,6 @@ from u2net.benchmarks.gpu.protocol import Close, Infer, Open, Time
 from u2net.benchmarks.gpu.session_runner import SessionRunner
 from u2net.benchmarks.gpu.targets import CLOCKS
 from u2net.benchmarks.gpu.worker import Worker
-from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.device import Device
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
@@ -86,12 +86,10 @@ def engine(trt: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """An engine with a profile for each batch, and the input of a worker beside it."""
     monkeypatch.chdir(tmp_path)
     profiles = tuple(Profile.from_shapes([(batch, 3, 32, 32)] * 3) for batch in BATCHES)
-    content = trt.make_plan(profiles=[profile.shapes() for profile in profiles])
-    preset = PRESETS["reference"].with_size(32, 32)
-    artifact = Artifact("u2netp", "ab" * 32, preset, "fp16", InputShape(None, 32, 32), ("d0",), 1, 17)
-    (tmp_path / "model.onnx").write_text("a graph")
+    plan = trt.make_plan(profiles=[profile.shapes() for profile in profiles])
     path = tmp_path / "model.engine"
-    write_engine(path, content, record_of(content, version=trt.__version__, profiles=profiles, artifact=artifact))
+    artifact = replace(ARTIFACT, preset=PRESETS["reference"].with_size(32, 32))
+    write_engine(path, plan, record_of(plan, version=trt.__version__, profiles=profiles, artifact=artifact))
     return path
 
 

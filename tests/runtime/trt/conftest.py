@@ -125,3 +125,8 @@ def session(trt: FakeTensorRT, write_engine: WriteEngine) -> Iterator[Session]:
     """An engine of the full TensorRT for 1:2:4×3×32:32:64×32:32:64."""
     with load(write_engine(trt), "cuda:0") as opened:
         yield opened
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content of each file by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

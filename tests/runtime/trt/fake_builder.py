@@ -35,9 +35,7 @@ class Network:
 
 class ProgressMonitor:
     def phase_start(self, *_arguments: object) -> None: ...
-    def step_complete(self, *_arguments: object) -> bool:
-        return True
-
+    def step_complete(self, *_arguments: object) -> None: ...
     def phase_finish(self, *_arguments: object) -> None: ...
 
 
@@ -119,7 +117,7 @@ class Builder:
         if trt.kind != "rtx" and not trt.cuda.ready():
             raise TypeError("pybind11::init(): factory function returned nullptr")
         self.trt, self.logger, self.device = trt, logger, trt.cuda.device
-        trt.builders += 1
+        trt.built_on.append(self.device)
 
     def create_network(self, flags: int) -> Network:
         return Network(self.trt, flags)
@@ -135,7 +133,6 @@ class Builder:
         return profile
 
     def build_serialized_network(self, network: Network, config: Config) -> HostMemory | None:
-        self.trt.build_devices.append(self.trt.cuda.device)
         if self.trt.cuda.device != self.device:
             self.trt.cuda.complain("built on another device than the builder was made for")
         said = "; ".join(self.trt.errors) or ("" if self._walk(config) else "Error Code 7: BuildCanceled")

@@ -215,7 +215,7 @@ class FakeCudaRuntime:
     @entry
     def cudaGetDeviceProperties(self, _index: int) -> Any:
         major, minor = self.capability
-        return SimpleNamespace(name=b"Fake GPU", major=major, minor=minor, totalGlobalMem=self.memory)
+        return SimpleNamespace(name=b"Fake GPU", major=major, minor=minor)
 
     @entry
     def cudaGetDevice(self) -> int:

@@ -65,17 +65,15 @@ class FakeTensorRT:
         self.on_run: Callable[[], object] = lambda: True
         """Called in each; False is a refusal."""
         self.contexts = 0
-        self.builders = 0
-        self.build_devices: list[int] = []
-        """Device of each build."""
+        self.built_on: list[int] = []
+        """Device of each builder."""
         self.configs: list[Config] = []
         self.networks: list[Network] = []
         self.runtime_configs: list[Any] = []
         self.steps, self.pace = 4, 0.0
         """Of a build: number, and seconds each."""
         old, rtx = kind == "8.6", kind == "rtx"
-        runtime: Any = partial(Runtime, self)
-        self.Runtime = runtime
+        self.Runtime = partial(Runtime, self)
         self.ILayer = Layer if old else SimpleNamespace()
         self.ParserError = SimpleNamespace(**({} if old else {"node_name": None, "node_operator": None}))
         self.IBuilderConfig = SimpleNamespace(**({} if old else {"progress_monitor": None}))
@@ -85,7 +83,7 @@ class FakeTensorRT:
         if not old:
             self.IProgressMonitor = ProgressMonitor
         if rtx:
-            runtime.get_engine_validity = None
+            self.Runtime.get_engine_validity = None  # type: ignore[attr-defined]
             self.IBuilderConfig.num_compute_capabilities = self.IBuilderConfig.set_compute_capability = None
             self.ICudaEngine = SimpleNamespace(create_runtime_config=None)
             self.IRuntimeConfig = self.IRuntimeCache = RuntimeConfig

@@ -1,4 +1,4 @@
-"""The pool of execution contexts, alone and under a session that many threads call."""
+"""Covers running/pool.py, alone and in a session that many threads call."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Thing:
-    """Made by a pool; knows what it was last used for, and whether it is in use."""
+    """An item of a pool, with its last use and a lock held while it is in use."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,7 +32,7 @@ class Thing:
 
 
 def counting(made: list[Thing], fails: Callable[[int], bool] = lambda _call: False) -> Callable[[], Thing]:
-    """Makes things, and fails in the calls that ``fails`` says, counted from 0."""
+    """A maker of things that fails in some of its calls, counted from 0."""
     calls = iter(range(10**6))
 
     def make() -> Thing:
@@ -50,7 +50,7 @@ def anything(_thing: Thing) -> bool:
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Do the work on each item in a thread of its own; where one waits for ever, the test fails."""
+    """Work on each item in a thread of its own. A thread that waits forever fails the test."""
     futures: list[Future[Result]] = [Future() for _ in items]
 
     def run(item: Item, future: Future[Result]) -> None:
@@ -70,7 +70,7 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     failing=st.sets(st.integers(0, 6)),
 )
 @settings(max_examples=60, deadline=None)
-def test_at_most_so_many_are_made_and_each_serves_one_thread_at_a_time(
+def test_the_limit_holds_and_each_item_serves_one_thread_at_a_time(
     limit: int, uses: list[list[int]], failing: set[int]
 ) -> None:
     made: list[Thing] = []
@@ -96,7 +96,7 @@ def test_at_most_so_many_are_made_and_each_serves_one_thread_at_a_time(
     assert not any(thing.used.locked() for thing in made)
 
 
-def test_one_that_is_liked_comes_before_a_new_one_and_a_new_one_before_any_other() -> None:
+def test_a_preferred_item_comes_first_then_a_new_one_then_any() -> None:
     made: list[Thing] = []
     pool = Pool(counting(made), 3)
     with pool.lend(anything) as first, pool.lend(anything) as second:
@@ -110,23 +110,7 @@ def test_one_that_is_liked_comes_before_a_new_one_and_a_new_one_before_any_other
     assert len(made) == 3
 
 
-def test_where_all_are_out_the_next_that_comes_back_is_lent() -> None:
-    pool = Pool(counting([]), 1)
-    given_back = threading.Event()
-
-    def hold(_number: int) -> tuple[bool, Thing]:
-        with pool.lend(anything) as thing:
-            early = given_back.is_set()
-            time.sleep(0.05)
-            given_back.set()
-            return early, thing
-
-    (first, one), (second, other) = in_threads(hold, (0, 1))
-    assert one is other
-    assert {first, second} == {False, True}
-
-
-def test_an_exception_brings_back_what_was_lent() -> None:
+def test_an_exception_returns_the_item() -> None:
     pool = Pool(counting([]), 1)
     with pytest.raises(KeyError), pool.lend(anything):
         raise KeyError
@@ -135,18 +119,7 @@ def test_an_exception_brings_back_what_was_lent() -> None:
         assert thing.number == 0
 
 
-def test_a_failing_make_leaves_the_pool_usable() -> None:
-    made: list[Thing] = []
-    pool = Pool(counting(made, lambda call: call < 3), 1)
-    for _ in range(3):
-        with pytest.raises(OutOfMemoryError), pool.lend(anything):
-            pass
-
-    with pool.lend(anything) as thing:
-        assert thing is made[0]
-
-
-def test_a_failing_make_wakes_one_that_waits() -> None:
+def test_a_failing_make_wakes_a_waiting_thread() -> None:
     """The limit is 1: the second thread may make one only when the first has given up."""
     started, made = threading.Event(), list[Thing]()
 
@@ -190,13 +163,3 @@ def test_many_threads_with_mixed_shapes_get_their_own_results(
         assert trt.contexts <= contexts
     assert cuda.calls["cudaGraphLaunch"] > 0
     assert cuda.complaints == []
-
-
-def test_each_profile_has_contexts_of_its_own(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    profiles = [[(1, 3, 32, 32)] * 3, [(2, 3, 32, 32)] * 3]
-    with load(write_engine(trt, profiles=profiles), "cuda:0", contexts=1) as session:
-        for count in (1, 2, 1, 2):
-            session.infer(np.zeros((count, 3, 32, 32), np.float32))
-
-    assert trt.contexts == 2
-    assert [profile for profile, _ in trt.executed] == [0, 1, 0, 1]

@@ -1,17 +1,16 @@
-"""From a file to a session: what is refused, with which error, and what is built again."""
+"""Covers running/opening.py and compiling.py: which engines are refused, with which error, and which are rebuilt."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.conftest import WriteEngine, files
 from tests.runtime.trt.fake_builder import NETWORK
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
-from tests.runtime.trt.fake_tensorrt import END, MAGIC, MALFORMED, FakeTensorRT, Runtime
+from tests.runtime.trt.fake_tensorrt import END, LAYER, MAGIC, MALFORMED, FakeTensorRT, Runtime
 from u2net.runtime import Session, load
 from u2net.runtime.errors import (
     ArtifactError,
@@ -26,26 +25,20 @@ from u2net.runtime.errors import (
     OutOfMemoryError,
 )
 from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.record import hash_bytes, read_record, record_path
+from u2net.runtime.trt.flavours import EXTRAS
+from u2net.runtime.trt.record import EngineRecord, hash_bytes, read_record, record_path
 from u2net.runtime.trt.running.opening import REFUSALS
 
-IMAGE = np.full((32, 32, 3), 51, np.uint8)
 PRESET = PRESETS["raw"].with_size(32, 32)
-DIAGNOSTICS = [name for name in REFUSALS if "_" in name]
-"""Names that TensorRT-RTX diagnoses; the other keys are words of the full TensorRT."""
 
 
 def works(session: Session) -> None:
-    np.testing.assert_allclose(session(IMAGE), 0.2, rtol=1e-5)
+    np.testing.assert_allclose(session(np.full((32, 32, 3), 51, np.uint8)), 0.2, rtol=1e-5)
 
 
 def unrecorded(path: Path) -> Path:
     record_path(path).unlink()
     return path
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("suffix", [".engine", ".plan", ".trt", ".ENGINE"])
@@ -55,7 +48,7 @@ def test_an_engine_is_known_by_its_suffix(trt: FakeTensorRT, write_engine: Write
 
 
 @pytest.mark.usefixtures("trt")
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no\.engine: there is no such file"):
         load(tmp_path / "no.engine", "cuda:0")
 
@@ -69,10 +62,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"devices": 1}, DeviceError),
     ],
 )
-def test_without_the_gpu_nothing_of_tensorrt_is_touched(
+def test_without_the_gpu_tensorrt_is_not_called(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, state: dict[str, int], kind: type[DeviceError]
 ) -> None:
-    """Without a driver its runtime crashes; the fake one complains."""
+    """Without a driver the real runtime crashes; the simulated one complains."""
     path = write_engine(trt)
     for name, value in state.items():
         setattr(cuda, name, value)
@@ -84,7 +77,7 @@ def test_without_the_gpu_nothing_of_tensorrt_is_touched(
     assert "cudaSetDevice" not in cuda.calls
 
 
-@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("flavour", list(EXTRAS))
 def test_a_flavour_that_is_not_installed_is_named(
     trt: FakeTensorRT, write_engine: WriteEngine, monkeypatch: pytest.MonkeyPatch, flavour: str
 ) -> None:
@@ -97,7 +90,7 @@ def test_a_flavour_that_is_not_installed_is_named(
         load(path, "cuda:0")
 
 
-def test_a_missing_record_is_warned_of_and_a_preset_needed(
+def test_without_a_record_there_is_a_warning_and_a_preset_must_be_named(
     trt: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = unrecorded(write_engine(trt))
@@ -121,22 +114,24 @@ def test_a_truncated_plan_is_refused(trt: FakeTensorRT, write_engine: WriteEngin
         load(unrecorded(path), "cuda:0", preset=PRESET)
 
 
-def test_an_altered_plan_is_refused(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+def test_an_altered_plan_is_refused_and_not_rebuilt(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     path = write_engine(trt)
     path.write_bytes(path.read_bytes().replace(b'"d0"', b'"d1"'))
 
     with pytest.raises(EngineDamagedError, match=r"is not the plan that model\.engine\.json describes"):
-        load(path, "cuda:0")
+        load(path, "cuda:0", rebuild=True)
+    assert trt.built_on == []
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no engine", MAGIC, bytes(range(256))])
 @pytest.mark.parametrize("kind", ["trt", "rtx"])
 def test_a_foreign_file_is_refused(request: pytest.FixtureRequest, tmp_path: Path, content: bytes, kind: str) -> None:
+    """Also one whose name contains the words that tell other errors apart."""
     request.getfixturevalue(kind)
-    path = tmp_path / "odd.engine"
+    path = tmp_path / "different gpu, version mismatch.engine"
     path.write_bytes(content)
 
-    with pytest.raises(EngineDamagedError, match=r"odd\.engine cannot be opened by tensorrt.* on Fake GPU: .*magicTag"):
+    with pytest.raises(EngineDamagedError, match=r"\.engine cannot be opened by tensorrt.* on Fake GPU: .*magicTag"):
         load(path, "cuda:0", preset=PRESET)
 
 
@@ -151,6 +146,7 @@ def test_an_engine_of_another_tensorrt_is_refused(
 
     with pytest.raises(EngineVersionError, match=r"here is 12\.0" if recorded else "Version tag.*with this one"):
         load(path if recorded else unrecorded(path), "cuda:0", preset=PRESET)
+    assert module.built_on == []
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -178,7 +174,7 @@ def test_an_engine_of_another_gpu_is_refused(
         ("Error Code 4: Internal Error (Engine deserialization failed.)", EngineDamagedError),
     ],
 )
-def test_what_the_full_tensorrt_says_tells_the_error(
+def test_messages_of_the_full_tensorrt_determine_the_error(
     trt: FakeTensorRT,
     write_engine: WriteEngine,
     monkeypatch: pytest.MonkeyPatch,
@@ -193,43 +189,26 @@ def test_what_the_full_tensorrt_says_tells_the_error(
     assert said in str(caught.value)
 
 
-@pytest.mark.usefixtures("trt")
-def test_the_name_of_a_file_does_not_tell_the_error(tmp_path: Path) -> None:
-    path = tmp_path / "different gpu, version mismatch.engine"
-    path.write_bytes(b"odd")
-
-    with pytest.raises(EngineDamagedError):
-        load(path, "cuda:0")
+DIAGNOSTICS = [name.upper() for name in REFUSALS if "_" in name]
 
 
 @pytest.mark.parametrize("name", DIAGNOSTICS)
-def test_what_tensorrt_rtx_diagnoses_tells_the_error(
+def test_diagnostics_of_tensorrt_rtx_determine_the_error(
     rtx: FakeTensorRT, write_engine: WriteEngine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    members = rtx.EngineInvalidityDiagnostics.__members__
-    monkeypatch.setattr(
-        Runtime, "_judge", lambda *_arguments: (int(members[name.upper()]) | MALFORMED, "it is refused")
-    )
+    members, (kind, remedy) = rtx.EngineInvalidityDiagnostics.__members__, REFUSALS[name.lower()]
+    monkeypatch.setattr(Runtime, "_judge", lambda *_arguments: (int(members[name]) | MALFORMED, "it is refused"))
 
     with pytest.raises((ArtifactError, DeviceError), match="it is refused") as caught:
         load(write_engine(rtx), "cuda:0")
-    assert caught.type is REFUSALS[name][0]
-    assert str(caught.value).endswith(REFUSALS[name][1])
+    assert caught.type is kind
+    assert str(caught.value).endswith(remedy)
 
 
-def test_every_diagnostic_of_the_real_one_is_explained() -> None:
+def test_every_diagnostic_of_the_real_tensorrt_rtx_has_an_error() -> None:
     library = pytest.importorskip("tensorrt_rtx_bindings")
 
-    assert {name.lower() for name in library.EngineInvalidityDiagnostics.__members__} == set(DIAGNOSTICS)
-
-
-def test_memory_that_runs_out_on_opening_is_said(
-    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
-) -> None:
-    cuda.allowed = 0
-
-    with pytest.raises(OutOfMemoryError, match=r"Cuda Runtime \(out of memory\); end what else uses the GPU"):
-        load(write_engine(trt), "cuda:0")
+    assert set(library.EngineInvalidityDiagnostics.__members__) == set(DIAGNOSTICS)
 
 
 def test_an_engine_for_other_targets_is_refused(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
@@ -239,14 +218,14 @@ def test_an_engine_for_other_targets_is_refused(rtx: FakeTensorRT, write_engine:
         works(session)
 
 
-# --- building again ------------------------------------------------------------------------------------------------
+# --- rebuilding ----------------------------------------------------------------------------------------------------
 
 
-def stale(module: FakeTensorRT, cuda: FakeCudaRuntime, path: Path, why: str) -> Path:
+def make_stale(module: FakeTensorRT, cuda: FakeCudaRuntime, path: Path, why: str) -> None:
     """Make the engine one of another TensorRT or GPU."""
     if why == "version":
         module.__version__ = "12.0"
-    elif why == "plan":  # the record is fine, and TensorRT refuses the plan nevertheless
+    elif why == "plan":  # the record fits, but TensorRT refuses the plan
         other = MAGIC + json.dumps({**NETWORK, "version": "9", "cc": [8, 6]}).encode() + END
         record = json.loads(record_path(path).read_text())
         path.write_bytes(other)
@@ -254,16 +233,22 @@ def stale(module: FakeTensorRT, cuda: FakeCudaRuntime, path: Path, why: str) -> 
         record_path(path).write_text(json.dumps(record))
     else:
         cuda.capability = (9, 0)
-    return path
+
+
+def record_at(path: Path) -> EngineRecord:
+    record = read_record(path)
+    assert record is not None
+    return record
 
 
 @pytest.mark.parametrize("why", ["version", "gpu", "plan"])
-def test_a_stale_engine_is_built_again_where_that_is_wanted(
+def test_a_stale_engine_is_rebuilt_on_request(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, caplog: pytest.LogCaptureFixture, why: str
 ) -> None:
-    record = {"opt_level": 4, "tf32": True}
-    path = stale(trt, cuda, write_engine(trt, record=record), why)
-    before = path.read_bytes()
+    profiles = [[(1, 3, 32, 32), (2, 3, 32, 32), (3, 3, 32, 32)], [(1, 3, 64, 64), (1, 3, 64, 96), (5, 3, 64, 128)]]
+    path = write_engine(trt, profiles=profiles, record={"opt_level": 4, "tf32": True})
+    before = record_at(path)
+    make_stale(trt, cuda, path, why)
 
     with load(path, "cuda:0", rebuild=True) as session:
         works(session)
@@ -273,9 +258,10 @@ def test_a_stale_engine_is_built_again_where_that_is_wanted(
 
     assert f"building {path} again from {path.with_name('model.onnx')}" in caplog.text
     assert f"built {path} again with tensorrt {trt.__version__} in" in caplog.text
-    assert path.read_bytes() != before
+    after = record_at(path)
+    assert (after.profiles, after.artifact, after.opt_level, after.tf32) == (before.profiles, before.artifact, 4, True)
+    assert (after.version, after.plan_sha256) == (trt.__version__, hash_bytes(path.read_bytes()))
     assert (trt.configs[0].builder_optimization_level, len(trt.configs)) == (4, 1)
-    assert trt.BuilderFlag.TF32 in trt.configs[0].flags
     caplog.clear()
     with load(path, "cuda:0", rebuild=True) as again:
         assert again.info.rebuilt is None
@@ -283,53 +269,41 @@ def test_a_stale_engine_is_built_again_where_that_is_wanted(
     assert len(trt.configs) == 1
 
 
-def test_the_profiles_stay_when_an_engine_is_built_again(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    profiles = [[(1, 3, 32, 32), (2, 3, 32, 32), (3, 3, 32, 32)], [(1, 3, 64, 64), (1, 3, 64, 96), (5, 3, 64, 128)]]
-    path = write_engine(trt, profiles=profiles)
-    before = read_record(path)
+def test_a_rebuilt_engine_has_its_layers_recorded(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+    path = write_engine(trt)
     trt.__version__ = "12.0"
-
     load(path, "cuda:0", rebuild=True).close()
 
-    after = read_record(path)
-    assert before is not None
-    assert after is not None
-    assert after.profiles == before.profiles
-    assert after.artifact == before.artifact
-    assert after.version == "12.0"
+    assert [layer.name for layer in record_at(path).layers] == [LAYER]
 
 
-def test_nothing_is_built_again_unless_it_is_wanted(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+def test_an_engine_is_rebuilt_on_the_gpu_that_was_asked_for(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
+) -> None:
+    cuda.devices = 2
     path = write_engine(trt)
     trt.__version__ = "12.0"
 
-    with pytest.raises(EngineVersionError):
-        load(path, "cuda:0")
-    assert trt.builders == 0
-
-
-def test_a_damaged_engine_is_not_built_again(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    path = write_engine(trt)
-    path.write_bytes(b"odd")
-
-    with pytest.raises(EngineDamagedError):
-        load(path, "cuda:0", rebuild=True)
-    assert trt.builders == 0
+    with load(path, "cuda:1", rebuild=True) as session:
+        works(session)
+        assert {thing.device for thing in cuda.live.values() if hasattr(thing, "device")} == {1}
+    assert (trt.built_on, cuda.device) == ([1], 0)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [(None, "which it was built from, is not there"), (b"{}", "is not the graph it was built from; `u2net compile")],
+    ("spoil", "says"),
+    [
+        (lambda onnx: onnx.unlink(), "which it was built from, is not there"),
+        (lambda onnx: onnx.write_bytes(b"{}"), "is not the graph it was built from; `u2net compile"),
+        (lambda onnx: unrecorded(onnx.with_suffix(".engine")), r"no record beside it names its graph .*Version tag"),
+    ],
 )
-def test_without_its_graph_an_engine_is_not_built_again(
-    trt: FakeTensorRT, write_engine: WriteEngine, tmp_path: Path, content: bytes | None, says: str
+def test_without_its_graph_an_engine_is_not_rebuilt(
+    trt: FakeTensorRT, write_engine: WriteEngine, tmp_path: Path, spoil: Any, says: str
 ) -> None:
     path = write_engine(trt)
     trt.__version__ = "12.0"
-    if content is None:
-        (tmp_path / "model.onnx").unlink()
-    else:
-        (tmp_path / "model.onnx").write_bytes(content)
+    spoil(tmp_path / "model.onnx")
     before = files(tmp_path)
 
     with pytest.raises(EngineBuildError, match=f"cannot be built again: .*{says}"):
@@ -337,45 +311,42 @@ def test_without_its_graph_an_engine_is_not_built_again(
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("how", ["fails", "is interrupted"])
-def test_a_build_that_ends_early_leaves_the_old_files(
-    trt: FakeTensorRT, write_engine: WriteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("fails", EngineBuildError), ("is interrupted", KeyboardInterrupt), ("does not open", OutOfMemoryError)],
+)
+def test_an_unsuccessful_rebuild_keeps_the_old_files(
+    trt: FakeTensorRT,
+    write_engine: WriteEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    kind: type[BaseException],
 ) -> None:
     path = write_engine(trt)
     trt.__version__ = "12.0"
-    before = files(tmp_path)
+    before = files(path.parent)
     if how == "fails":
         trt.errors = ["Error Code 10: Could not find any implementation for node stage1.conv"]
-    else:
+    elif how == "is interrupted":
         monkeypatch.setattr("u2net.runtime.trt.building.plan.build_with_progress", interrupt)
+    else:
+        trt.cuda.allowed = 0
 
-    with pytest.raises(EngineBuildError if how == "fails" else KeyboardInterrupt):
+    with pytest.raises(kind):
         load(path, "cuda:0", rebuild=True)
-    assert files(tmp_path) == before
+    assert files(path.parent) == before
 
 
-def interrupt(*_arguments: Any, **_options: Any) -> None:
+def interrupt(*_arguments: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_engine_built_again_is_for_this_gpu_too(
-    rtx: FakeTensorRT,
-    write_engine: WriteEngine,
-) -> None:
-    """Ahead-of-time targets stay; the GPU that the engine is loaded on joins them."""
+def test_a_rebuilt_engine_is_for_this_gpu_too(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
+    """Targets of the first build stay, and the GPU that the engine is loaded on is added."""
     path = write_engine(rtx, record={"targets": ("sm_89",)})
 
     with load(path, "cuda:0", rebuild=True) as session:
         works(session)
 
-    record = read_record(path)
-    assert record is not None
-    assert record.targets == ("sm_89", "sm_86")
+    assert record_at(path).targets == ("sm_89", "sm_86")
     assert list(rtx.configs[0].targets.values()) == [rtx.ComputeCapability.SM89, rtx.ComputeCapability.SM86]
-
-
-def test_only_what_an_engine_is_for_is_said_in_the_log(session: Session, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "u2net")
-    works(session)
-
-    assert caplog.text == ""

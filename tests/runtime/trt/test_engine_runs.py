@@ -1,7 +1,8 @@
-"""Host memory in, host memory out: slots, profiles, CUDA graphs, and what they hold."""
+"""Covers running/backend.py, slot.py and contexts.py with host memory: profiles, CUDA graphs, allocations."""
 
 import gc
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.runtime.trt.conftest import WriteEngine
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime, errors
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import Session, load
+from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError, InputError, OutOfMemoryError, ProfileError
 
 Tensor = npt.NDArray[np.float32]
@@ -30,21 +32,29 @@ def check(session: Session, tensor: Tensor) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(32, 32), (64, 32), (64, 64)])
-def test_an_engine_gives_each_batch_its_own_result(session: Session, count: int, size: tuple[int, int]) -> None:
+def test_each_batch_gets_its_own_result(session: Session, count: int, size: tuple[int, int]) -> None:
     for seed in range(4):
         check(session, noise(count, 3, *size, seed=seed))
 
 
-def test_all_outputs_come_by_name(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    with load(write_engine(trt, outputs={"d0": 1, "d1": 1, "d2": 4}), "cuda:0") as session:
-        tensor = noise(3, 3, 32, 32)
-        maps = session.infer(tensor)
+def test_only_the_outputs_asked_for_are_copied(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
+) -> None:
+    """The copied set changes between runs, also once a graph was captured."""
+    channels = {"d0": 1, "d1": 1, "d2": 4}
+    with load(write_engine(trt, outputs=channels), "cuda:0", contexts=1) as session:
+        for seed, names in enumerate([["d0"], ["d0"], ["d2", "d0"], ["d1"], ["d0", "d1", "d2"], ["d0"]]):
+            tensor, before = noise(3, 3, 32, 32, seed=seed), cuda.calls["cudaMemcpyAsync"]
+            maps = session.infer(tensor, names)
+            assert list(maps) == names
+            for name, values in maps.items():
+                wanted = np.repeat(expected(tensor) + int(name[1]), channels[name], axis=1)
+                np.testing.assert_allclose(values, wanted, rtol=1e-6)
+            assert cuda.calls["cudaMemcpyAsync"] - before == 1 + len(names)
+    assert kinds(cuda, trt) == (2, 1, 5)
 
-    assert {name: map_.shape[1] for name, map_ in maps.items()} == {"d0": 1, "d1": 1, "d2": 4}
-    np.testing.assert_allclose(maps["d2"], np.repeat(expected(tensor) + 2, 4, axis=1), rtol=1e-6)
 
-
-def test_what_a_run_gave_stays_as_it_is(session: Session) -> None:
+def test_results_are_not_overwritten_by_later_runs(session: Session) -> None:
     tensor = noise(2, 3, 32, 32)
     maps = session.infer(tensor)["d0"]
     mask = session(np.full((32, 32, 3), 51, np.uint8))
@@ -57,33 +67,22 @@ def test_what_a_run_gave_stays_as_it_is(session: Session) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_fewer_images_than_a_profile_takes_are_filled_up(
+def test_a_batch_below_the_profile_is_padded_with_zeros(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, count: int
 ) -> None:
     profiles = [[(5, 3, 32, 32), (5, 3, 32, 32), (6, 3, 32, 32)]]
-    with load(write_engine(trt, profiles=profiles), "cuda:0") as session:
-        check(session, noise(6, 3, 32, 32, seed=1))  # leaves its values in the memory of the next
-
+    with load(write_engine(trt, profiles=profiles), "cuda:0", contexts=1) as session:
+        check(session, noise(6, 3, 32, 32, seed=1))  # leaves its values in the buffers of the next run
         check(session, noise(count, 3, 32, 32))
 
-    copied = cuda.calls["cudaMemcpyAsync"]
-    assert copied == 4
-
-
-def test_padding_is_zeros(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
-    profiles = [[(3, 3, 32, 32)] * 3]
-    with load(write_engine(trt, profiles=profiles), "cuda:0") as session:
-        check(session, noise(3, 3, 32, 32))
-        check(session, noise(1, 3, 32, 32))
-
         pinned = [memory.content for memory in cuda.live.values() if getattr(memory, "kind", "") == "pinned"]
-        tensor = max(pinned, key=len).view(np.float32).reshape(3, 3, 32, 32)
-        assert tensor[0].any()
-        assert not tensor[1:].any()
+        tensor = max(pinned, key=len).view(np.float32).reshape(6, 3, 32, 32)
+        assert tensor[:count].any()
+        assert not tensor[count:5].any()
 
 
 def kinds(cuda: FakeCudaRuntime, trt: FakeTensorRT) -> tuple[int, int, int]:
-    """Runs that TensorRT was called for, captures, launches."""
+    """Number of runs that called TensorRT, of captures and of launches."""
     return len(trt.executed), cuda.calls["cudaStreamBeginCapture"], cuda.calls["cudaGraphLaunch"]
 
 
@@ -108,14 +107,6 @@ def test_another_shape_drops_the_graph(session: Session, cuda: FakeCudaRuntime, 
     assert kinds(cuda, trt) == (5, 2, 4)
 
 
-def test_shapes_in_turn_keep_a_context_each(session: Session, cuda: FakeCudaRuntime, trt: FakeTensorRT) -> None:
-    for seed in range(12):
-        check(session, noise(1 + seed % 3, 3, 32, 32, seed=seed))
-
-    assert trt.contexts == 3
-    assert kinds(cuda, trt) == (6, 3, 9)
-
-
 def test_without_cuda_graphs_nothing_is_captured(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
 ) -> None:
@@ -124,47 +115,6 @@ def test_without_cuda_graphs_nothing_is_captured(
             check(session, noise(2, 3, 32, 32, seed=seed))
 
     assert kinds(cuda, trt) == (4, 0, 0)
-
-
-@pytest.mark.parametrize("step", ["cudaStreamBeginCapture", "cudaGraphInstantiate"])
-def test_where_no_graph_can_be_made_each_run_is_enqueued(
-    session: Session, cuda: FakeCudaRuntime, caplog: pytest.LogCaptureFixture, step: str
-) -> None:
-    check(session, noise(2, 3, 32, 32))
-    cuda.failures[step] = errors.cudaErrorNotSupported
-
-    for seed in range(3):
-        check(session, noise(2, 3, 32, 32, seed=seed))
-
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert f"no CUDA graph for (2, 3, 32, 32), each run is enqueued instead: {step} failed" in caplog.text
-    assert (cuda.calls[step], cuda.calls["cudaGraphLaunch"]) == (1, 0)
-
-
-def test_a_run_that_cannot_be_captured_is_enqueued_instead(
-    session: Session, cuda: FakeCudaRuntime, trt: FakeTensorRT, caplog: pytest.LogCaptureFixture
-) -> None:
-    check(session, noise(2, 3, 32, 32))
-    trt.on_run = lambda: not cuda.capturing
-
-    for seed in range(3):
-        check(session, noise(2, 3, 32, 32, seed=seed))
-
-    assert "the run cannot be enqueued" in caplog.text
-    assert kinds(cuda, trt) == (4, 1, 0)
-
-
-def test_a_capture_that_something_breaks_is_given_up(
-    session: Session, cuda: FakeCudaRuntime, trt: FakeTensorRT, caplog: pytest.LogCaptureFixture
-) -> None:
-    check(session, noise(2, 3, 32, 32))
-    trt.on_run = lambda: cuda.cudaMalloc(8) if cuda.capturing else None
-
-    for seed in range(3):
-        check(session, noise(2, 3, 32, 32, seed=seed))
-
-    assert "cudaErrorStreamCaptureInvalidated" in caplog.text
-    assert cuda.calls["cudaGraphLaunch"] == 0
 
 
 def test_ctrl_c_in_a_capture_leaves_the_session_usable(
@@ -184,7 +134,39 @@ def test_ctrl_c_in_a_capture_leaves_the_session_usable(
         check(session, noise(2, 3, 32, 32, seed=seed))
 
 
-def test_no_memory_is_taken_in_the_steady_state(session: Session, cuda: FakeCudaRuntime) -> None:
+def fail_at(step: str) -> Callable[[FakeTensorRT], object]:
+    return lambda trt: trt.cuda.failures.update({step: errors.cudaErrorNotSupported})
+
+
+def disturb(run: Callable[[FakeCudaRuntime], object]) -> Callable[[FakeTensorRT], object]:
+    return lambda trt: setattr(trt, "on_run", lambda: run(trt.cuda))
+
+
+@pytest.mark.parametrize(
+    ("prevent", "says"),
+    [
+        (fail_at("cudaStreamBeginCapture"), "cudaStreamBeginCapture failed"),
+        (fail_at("cudaGraphInstantiate"), "cudaGraphInstantiate failed"),
+        (disturb(lambda cuda: not cuda.capturing), "the run cannot be enqueued"),
+        (disturb(lambda cuda: cuda.cudaMalloc(8) if cuda.capturing else None), "cudaErrorStreamCaptureInvalidated"),
+    ],
+)
+def test_after_a_failed_capture_each_run_is_enqueued(
+    session: Session, trt: FakeTensorRT, caplog: pytest.LogCaptureFixture, prevent: Any, says: str
+) -> None:
+    check(session, noise(2, 3, 32, 32))
+    prevent(trt)
+
+    for seed in range(3):
+        check(session, noise(2, 3, 32, 32, seed=seed))
+
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.message.startswith("no CUDA graph for (2, 3, 32, 32), each run is enqueued instead: ")
+    assert says in record.message
+    assert (trt.cuda.calls["cudaStreamBeginCapture"], trt.cuda.calls["cudaGraphLaunch"]) == (1, 0)
+
+
+def test_the_steady_state_allocates_nothing(session: Session, cuda: FakeCudaRuntime) -> None:
     tensors = [noise(1 + seed % 3, 3, 32, 32, seed=seed) for seed in range(6)]
     for tensor in tensors * 2:
         check(session, tensor)
@@ -198,44 +180,25 @@ def test_no_memory_is_taken_in_the_steady_state(session: Session, cuda: FakeCuda
     assert {name: cuda.calls[name] for name in made} == before
 
 
-def test_a_run_that_fails_says_why_and_leaves_the_session_usable(session: Session, trt: FakeTensorRT) -> None:
-    check(session, noise(1, 3, 32, 32))
-    trt.refused, trt.errors = {"execute_async_v3"}, ["Error Code 1: Myelin (no kernel image)"]
-    with pytest.raises(DeviceError, match="cannot be enqueued: Error Code 1: Myelin"):
+@pytest.mark.parametrize(
+    ("method", "said", "kind", "match"),
+    [
+        ("execute_async_v3", "Error Code 1: Myelin", DeviceError, "cannot be enqueued: Error Code 1: Myelin"),
+        ("execute_async_v3", "(an illegal memory access was encountered)", DeviceError, "illegal memory access"),
+        ("set_tensor_address", "", DeviceError, "address of 'input'"),
+        ("set_input_shape", "", ProfileError, r"does not take \(2, 3, 32, 32\) under the profile .*1:2:4.*32:32:64"),
+    ],
+)
+def test_a_refused_run_says_why_and_leaves_the_session_usable(
+    session: Session, *, trt: FakeTensorRT, method: str, said: str, kind: type[Exception], match: str
+) -> None:
+    trt.refused, trt.errors = {method}, [said]
+    with pytest.raises(kind, match=match) as caught:
         session.infer(noise(2, 3, 32, 32))
+    assert caught.type is kind
     trt.refused.clear()
 
     check(session, noise(2, 3, 32, 32))
-
-
-def test_an_address_that_is_refused_is_not_taken_for_set(session: Session, trt: FakeTensorRT) -> None:
-    with load(session.info.path, "cuda:0", contexts=1, cuda_graph=False) as one:
-        trt.refused = {"set_tensor_address"}
-        with pytest.raises(DeviceError, match="address of 'input'"):
-            one.infer(noise(2, 3, 32, 32))
-        trt.refused.clear()
-
-        check(one, noise(2, 3, 32, 32))
-
-
-def test_an_illegal_access_is_not_called_a_lack_of_memory(session: Session, trt: FakeTensorRT) -> None:
-    trt.refused, trt.errors = (
-        {"execute_async_v3"},
-        ["Error Code 1: Cuda Runtime (an illegal memory access was encountered)"],
-    )
-
-    with pytest.raises(DeviceError, match="illegal memory access") as caught:
-        session.infer(noise(1, 3, 32, 32))
-    assert caught.type is DeviceError
-
-
-def test_a_shape_that_only_tensorrt_refuses_is_a_profile_error(session: Session, trt: FakeTensorRT) -> None:
-    trt.refused, trt.errors = {"set_input_shape"}, ["Error Code 3: Static dimension mismatch"]
-    with pytest.raises(ProfileError, match=r"does not take \(1, 3, 32, 32\) under the profile .*1:2:4.*32:32:64"):
-        session.infer(noise(1, 3, 32, 32))
-    trt.refused.clear()
-
-    check(session, noise(1, 3, 32, 32))
 
 
 def test_an_output_of_another_size_than_the_input_is_refused(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
@@ -261,38 +224,11 @@ def test_an_engine_of_another_network_is_named(
         load(write_engine(trt, **facts), "cuda:0")
 
 
-def test_closing_frees_everything(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
-    with load(write_engine(trt), "cuda:0") as session:
-        for seed in range(6):
-            check(session, noise(1 + seed % 2, 3, 32, 32))
-        assert len(cuda.leaks()) > 10
-
-    assert cuda.leaks() == []
-
-
-def test_forgetting_frees_everything(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
-    session = load(write_engine(trt), "cuda:0")
-    check(session, noise(1, 3, 32, 32))
-
-    del session
-
-    gc.collect()
-    assert cuda.leaks() == []
-
-
-def test_a_run_under_way_finishes_after_close(session: Session) -> None:
-    backend = session._require_open()
-    with backend.run((1, 3, 32, 32), lambda tensor: tensor.fill(0.5), ["d0"]) as maps:
-        session.close()
-        np.testing.assert_allclose(maps["d0"], 0.5)
-        del backend
-
-
 @pytest.mark.parametrize(("kind", "graph"), [("trt", True), ("trt", False), ("rtx", True)])
-def test_memory_may_run_out_anywhere(
+def test_running_out_of_memory_leaks_nothing(
     request: pytest.FixtureRequest, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture, kind: str, graph: bool
 ) -> None:
-    """With one allocation more each time: an error of its own, nothing left over, and in the end a result."""
+    """One more allocation is allowed each time, until there is a result."""
     module: FakeTensorRT = request.getfixturevalue(kind)
     cuda, path, failed = module.cuda, write_engine(module), 0
     for allowed in range(100):
@@ -311,7 +247,37 @@ def test_memory_may_run_out_anywhere(
     assert ("no CUDA graph" in caplog.text) == (graph and kind == "trt")
 
 
-def test_memory_that_ran_out_may_come_back(session: Session, cuda: FakeCudaRuntime) -> None:
+@pytest.mark.parametrize("closing", [True, False])
+def test_a_closed_or_forgotten_session_frees_everything(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, closing: bool
+) -> None:
+    session = load(write_engine(trt), "cuda:0")
+    for seed in range(6):
+        check(session, noise(1 + seed % 2, 3, 32, 32))
+    assert len(cuda.leaks()) > 10
+    if closing:
+        session.close()
+    else:
+        del session
+        gc.collect()
+
+    assert cuda.leaks() == []
+
+
+def test_an_engine_runs_on_the_gpu_that_was_asked_for(
+    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
+) -> None:
+    """The current device of the calling thread stays the same."""
+    cuda.devices = 2
+    with load(write_engine(trt), "cuda:1") as session, ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda seed: check(session, noise(1, 3, 32, 32, seed=seed)), range(6)))
+
+        assert {thing.device for thing in cuda.live.values() if hasattr(thing, "device")} == {1}
+        check(session, noise(1, 3, 32, 32))
+    assert cuda.device == 0
+
+
+def test_after_an_out_of_memory_error_the_session_is_usable(session: Session, cuda: FakeCudaRuntime) -> None:
     cuda.memory = 200_000  # enough for the input, not for the output
     with pytest.raises(OutOfMemoryError, match="fewer contexts"):
         session.infer(noise(2, 3, 32, 32))
@@ -320,24 +286,11 @@ def test_memory_that_ran_out_may_come_back(session: Session, cuda: FakeCudaRunti
     check(session, noise(2, 3, 32, 32))
 
 
-def test_an_engine_needs_a_gpu(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+def test_an_engine_needs_a_gpu_and_a_context(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     with pytest.raises(DeviceError, match=r"needs a GPU: name device cuda, or take its \.onnx"):
         load(write_engine(trt), "cpu")
-
-
-def test_at_least_one_context(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     with pytest.raises(InputError, match="at least 1; got 0"):
         load(write_engine(trt), "cuda:0", contexts=0)
-
-
-def test_an_engine_runs_on_the_gpu_that_was_asked_for(
-    trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
-) -> None:
-    cuda.devices = 2
-    with load(write_engine(trt), "cuda:1") as session, ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda seed: check(session, noise(1, 3, 32, 32, seed=seed)), range(6)))
-
-        assert {thing.device for thing in cuda.live.values() if hasattr(thing, "device")} == {1}
 
 
 Shapes = list[list[tuple[int, int, int, int]]]
@@ -386,12 +339,11 @@ def test_a_shape_outside_every_profile_names_them(trt: FakeTensorRT, write_engin
             session.infer(noise(1, 3, 32, 64))
 
 
-def test_a_batch_is_split_to_the_profiles_maximum(
-    trt: FakeTensorRT,
-    write_engine: WriteEngine,
-) -> None:
+def test_a_batch_is_split_to_the_profiles_maximum(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+    """The maximum is that of the profile for the preset's size, 32×32."""
     images = [np.random.default_rng(seed).integers(0, 256, (20 + seed, 30, 3), dtype=np.uint8) for seed in range(11)]
-    with load(write_engine(trt), "cuda:0", cuda_graph=False) as session:
+    profiles = [*profiles_of([(1, 2, 4)]), *profiles_of([(1, 1, 16)], 64)]
+    with load(write_engine(trt, profiles=profiles), "cuda:0", cuda_graph=False) as session:
         together = session.batch(images)
         assert [shape[0] for _, shape in trt.executed] == [4, 4, 3]
 
@@ -399,39 +351,10 @@ def test_a_batch_is_split_to_the_profiles_maximum(
             np.testing.assert_allclose(mask, session(image), atol=1e-6)
 
 
-def test_a_batch_is_split_to_what_its_own_size_allows(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    """The preset's size is 32×32, and only the engine's other size takes 16 images."""
-    profiles = [*profiles_of([(1, 2, 4)]), *profiles_of([(1, 1, 16)], 64)]
-    with load(write_engine(trt, profiles=profiles), "cuda:0") as session:
-        try:
-            masks = session.batch([np.zeros((8, 8, 3), np.uint8)] * 11)
-        except ProfileError:
-            masks = []
-    assert len(masks) == 11
-
-
-def test_the_session_says_what_it_runs_on(session: Session) -> None:
+def test_the_session_describes_the_engine(session: Session) -> None:
     info = session.info
 
     assert info.backend == "tensorrt 10.16.0.72"
     assert info.provider == "Fake GPU (compute capability 8.6)"
-    assert (str(info.device), info.precision, info.rebuilt) == ("cuda:0", "fp16", None)
+    assert (info.device, info.precision, info.rebuilt, info.batch_limit) == (Device("cuda"), "fp16", None, 4)
     assert str(info.shape) == "dynamic×3×dynamic×dynamic"
-
-
-def test_profiles_are_read_from_the_plan(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    path = write_engine(trt, record={"profiles": ()})
-
-    with load(path, "cuda:0") as session, pytest.raises(ProfileError, match=r"1:2:4.*32:32:64"):
-        session.infer(noise(1, 3, 96, 32))
-
-
-def test_the_callers_current_device_stays(trt: FakeTensorRT, cuda: FakeCudaRuntime, write_engine: WriteEngine) -> None:
-    cuda.devices = 2
-    cuda.cudaSetDevice(0)
-
-    with load(write_engine(trt), "cuda:1") as session:
-        opened = cuda.device
-        session(np.zeros((8, 8, 3), np.uint8))
-
-    assert (opened, cuda.device) == (0, 0)

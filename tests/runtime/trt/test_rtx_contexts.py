@@ -1,4 +1,4 @@
-"""TensorRT-RTX captures graphs itself, and keeps the kernels that it compiles in a file beside the engine."""
+"""Covers running/contexts.py with TensorRT-RTX, which captures graphs itself and caches kernels beside the engine."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def run(session: Session, count: int, seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("graph", [True, False])
-def test_it_is_told_whether_to_capture_and_nothing_is_captured_here(
+def test_only_the_library_captures_graphs(
     rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, graph: bool
 ) -> None:
     with load(write_engine(rtx), "cuda:0", cuda_graph=graph) as session:
@@ -38,7 +38,7 @@ def test_it_is_told_whether_to_capture_and_nothing_is_captured_here(
     assert len(rtx.executed) == 4
 
 
-def test_the_next_start_finds_the_kernels_of_the_last(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
+def test_the_next_start_uses_the_cached_kernels(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
     path = write_engine(rtx)
     with load(path, "cuda:0") as session:
         for count in (1, 2, 1, 2):
@@ -60,13 +60,10 @@ def test_the_next_start_finds_the_kernels_of_the_last(rtx: FakeTensorRT, write_e
 
 
 def test_an_unchanged_cache_is_not_written_again(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
-    """The second context runs a shape that is new to it, and for which the first one compiled everything."""
+    """The second context runs a shape that is new to it, whose kernels the first one compiled."""
     path = write_engine(rtx)
     cache = path.with_name("model.engine.cache")
-    with (
-        load(path, "cuda:0") as session,
-        session._require_open().run((1, 3, 32, 32), lambda tensor: tensor.fill(0), ["d0"]),
-    ):
+    with load(path, "cuda:0") as session, session._require_open().run((1, 3, 32, 32), lambda _: None, ()):
         cache.unlink()
         run(session, 1)
 
@@ -74,10 +71,10 @@ def test_an_unchanged_cache_is_not_written_again(rtx: FakeTensorRT, write_engine
     assert not cache.exists()
 
 
-def test_the_cache_is_asked_for_when_a_shape_is_new_and_only_then(
+def test_the_cache_is_read_only_after_a_new_shape(
     rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
 ) -> None:
-    """Reading it copies it: too dear for every run, and new addresses are no new shape."""
+    """Reading it makes a copy, which is too slow for every run. New addresses are no new shape."""
     with load(write_engine(rtx), "cuda:0", contexts=1) as session:
         for seed in range(4):
             values = np.random.default_rng(seed).random((1 + seed % 2, 3, 32, 32), dtype=np.float32)
@@ -87,7 +84,7 @@ def test_the_cache_is_asked_for_when_a_shape_is_new_and_only_then(
     assert rtx.cache_reads == 2
 
 
-def test_a_folder_that_cannot_be_written_is_survived(
+def test_an_unwritable_folder_is_a_warning(
     rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_engine(rtx)
@@ -100,7 +97,7 @@ def test_a_folder_that_cannot_be_written_is_survived(
     assert "model.engine.cache cannot be written, so kernels are compiled at each start" in caplog.text
 
 
-def test_the_cache_of_another_machine_is_survived_and_replaced(
+def test_the_cache_of_another_machine_is_replaced(
     rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_engine(rtx)
@@ -113,7 +110,7 @@ def test_the_cache_of_another_machine_is_survived_and_replaced(
     assert cache.read_bytes().startswith(b"CACHE")
 
 
-def test_a_cache_that_cannot_be_read_is_survived(
+def test_an_unreadable_cache_is_a_warning(
     rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_engine(rtx)
@@ -133,7 +130,7 @@ def test_a_cache_that_cannot_be_read_is_survived(
     assert f"{cache} cannot be read" in caplog.text
 
 
-def test_threads_that_keep_the_cache_at_once_do_not_hinder_each_other(
+def test_threads_write_the_cache_one_at_a_time(
     rtx: FakeTensorRT, write_engine: WriteEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_engine(rtx)

@@ -1,11 +1,14 @@
-"""What this project uses of TensorRT, held against the bindings of every supported version."""
+"""Covers api.py and features.py: what the code uses of TensorRT, compared with the bindings of every version.
+
+Also holds that nothing else asks what a version has, and that building and running do not import each other.
+"""
 
 import inspect
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -16,14 +19,12 @@ import pytest
 from packaging.requirements import Requirement
 
 from u2net.runtime.trt import api
-from u2net.runtime.trt import features as features_module
 from u2net.runtime.trt.api import TensorRTModule
 from u2net.runtime.trt.features import Features
 
-Bindings = dict[str, Any]
-"""Contents of the bindings of a version, as ``tensorrt_bindings.py dump`` prints them."""
-
+Bindings = Mapping[str, Any]
 ROOT = Path(__file__).parents[3]
+TRT = ROOT / "runtime/trt"
 SCRIPT = ROOT / "tests/environments/tensorrt_bindings.py"
 WHEELS = {
     str(wheel.specifier).removeprefix("=="): wheel
@@ -31,21 +32,31 @@ WHEELS = {
 }
 RTX = "tensorrt-rtx"
 HERE = [version for version, wheel in WHEELS.items() if wheel.marker is None or wheel.marker.evaluate()] + [RTX]
-"""The versions that have bindings for this Python: all six on 3.11."""
+"""Versions that have bindings for this Python: all six on 3.11."""
 PROTOCOLS = [
     found for found in vars(api).values() if getattr(found, "_is_protocol", False) and found.__module__ == api.__name__
 ]
+OLD = {"explicit_batch", "fp16_flag", "profile_sharing"}
+NEW = {"strong_typing", "progress_monitor", "parser_nodes"}
+FEATURES = {
+    "8.6.1": OLD,
+    "10.0.1": OLD | NEW,
+    "10.16.1.11": OLD | NEW,
+    "11.0.0.114": NEW,
+    "11.4.0.106": NEW,
+    RTX: NEW | {"compute_capabilities", "runtime_config", "engine_validity"},
+}
 
 
 @cache
 def read_bindings(version: str) -> Bindings:
-    """What a version's bindings hold; each is imported in a process of its own."""
+    """Names in the bindings of a version. Each version is imported in a process of its own."""
     command = [sys.executable, str(SCRIPT), "dump"]
     if version != RTX:
         folder = ROOT / ".bindings" / version
         if not folder.is_dir() or not (ROOT / ".bindings/ready").is_file():
             pytest.fail(f"the bindings of TensorRT {version} are not there: `make .bindings/ready`", pytrace=False)
-        # -S: no TensorRT that is installed beside them gets in.
+        # -S hides a TensorRT that is installed in this environment.
         command = [sys.executable, "-S", str(SCRIPT), "dump", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
@@ -55,7 +66,7 @@ def read_bindings(version: str) -> Bindings:
 
 
 def compare(protocol: type, bindings: Bindings) -> list[str]:
-    """What is declared and is not so: names, attributes that are methods or the reverse, arguments."""
+    """Differences of a declared protocol: missing names, attributes that are methods or the reverse, arguments."""
     name, problems = protocol.__name__, list[str]()
     is_module = name == TensorRTModule.__name__
     members = dict.fromkeys(bindings["names"]) if is_module else bindings["classes"].get(name)
@@ -73,7 +84,7 @@ def compare(protocol: type, bindings: Bindings) -> list[str]:
             problems.append(f"{name} has no {declared!r}")
         elif declared.startswith("__"):
             continue  # Python's own protocols have no signature to compare
-        elif not any(_takes(overload, function) for overload in overloads or ()):
+        elif not any(_takes(overload["parameters"], function) for overload in overloads or ()):
             found = [", ".join(parameter for parameter, _ in overload["parameters"]) for overload in overloads or ()]
             problems.append(f"{name}.{declared} does not take {inspect.signature(function)}; it takes {found}")
     return problems
@@ -85,36 +96,18 @@ def declared_methods(protocol: type) -> dict[str, Callable[..., Any]]:
     return {name: value for name, value in own if value.__module__ == protocol.__module__}
 
 
-def _takes(overload: Bindings, function: Callable[..., Any]) -> bool:
-    """Whether the declared arguments are an overload's first ones, and all that it needs."""
+def _takes(parameters: list[tuple[str, bool]], function: Callable[..., Any]) -> bool:
+    """True if the declared arguments are the first parameters of an overload and include every required one."""
     declared = list(inspect.signature(function).parameters.values())[1:]
-    names = [parameter for parameter, _ in overload["parameters"]]
-    optional = dict(overload["parameters"])
     leading = [argument.name for argument in declared if argument.kind is not argument.KEYWORD_ONLY]
-    return (
-        names[: len(leading)] == leading
-        and _fits(overload["parameters"], [argument.name for argument in declared])
-        and all(optional[argument.name] for argument in declared if argument.default is not argument.empty)
+    names = {argument.name for argument in declared}
+    return [name for name, _ in parameters[: len(leading)]] == leading and (
+        {name for name, has_default in parameters if not has_default} <= names <= {name for name, _ in parameters}
     )
 
 
-def _fits(parameters: Sequence[tuple[str, bool]], given: Sequence[str]) -> bool:
-    """True if the parameters include all that are given, and the others have defaults."""
-    names = {name for name, _ in parameters}
-    return set(given) <= names and all(optional or name in given for name, optional in parameters)
-
-
-def without(bindings: Bindings, lost: Mapping[str, list[str]]) -> Bindings:
-    """The bindings of a version that lost members of classes; of the module, under the name ''."""
-    classes = dict(bindings["classes"])
-    for owner in lost.keys() - {""}:
-        classes[owner] = {name: value for name, value in classes[owner].items() if name not in lost[owner]}
-    names = [name for name in bindings["names"] if name not in lost.get("", [])]
-    return {**bindings, "names": names, "classes": classes}
-
-
 @pytest.mark.parametrize("version", [*WHEELS, RTX])
-def test_all_that_is_declared_exists(version: str) -> None:
+def test_everything_declared_exists(version: str) -> None:
     if version not in HERE:
         pytest.skip(f"TensorRT {version} has no bindings for this Python")
     bindings = read_bindings(version)
@@ -124,81 +117,8 @@ def test_all_that_is_declared_exists(version: str) -> None:
     assert not problems, "\n".join(problems)
 
 
-FEATURES = {
-    "strong_typing": ("10", "11", RTX),
-    "explicit_batch": ("8", "10"),
-    "fp16_flag": ("8", "10"),
-    "profile_sharing": ("8", "10"),
-    "progress_monitor": ("10", "11", RTX),
-    "parser_nodes": ("10", "11", RTX),
-    "compute_capabilities": (RTX,),
-    "runtime_config": (RTX,),
-    "engine_validity": (RTX,),
-}
-"""Major versions that have each feature."""
-
-
-def module_of(bindings: Bindings) -> SimpleNamespace:
-    """A module with the classes of these bindings and their members."""
-    classes = bindings["classes"]
-    return SimpleNamespace(**{name: SimpleNamespace(**classes[name]) for name in classes if "." not in name})
-
-
-@pytest.mark.parametrize("version", HERE)
-def test_features_are_those_of_the_version(version: str) -> None:
-    found = asdict(Features.of(module_of(read_bindings(version))))
-
-    assert found == {name: version.partition(".")[0] in majors for name, majors in FEATURES.items()}
-
-
-def test_only_features_ask_for_attributes_of_tensorrt() -> None:
-    """What a version may lack is named in one file; the rest of the code uses it only behind a feature."""
-    asking = {
-        f"{path.name}: {line.strip()}"
-        for path in sources()
-        for line in path.read_text().splitlines()
-        if re.search(r"\b(has|get)attr\(", line) and path.name not in ("features.py", "cuda.py", "arrays.py")
-    }
-
-    assert asking == set()
-
-
-def test_all_names_in_the_code_are_in_every_version_or_in_a_feature() -> None:
-    used = {
-        name
-        for path in sources()
-        for name in re.findall(r"(?<!runtime\.)\b(?:trt|strategies|flags)\.(\w+(?:\.\w+)?)", path.read_text())
-    }
-    features = set(re.findall(r'"(\w+)"', Path(features_module.__file__).read_text()))
-    common = set.intersection(*({*read_bindings(version)["names"]} for version in HERE))
-    members = set.intersection(*(all_members(read_bindings(version)) for version in HERE))
-
-    unknown = [name for name in used if not set(name.split(".")) <= common | members | features]
-
-    assert len(used) > 15
-    assert unknown == []
-
-
-def all_members(bindings: Bindings) -> set[str]:
-    """Names of the members of all classes."""
-    return {member for members in bindings["classes"].values() for member in members}
-
-
-def sources() -> list[Path]:
-    return sorted((ROOT / "runtime/trt").rglob("*.py"))
-
-
-@pytest.mark.parametrize("version", HERE)
-def test_each_declared_member_is_missed(version: str) -> None:
-    bindings = read_bindings(version)
-    for protocol in PROTOCOLS:
-        owner = "" if protocol is TensorRTModule else protocol.__name__
-        for name in [*inspect.get_annotations(protocol), *declared_methods(protocol)]:
-            assert f"{protocol.__name__} has no {name!r}" in compare(protocol, without(bindings, {owner: [name]}))
-
-
 class Builder(Protocol):
-    """Made up, under the name of a real one."""
+    """Made up, under the name of a real class."""
 
     max_threads: int
     made_up_attribute: int
@@ -211,18 +131,18 @@ class Builder(Protocol):
 
 
 class OnnxParser(Protocol):
-    """Its method has two arguments, one of which has a default; ``supports_operator`` needs the one left out here."""
+    """``parse`` may leave out its second argument, which has a default; ``supports_operator`` lacks a required one."""
 
     def parse(self, model: bytes) -> bool: ...
     def supports_operator(self) -> bool: ...
 
 
 class MadeUp(Protocol):
-    """Nothing of that name is in TensorRT."""
+    """TensorRT has no class of this name."""
 
 
 @pytest.mark.parametrize("version", HERE)
-def test_what_is_declared_wrongly_is_reported(version: str) -> None:
+def test_wrong_declarations_are_reported(version: str) -> None:
     bindings = read_bindings(version)
 
     problems = compare(Builder, bindings)
@@ -239,11 +159,52 @@ def test_what_is_declared_wrongly_is_reported(version: str) -> None:
     ]
     assert compare(MadeUp, bindings) == ["there is no class MadeUp"]
     made_up = type(TensorRTModule.__name__, (), {"__annotations__": {"MadeUp": Any}})
-    assert compare(made_up, bindings) == ["TensorRTModule has no 'MadeUp'"]
+    assert compare(made_up, bindings) == [f"{TensorRTModule.__name__} has no 'MadeUp'"]
 
 
-def test_missing_bindings_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+@pytest.mark.parametrize("version", HERE)
+def test_features_are_those_of_the_version(version: str) -> None:
+    classes = read_bindings(version)["classes"].items()
+    module = SimpleNamespace(**{name: SimpleNamespace(**dict.fromkeys(members)) for name, members in classes})
 
-    with pytest.raises(pytest.fail.Exception, match=r"`make \.bindings/ready`"):
-        read_bindings.__wrapped__(HERE[0])
+    assert {name for name, there in asdict(Features.of(module)).items() if there} == FEATURES[version]
+
+
+def sources(folder: Path = TRT) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
+
+
+@pytest.mark.parametrize("version", HERE)
+def test_names_outside_the_declared_api_exist_or_are_features(version: str) -> None:
+    """Enum members and base classes are not typed, so mypy does not check them."""
+    features = sources()["features.py"]
+    used = {pair for text in sources().values() for pair in re.findall(r"\btrt\.([A-Z]\w+)\.(\w+)", text)}
+    classes = read_bindings(version)["classes"]
+
+    assert {("BuilderFlag", "TF32"), ("ProfilingVerbosity", "DETAILED"), ("TensorIOMode", "INPUT")} <= used
+    assert not [pair for pair in used if pair[1] not in classes.get(pair[0], {}) and f'"{pair[1]}"' not in features]
+
+
+def test_only_features_asks_what_a_version_has() -> None:
+    asking = {name for name, text in sources().items() if re.search(r"\b(hasattr|getattr)\b", text)}
+    own = {"arrays.py", "cuda.py"}  # they ask callers' arrays and CUDA, and know no TensorRT
+
+    assert asking == {"features.py", *own}
+    assert not [name for name in own if re.search(r"trt\.(api|flavours)\b", sources()[name])]
+    for folder in ("runtime", "export", "benchmarks", "cli"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            if "u2net.runtime.trt.flavours" in text:
+                assert path.is_relative_to(TRT) or not re.search(r"\b(hasattr|getattr)\b", text), path
+
+
+@pytest.mark.parametrize(("wing", "other"), [("building", "running"), ("running", "building"), (".", "building")])
+def test_building_and_running_do_not_import_each_other(wing: str, other: str) -> None:
+    """What both share imports neither, so that there is no way around either."""
+    paths = [path for path in (TRT / wing).glob("*.py") if path.name != "compiling.py"]
+    forbidden = (other, "compiling", *(("running",) if wing == "." else ()))
+
+    assert len(paths) > 4
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert not [name for name in forbidden if f"u2net.runtime.trt.{name}" in text]
