@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure
 from u2net.benchmarks.report import write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
-from u2net.model.checkpoint import load_checkpoint
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.runtime.files import locked_folder, make_folder
 from u2net.runtime.images import find_images
 from u2net.runtime.loading import open_file
@@ -69,7 +69,7 @@ class Deployment:
 
 
 def deploy_checkpoint(
-    checkpoint: Path,
+    checkpoint: Checkpoint | Path,
     folder: Path,
     options: DeployOptions | None = None,
     progress: Callable[[str], None] = lambda _message: None,
@@ -89,11 +89,11 @@ def deploy_checkpoint(
         each.check()
     places = [] if build.images is None else find_images(build.images)
     plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
-    weights = load_checkpoint(checkpoint)
+    checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     make_folder(folder)
     with locked_folder(folder), _staging_in(folder) as staging:
-        built = build_artifacts(weights, staging, build, progress)
-        bench = measure(built.loadable(build.device), weights, timing, progress)
+        built = build_artifacts(checkpoint, staging, build, progress)
+        bench = measure(built.loadable(build.device), checkpoint, timing, progress)
         progress("writing masks and cut-outs")
         with open_file(built.artifacts[0], build.device) as session:
             drawn = tuple(write_pictures(session, places, staging / PICTURES)) if places else ()

@@ -16,9 +16,10 @@ from u2net.cli.options import (
     Opset,
     OutputNames,
     Size,
-    checkpoint_or_bundled,
+    Weights,
     export_options,
     parse_flavour_name,
+    read_checkpoint,
 )
 from u2net.cli.printing import console, print_noise, print_table, progress_lines
 from u2net.runtime.presets import PRESETS
@@ -43,6 +44,7 @@ def build(
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine where TensorRT is installed.")] = True,
     flavour: FlavourName = None,
+    weights: Weights = None,
 ) -> None:
     """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
@@ -51,7 +53,7 @@ def build(
     compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
     options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
     with progress_lines() as report:
-        done = deploy_checkpoint(checkpoint_or_bundled(checkpoint), output, DeployOptions(options, rounds), report)
+        done = deploy_checkpoint(read_checkpoint(checkpoint, weights), output, DeployOptions(options, rounds), report)
     _print_deployment(done, output)
     raise typer.Exit(0 if done.passed else 1)
 

@@ -13,8 +13,9 @@ from u2net.cli.options import (
     Opset,
     OutputNames,
     Size,
-    checkpoint_or_bundled,
+    Weights,
     export_options,
+    read_checkpoint,
 )
 from u2net.cli.printing import console
 from u2net.runtime.errors import InputError
@@ -31,15 +32,17 @@ def export(
     opset: Opset = 17,
     preset: ExportPreset = PRESETS["reference"],
     images: Images = None,
+    weights: Weights = None,
 ) -> None:
     """Export a checkpoint to simplified ONNX with explicit upsampling; FP16 is calibrated on --images."""
     from u2net.export import export_model
+    from u2net.runtime.files import check_target
 
     if precision not in ("fp32", "fp16"):
         raise InputError(f"--precision is fp32 or fp16; got {precision!r}")
     options = export_options(size, batch, outputs, opset, preset)
+    check_target(output, (".onnx",))
     with console.status("exporting"):
-        stage = export_model(
-            checkpoint_or_bundled(checkpoint), output, options, half=precision == "fp16", images=images
-        )
+        source = read_checkpoint(checkpoint, weights)
+        stage = export_model(source, output, options, half=precision == "fp16", images=images)
     console.print(f"{stage.path}: {stage.nodes} nodes, {stage.size_bytes / 1e6:.1f} MB, {stage.seconds:.1f} s")

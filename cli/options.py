@@ -12,6 +12,7 @@ from u2net.runtime.presets import PRESETS, Preset, find_preset
 
 if TYPE_CHECKING:
     from u2net.export.onnx_export import ExportOptions
+    from u2net.model.checkpoint import Checkpoint
     from u2net.runtime.trt.flavours import Flavour
     from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
@@ -78,6 +79,17 @@ def checkpoint_or_bundled(checkpoint: Path | None) -> Path:
     from u2net.model.weights import BUNDLED_WEIGHTS
 
     return BUNDLED_WEIGHTS
+
+
+def read_checkpoint(path: Path | None, weights: Literal["ema", "model"] | None) -> "Checkpoint":
+    """Read the named or the bundled checkpoint, and say when its averaged weights are taken."""
+    from u2net.cli.printing import progress_console
+    from u2net.model.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(checkpoint_or_bundled(path), weights)
+    if checkpoint.weights == "ema":
+        progress_console.print(f"{checkpoint.path}: took the averaged weights (--weights ema)", soft_wrap=True)
+    return checkpoint
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

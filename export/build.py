@@ -194,7 +194,12 @@ def _build_engine(
 
 
 def export_model(
-    checkpoint: Path, path: Path, options: ExportOptions, *, half: bool = False, images: Path | None = None
+    checkpoint: Checkpoint | Path,
+    path: Path,
+    options: ExportOptions,
+    *,
+    half: bool = False,
+    images: Path | None = None,
 ) -> GraphStage:
     """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
 
@@ -206,9 +211,9 @@ def export_model(
     check_target(path, (".onnx",))
     options.check()
     started = time.perf_counter()
-    network = load_checkpoint(checkpoint)
+    checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     with TemporaryDirectory() as scratch:
-        exported = export_onnx(network, Path(scratch) / FP32_NAME, options)
+        exported = export_onnx(checkpoint, Path(scratch) / FP32_NAME, options)
         stage = simplify_onnx(exported.path, exported.path if half else path)
         if half:
             stage = convert_fp16(stage.path, path, images)

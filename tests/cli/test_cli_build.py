@@ -11,6 +11,7 @@ from PIL import Image
 from u2net.benchmarks import DeployOptions
 from u2net.export import BuildOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
+from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
@@ -143,16 +144,16 @@ def test_options_reach_the_stages(
 ) -> None:
     asked: list[object] = []
 
-    def deploy(checkpoint: Path, folder: Path, options: DeployOptions, _progress: object) -> None:
-        asked.extend((checkpoint, folder, options))
+    def deploy(checkpoint: Checkpoint, folder: Path, options: DeployOptions, _progress: object) -> None:
+        asked.extend((checkpoint.path, folder, options))
         raise ExportError("enough")
 
     monkeypatch.setattr("u2net.benchmarks.deploy_checkpoint", deploy)
 
-    said = run_u2net("build", "net.pth", "-o", "there", *words)
+    said = run_u2net("build", BUNDLED_WEIGHTS, "-o", "there", *words)
 
     assert said.stderr == "u2net: enough\n"
-    assert asked == [Path("net.pth"), Path("there"), DeployOptions(options)]
+    assert asked == [BUNDLED_WEIGHTS, Path("there"), DeployOptions(options)]
 
 
 @pytest.mark.usefixtures("no_tracing")

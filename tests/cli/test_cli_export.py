@@ -10,6 +10,7 @@ import pytest
 
 from u2net.export import ExportOptions, GraphStage, export_model
 from u2net.export.graph import read_artifact, read_graph
+from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS
@@ -41,8 +42,8 @@ def test_options_reach_the_exporter(
 ) -> None:
     asked: list[object] = []
 
-    def export(checkpoint: Path, path: Path, options: ExportOptions, **more: Any) -> GraphStage:
-        asked.extend((checkpoint, path, options, more))
+    def export(checkpoint: Checkpoint, path: Path, options: ExportOptions, **more: Any) -> GraphStage:
+        asked.extend((checkpoint.path, path, options, more))
         return GraphStage(path, 365, 4_600_000, 7.25, read_artifact(read_graph(built_onnx), built_onnx))
 
     monkeypatch.setattr("u2net.export.export_model", export)

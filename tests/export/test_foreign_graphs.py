@@ -73,7 +73,7 @@ def test_fp16_inputs_and_outputs_are_judged_as_fp16(checkpoint: Checkpoint, tmp_
     assert (result.passed, result.precision) == (True, "fp16"), result.failures
 
 
-class _Scenes(CalibrationDataReader):
+class _Scenes(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, tensors: list[FloatArray], name: str) -> None:
         self._feeds = iter([{name: tensor} for tensor in tensors])
 
