@@ -8,7 +8,7 @@ from typing import Any, Literal
 from u2net.runtime.errors import DependencyError, U2NetError
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.flavours import EXTRAS, Flavour, import_flavour
+from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS, Flavour, import_flavour
 
 TOOLS = {
     "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
@@ -20,7 +20,7 @@ TWINS = ("onnxruntime", "onnxruntime-gpu")
 """Packages with the same files: installed together, they overwrite each other."""
 
 
-State = Literal["works", "builds only", "not here", "does not work"]
+FindingState = Literal["works", "builds only", "not here", "does not work"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finding:
     """The result for one backend or extra."""
 
     subject: str
-    state: State
+    state: FindingState
     detail: str
     remedy: str = ""
     """Command that would change the state; empty if none would."""
@@ -37,7 +37,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Examine every backend, then the extras that make artifacts."""
     cpu = _onnxruntime("ONNX Runtime, CPU", "CPUExecutionProvider", _install("cpu"))
-    findings = [cpu, _onnxruntime_cuda(), *map(_tensorrt, EXTRAS)]
+    findings = [cpu, _onnxruntime_cuda(), *map(_tensorrt, FLAVOUR_EXTRAS)]
     return findings + [_tools(extra, packages) for extra, packages in TOOLS.items()]
 
 
@@ -82,12 +82,12 @@ def _onnxruntime(subject: str, provider: str, remedy: str) -> Finding:
 
 def _tensorrt(flavour: Flavour) -> Finding:
     builds = flavour == "tensorrt-rtx"
-    title, install = "TensorRT-RTX" if builds else "TensorRT", _install(EXTRAS[flavour])
+    title, install = "TensorRT-RTX" if builds else "TensorRT", _install(FLAVOUR_EXTRAS[flavour])
     try:
         library = import_flavour(flavour)
     except DependencyError as error:
         return Finding(title, "not here", str(error), install)
-    state: State = "builds only" if builds else "not here"
+    state: FindingState = "builds only" if builds else "not here"
     problem = f"{library} " + ("builds engines here, but cannot run them" if builds else "is installed, but unusable")
     try:
         cuda = open_cuda()

@@ -17,7 +17,7 @@ from u2net.runtime.trt.features import Features
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
 
-EXTRAS: Mapping[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
+FLAVOUR_EXTRAS: Mapping[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
 """This project's extra that installs each flavour."""
 
 
@@ -35,14 +35,14 @@ class TensorRTLibrary:
 
 def parse_flavour(name: str) -> Flavour:
     """Read the name of a flavour. Raise InputError if there is no such flavour."""
-    if name not in EXTRAS:
-        raise InputError(f"there is no flavour {name!r}; there are {' and '.join(EXTRAS)}")
+    if name not in FLAVOUR_EXTRAS:
+        raise InputError(f"there is no flavour {name!r}; there are {' and '.join(FLAVOUR_EXTRAS)}")
     return cast(Flavour, name)
 
 
 def installed_flavours() -> list[Flavour]:
     """Flavours whose package is installed, whether or not it can be imported."""
-    return [flavour for flavour in EXTRAS if _find_module(flavour) is not None]
+    return [flavour for flavour in FLAVOUR_EXTRAS if _find_module(flavour) is not None]
 
 
 def choose_flavour(wanted: Flavour | None) -> Flavour:
@@ -59,13 +59,15 @@ def import_flavour(flavour: Flavour) -> TensorRTLibrary:
     Raises:
         DependencyError: it is not installed, or cannot be imported.
     """
-    name = _find_module(flavour)
+    name, extra = _find_module(flavour), FLAVOUR_EXTRAS[flavour]
     if name is None:
-        raise DependencyError(flavour, EXTRAS[flavour])
+        raise DependencyError(flavour, extra)
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: the package opens a shared library that is missing
-        raise DependencyError(flavour, EXTRAS[flavour], f"is installed but cannot be imported ({error})") from error
+        raise DependencyError(
+            flavour, FLAVOUR_EXTRAS[flavour], f"is installed but cannot be imported ({error})"
+        ) from error
     return TensorRTLibrary(flavour, cast(TensorRTModule, module), Features.of(module))
 
 

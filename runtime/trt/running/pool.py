@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
-class Pool(Generic[T]):
+class Pool(Generic[Item]):
     """Lends items that are costly to make. Makes them on demand, up to a limit."""
 
-    def __init__(self, make: Callable[[], T], limit: int) -> None:
+    def __init__(self, make: Callable[[], Item], limit: int) -> None:
         self._make = make
         self._limit = limit
-        self._idle: list[T] = []
+        self._idle: list[Item] = []
         self._made = 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def lend(self, prefer: Callable[[T], bool]) -> Iterator[T]:
+    def lend(self, prefer: Callable[[Item], bool]) -> Iterator[Item]:
         """Lend an idle item that ``prefer`` accepts, else a new one, else any idle one, else the next one returned.
 
         An exception of ``make`` passes through and leaves the pool unchanged.
@@ -32,12 +32,10 @@ class Pool(Generic[T]):
                 self._idle.append(item)
                 self._changed.notify()
 
-    def _take(self, prefer: Callable[[T], bool]) -> T:
+    def _take(self, prefer: Callable[[Item], bool]) -> Item:
         with self._changed:
             while True:
-                accepted = next(
-                    (index for index in reversed(range(len(self._idle))) if prefer(self._idle[index])), None
-                )
+                accepted = next((at for at in reversed(range(len(self._idle))) if prefer(self._idle[at])), None)
                 if accepted is not None:
                     return self._idle.pop(accepted)
                 if self._made < self._limit:

@@ -25,7 +25,7 @@ from u2net.runtime.errors import (
     OutOfMemoryError,
 )
 from u2net.runtime.presets import PRESETS
-from u2net.runtime.trt.flavours import EXTRAS
+from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS
 from u2net.runtime.trt.record import EngineRecord, hash_bytes, read_record, record_path
 from u2net.runtime.trt.running.opening import REFUSALS
 
@@ -77,7 +77,7 @@ def test_without_the_gpu_tensorrt_is_not_called(
     assert "cudaSetDevice" not in cuda.calls
 
 
-@pytest.mark.parametrize("flavour", list(EXTRAS))
+@pytest.mark.parametrize("flavour", list(FLAVOUR_EXTRAS))
 def test_a_flavour_that_is_not_installed_is_named(
     trt: FakeTensorRT, write_engine: WriteEngine, monkeypatch: pytest.MonkeyPatch, flavour: str
 ) -> None:
