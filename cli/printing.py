@@ -30,17 +30,24 @@ QUIET_SECONDS = 5
 FIRST_WIDTH = 8
 """Columns that the first column of a table keeps at least, so that no stage's name is broken."""
 
+GAP = 2
+"""Columns between two columns of a table."""
+
 
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, *, words: int = 1
 ) -> None:
     """A table that fits 80 columns: the first ``words`` columns to the left, figures to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    lines = [[printable(cell) for cell in row] for row in rows]
+    widths = (max(len(line[index]) + GAP for line in (header, *lines)) for index in range(len(header)))
+    if sum(widths) > console.width:  # headings of several lines, so that no figure is broken
+        header = [name.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ", "\n") for name in header]
     for index, name in enumerate(header):
         least = FIRST_WIDTH if index == 0 else None
         table.add_column(name, justify="left" if index < words else "right", overflow="fold", min_width=least)
-    for row in rows:
-        table.add_row(*map(printable, row))
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
 
 

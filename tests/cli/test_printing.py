@@ -1,0 +1,20 @@
+"""Tables on a narrow terminal."""
+
+import pytest
+
+from u2net.benchmarks.report import BENCH_HEADER
+from u2net.cli.printing import console, print_table
+
+ROW = ("model.fp16.onnx", "32", "1245.0", "1260.0", "1280.1", "124.08", "12.01×", "11.94–12.10", "12295")
+
+
+def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "width", 80)
+
+    with console.capture() as printed:
+        print_table(BENCH_HEADER, [ROW])
+
+    text = printed.get()
+    assert max(map(len, text.splitlines())) <= 80
+    for word in (*ROW, *" ".join(BENCH_HEADER).replace(" %", "\N{NO-BREAK SPACE}%").split(" ")):
+        assert word in text.split(" ") or word in text.replace("\n", " ").split(" "), word
