@@ -5,11 +5,11 @@ import pytest
 from u2net.benchmarks.report import BENCH_HEADER
 from u2net.cli.printing import console, print_table
 
-ROW = ("model.fp16.onnx", "32", "1245.0", "1260.0", "1280.1", "124.08", "12.01×", "11.94–12.10", "12295")
+ROW = ("model.fp16.onnx", "4", "1245.0", "1260.0", "1280.1", "3.21", "2.01×", "1.94–2.10", "1229")
 
 
 def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "width", 80)
+    monkeypatch.setattr(console, "_width", 80)
 
     with console.capture() as printed:
         print_table(BENCH_HEADER, [ROW])
