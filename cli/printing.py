@@ -41,7 +41,8 @@ def print_table(
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     lines = [[printable(cell) for cell in row] for row in rows]
     widths = (max(len(line[index]) + GAP for line in (header, *lines)) for index in range(len(header)))
-    if sum(widths) > console.width:  # headings of several lines, so that no figure is broken
+    if sum(widths) > console.width:  # narrower gaps and headings of several lines, so that no figure is broken
+        table.padding = 0
         header = [name.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ", "\n") for name in header]
     for index, name in enumerate(header):
         least = FIRST_WIDTH if index == 0 else None
