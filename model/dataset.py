@@ -57,11 +57,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
-    """Return image and mask, RGB and grey, each stretched to size × size pixels.
-
-    Raises:
-        DatasetError: a file is no picture, is damaged, or the mask has another size than the image.
-    """
+    """Return image and mask, RGB and grey, each stretched to size × size pixels."""
     with _as_dataset_errors():
         image, mask = open_picture(pair.image, "RGB"), _open_mask(pair.mask)
     _check_sizes(pair, image.size, mask.size)
@@ -99,11 +95,7 @@ def check_levels(darkest: int, brightest: int) -> None:
 
 
 def read_mask(pair: Pair) -> ByteArray:
-    """Return a pair's mask, uint8 H×W from 0 to 255.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
+    """Return a pair's mask, uint8 H×W from 0 to 255."""
     with _as_dataset_errors():
         return np.array(_open_mask(pair.mask))
 

@@ -1,4 +1,4 @@
-"""Training of the inner stages alone: they decide what the object is, at a small part of the cost of a step."""
+"""Training of the inner stages alone: they decide what the object is, at a fraction of a step's cost."""
 
 import torch
 import torch.nn.functional as F

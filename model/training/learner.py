@@ -63,7 +63,7 @@ class Learner:
         supervised: nn.Module = Supervised(self.network, count)
         if self._compiled:
             supervised = torch.compile(supervised)  # type: ignore[assignment]
-        # Again, because between processes it waits for the gradients of the parameters that learnt when it was set up.
+        # Set up again, because DDP waits for the gradients of the parameters that could learn when it was set up.
         self._supervised = self.fabric.setup_module(supervised)
 
     def step(self, batch: TrainBatch, learning_rate: float) -> Tensor:
@@ -101,12 +101,12 @@ class Learner:
         load = (batch[0].shape, self.frozen)
         statistics = [] if load in self._fitting else self._statistics()
         while True:
-            with suppress(torch.OutOfMemoryError):  # and free the memory that the error refers to
+            with suppress(torch.OutOfMemoryError):  # the end of the block frees the memory that the error refers to
                 terms = self.gradients(batch)
                 self._fitting.add(load)
                 return terms
             if statistics:
-                self._restore(statistics)  # the failed batch changed those of the layers that it passed
+                self._restore(statistics)  # the failed forward pass changed those of the layers that it reached
             self._split(len(batch[0]))
 
     def _statistics(self) -> list[Tensor]:

@@ -72,7 +72,7 @@ class TrainingRun:
         self._saved, self._began, self._stopping = self.seconds, 0.0, False
 
     def go(self) -> TrainResult:
-        """Train until the budget is used up, the pause is due or a signal came, but for at least one step."""
+        """Train until the budget is used up, the pause is due or a signal came; both wait for the first step."""
         if self.options.recipe.compiled and self._progress < 1:
             self._compile()
         self._began = time.monotonic() - self.seconds
@@ -106,7 +106,7 @@ class TrainingRun:
         if len(self._log) == LOG_EVERY:
             self._flush()
         if self._stopping:
-            return  # without a validation, because somebody waits for the stop
+            return  # without a validation, because somebody is waiting for the pause
         if self.seconds - self._saved > SAVE_EVERY:
             self._flush()
             self._save()
@@ -120,7 +120,7 @@ class TrainingRun:
         return self.options.progress(self.step, self.seconds, self._batches.steps_per_epoch)
 
     def _enter(self, phase: Phase) -> None:
-        """Freeze the stages that the phase freezes; without a change the compiled network is kept."""
+        """Freeze the stages that the phase freezes; keep the compiled network where they are the same as before."""
         if phase.frozen != self.learner.frozen:
             self._flush()  # because all steps of a row have the same number of losses
             self.learner.freeze(phase.frozen)

@@ -29,14 +29,14 @@ from u2net.runtime.files import make_folder
 
 
 def train_network(
-    folder: Path, output: Path, options: TrainOptions | None = None, report: StatusCallback = lambda _status: None
+    folder: Path, output: Path, options: TrainOptions, report: StatusCallback = lambda _status: None
 ) -> TrainResult:
     """Train on ``folder/images`` and ``folder/masks``; write weights, a checkpoint and a log into ``output``.
 
     Ctrl-C or SIGTERM pauses the training after the present step.
 
     Raises:
-        DatasetError: the folder cannot be used.
+        DatasetError: the folder cannot be used, or a picture in it.
         CheckpointError: ``init`` or the checkpoint to resume cannot be loaded.
         DeviceError: the devices are missing.
         InputError: an option is out of range, the pictures do not fit into memory, there is nothing to resume, or
@@ -45,7 +45,6 @@ def train_network(
             the disk is full.
     """
     called = time.monotonic()
-    options = options or TrainOptions()
     options.check()
     pairs = find_pairs(folder)
     data = fingerprint(pairs)
@@ -81,7 +80,7 @@ def train_network(
 
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """Give a list for the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread gets signals."""
+    """Yield a list that collects the first Ctrl-C or SIGTERM; a second one acts as usual. It needs the main thread."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
