@@ -80,7 +80,7 @@ def train_network(
 
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """Yield a list that collects the first Ctrl-C or SIGTERM; a second one acts as usual. It needs the main thread."""
+    """Yield a list for the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread gets signals."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
