@@ -1,8 +1,8 @@
 """Fine-tune the bundled weights on your own photographs and deploy them: ``python finetune.py folder/ out/ 30``.
 
-``folder/images`` and ``folder/masks`` hold files of the same stems, masks white where the object is; 30 are minutes.
-``out/`` gets the training in ``training/``, and model.onnx, model.fp16.onnx and, with TensorRT, model.engine, each held
-against the fine-tuned network in eager PyTorch, in outputs and in what it costs on your photographs, seconds for each.
+``folder/images`` and ``folder/masks`` hold files of the same stems; masks are white where the object is. 30 minutes of
+training go into ``out/training/``. ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine, compared
+with the fine-tuned network in outputs and scores; that takes seconds for each of your photographs.
 """
 
 import sys
@@ -15,14 +15,15 @@ from u2net.model.training import TrainOptions, find_recipe, train_network
 from u2net.model.weights import BUNDLED_WEIGHTS
 
 LEARNING_RATE = 2e-4
-"""Far less than a training from nothing takes: what the weights know is to be kept."""
+"""Far lower than in a training from scratch, so that the weights keep what they know."""
 
 
 def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
     """Train from the bundled weights, then export, verify and compile."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = find_recipe("fast", device)
-    recipe = recipe.with_overrides(crop=recipe.crop, learning_rate=LEARNING_RATE, batch=4)  # small stages would undo
+    # One crop throughout: the recipe's small crops would undo much of what the weights know.
+    recipe = recipe.with_overrides(crop=recipe.crop, learning_rate=LEARNING_RATE, batch=4)
     options = TrainOptions(recipe=recipe, init=BUNDLED_WEIGHTS, minutes=minutes, device=device)
     trained = train_network(folder, output / "training", options)
     if trained.scores is None:

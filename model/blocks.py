@@ -59,8 +59,7 @@ class RSU(nn.Module):
                 self.add_module(f"pool{level}", nn.MaxPool2d(2, stride=2, ceil_mode=True))
         for level in range(height - 1, 0, -1):
             width = out_channels if level == 1 else mid_channels
-            dilation = self._dilation(level) if dilated else 1
-            self.add_module(f"rebnconv{level}d", ConvBNReLU(2 * mid_channels, width, dilation))
+            self.add_module(f"rebnconv{level}d", ConvBNReLU(2 * mid_channels, width, self._dilation(level)))
             if self._pools_after(level):
                 self.add_module(f"upsample{level}", UpsampleLike())
 

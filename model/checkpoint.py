@@ -20,14 +20,14 @@ WRAPPERS: Mapping[WeightSet, tuple[str, ...]] = {
     "ema": ("ema", "ema_state_dict", "model_ema", "params_ema", "state_dict_ema"),
     "model": ("model", "state_dict", "model_state_dict", "net", "params", "weights"),
 }
-"""Keys under which training scripts put a state dict; of two for the same set the first one here is taken."""
+"""Keys under which training scripts put a state dict; where a file has several for one set, the first here is taken."""
 
 AVERAGE_COUNTER = "n_averaged"
 """Key that torch's AveragedModel adds to the weights."""
 
 PROBE_KEY = "stage2.rebnconvin.conv_s1.weight"
 PROBE_CHANNELS = {128: "u2net", 64: "u2netp"}
-"""Both variants share their keys; the output channels of this convolution tell them apart."""
+"""Variants by the output channels of this convolution, because both have the same keys."""
 
 SHOWN_KEYS = 3
 
@@ -51,8 +51,8 @@ class Checkpoint:
 def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Checkpoint:
     """Read a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file and build the network that it holds.
 
-    Variant and number of output channels are found from shapes. A wrapper such as ``{"state_dict": …}`` and a prefix
-    that all keys share are taken off.
+    The shapes tell the variant and the number of output channels. A wrapper such as ``{"state_dict": …}`` and a prefix
+    that all keys share are removed.
 
     Args:
         path: file to read.
@@ -86,7 +86,7 @@ def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
 
 
 def _take_weights(content: object, wanted: WeightSet | None, path: Path) -> tuple[WeightSet, object]:
-    """Take off the wrapper; return which weights these are, and the weights."""
+    """Remove the wrapper; return which set of weights was taken, and the weights."""
     found: dict[WeightSet, object] = {}
     outer = content if isinstance(content, Mapping) else {}
     for kind, keys in WRAPPERS.items():
@@ -106,7 +106,7 @@ def _holds_tensors(content: object) -> bool:
 
 
 def _plain_state(content: object, path: Path) -> dict[str, Tensor]:
-    """Check that this is a state dict, and take off the prefix that all keys share."""
+    """Check that this is a state dict, and remove the prefix that all keys share."""
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds {_describe(content)}, not a state dict of a network")
     for key, value in content.items():

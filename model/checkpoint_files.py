@@ -1,4 +1,4 @@
-"""Reads checkpoint files that nobody vouches for: tensors and plain values, never code."""
+"""Reads untrusted checkpoint files: tensors and plain values, never code."""
 
 import pickle
 import re
@@ -37,11 +37,11 @@ HARMLESS_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
 ]
 """What may be pickled beside the weights: NumPy scalars, by their names in NumPy 1 and 2, and default dictionaries with
-the usual factories. None of them runs code that the file brings."""
+the usual factories. None of them runs code from the file."""
 
 
 def read_checkpoint_file(path: Path) -> object:
-    """Return the content of a safetensors file, told by its suffix, or of a pickle.
+    """Return the content of a file: safetensors if it has that suffix, else a pickle.
 
     Raises:
         CheckpointError: the file is missing, damaged, something else than a checkpoint, or would run code.

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,6 @@ from PIL import Image
 from u2net.runtime.errors import DatasetError, InputError
 from u2net.runtime.images import SUFFIXES, open_picture, read_size
 from u2net.runtime.preprocess import ByteArray
-from u2net.runtime.presets import PRESETS
-
-REFERENCE = PRESETS["reference"]
 
 WHITE = 128
 """Lowest grey level of a mask that counts as the object."""
@@ -61,11 +57,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
-    """Return image and mask, RGB and grey, each stretched to size × size pixels.
-
-    Raises:
-        DatasetError: a file is no picture, is damaged, or the mask has another size than the image.
-    """
+    """Return image and mask, RGB and grey, each stretched to size × size pixels."""
     with _as_dataset_errors():
         image, mask = open_picture(pair.image, "RGB"), _open_mask(pair.mask)
     _check_sizes(pair, image.size, mask.size)
@@ -74,7 +66,7 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Refuse a data set that cannot be scored, before the work: read every mask, and the headers of the images.
+    """Refuse a data set that cannot be scored: read every mask and the header of every image.
 
     Raises:
         DatasetError: a file is no picture, a mask has another size than its image, an object is not white, or no mask
@@ -103,26 +95,16 @@ def check_levels(darkest: int, brightest: int) -> None:
 
 
 def read_mask(pair: Pair) -> ByteArray:
-    """Return a pair's mask, uint8 H×W from 0 to 255.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
+    """Return a pair's mask, uint8 H×W from 0 to 255."""
     with _as_dataset_errors():
         return np.array(_open_mask(pair.mask))
 
 
 def _open_mask(path: Path) -> Image.Image:
-    """Return the grey picture, or, where that is all one colour, the alpha channel that says more."""
-    mask = open_picture(path, "L")
-    if _is_flat(mask):
-        with Image.open(path) as picture:
-            alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else mask
-            if not _is_flat(alpha):
-                content = BytesIO()
-                alpha.save(content, "PNG", exif=picture.info.get("exif", b""))
-                return open_picture(content, "L")  # turned as the EXIF orientation says
-    return mask
+    """Return the grey picture, or its alpha channel where that alone varies."""
+    picture = open_picture(path, "RGBA")
+    grey, alpha = picture.convert("L"), picture.getchannel("A")
+    return alpha if _is_flat(grey) and not _is_flat(alpha) else grey
 
 
 def _is_flat(picture: Image.Image) -> bool:

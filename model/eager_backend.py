@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from u2net.model.network import OUTPUT_NAMES, U2Net
-from u2net.model.placing import full_fp32, place_network
+from u2net.model.placing import full_fp32, torch_device
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
@@ -32,12 +32,9 @@ class EagerBackend:
         Args:
             outputs: names of the outputs to offer, out of ``d0``…``d6``.
             tf32: let CUDA round FP32 products to TF32, if PyTorch is set to.
-
-        Raises:
-            DeviceError: PyTorch finds no such CUDA device.
         """
-        self._network = (network if device.kind == "cpu" else deepcopy(network)).eval()
-        self._device = place_network(self._network, device)
+        self._device = torch_device(device)
+        self._network = (network if device.kind == "cpu" else deepcopy(network)).eval().to(self._device)
         self._precise = device.kind == "cuda" and not tf32
         self.outputs = outputs
         self.name = f"torch {torch.__version__}"

@@ -56,7 +56,7 @@ def score_masks(model: str, predict: Callable[[ByteArray], FloatArray], pairs: S
 
 
 def centred_gaussian(image: ByteArray) -> FloatArray:
-    """A blob in the middle of any image: a baseline that is not empty, because photographers centre their subjects."""
+    """Return a blob in the middle of the image, a baseline that photographers make good by centring their subjects."""
     height, width = image.shape[:2]
     rows, columns = (
         np.exp(-0.5 * (np.linspace(-0.5, 0.5, side) / GAUSSIAN_WIDTH) ** 2).astype(np.float32)

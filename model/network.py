@@ -4,7 +4,6 @@ Source: Qin et al., "U²-Net: Going Deeper with Nested U-Structure for Salient O
 Pattern Recognition 106 (2020), section 3.2 and figure 5.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -17,16 +16,6 @@ OUTPUT_NAMES = ("d0", "d1", "d2", "d3", "d4", "d5", "d6")
 
 MIN_SIZE = 32
 """Smallest height and width in pixels, because the network halves them five times."""
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """A residual U-block of the outer U: its height, and its inner and outer numbers of channels."""
-
-    height: int
-    mid: int
-    out: int
-    dilated: bool = False
 
 
 class NetworkOutputs(NamedTuple):
@@ -42,26 +31,28 @@ class NetworkOutputs(NamedTuple):
 
 
 class _U2NetBase(nn.Module):
-    """The outer U that both variants share; they differ in their two tables of stages."""
+    """The outer U that both variants share; they differ in the numbers of inner and output channels of its stages."""
 
-    encoder: ClassVar[tuple[StageSpec, ...]]
-    decoder: ClassVar[tuple[StageSpec, ...]]
     variant: ClassVar[str]
+    encoder: ClassVar[tuple[tuple[int, int], ...]]
+    """Channels of the stages 1 to 6."""
+    decoder: ClassVar[tuple[tuple[int, int], ...]]
+    """Channels of the stages 5 to 1 on the way back."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 1) -> None:
         super().__init__()
         self.out_channels = out_channels
         width = in_channels
-        for number, spec in enumerate(self.encoder, start=1):
-            self.add_module(f"stage{number}", _block(width, spec))
+        for number, (inner, outer) in enumerate(self.encoder, start=1):
+            self.add_module(f"stage{number}", _stage(number, width, inner, outer))
             if number < 6:
                 self.add_module(f"pool{number}{number + 1}", nn.MaxPool2d(2, stride=2, ceil_mode=True))
-            width = spec.out
-        for number, spec in zip(range(5, 0, -1), self.decoder, strict=True):
+            width = outer
+        for number, (inner, outer) in zip(range(5, 0, -1), self.decoder, strict=True):
             self.add_module(f"upsample{number}d", UpsampleLike())
-            self.add_module(f"stage{number}d", _block(width + self.encoder[number - 1].out, spec))
-            width = spec.out
-        side_widths = [spec.out for spec in reversed(self.decoder)] + [self.encoder[-1].out]
+            self.add_module(f"stage{number}d", _stage(number, width + self.encoder[number - 1][1], inner, outer))
+            width = outer
+        side_widths = [outer for _, outer in (*reversed(self.decoder), self.encoder[-1])]
         for number, side_width in enumerate(side_widths, start=1):
             self.add_module(f"side{number}", nn.Conv2d(side_width, out_channels, 3, padding=1))
             if number > 1:
@@ -79,12 +70,12 @@ class _U2NetBase(nn.Module):
         return NetworkOutputs(fused, *sides)
 
     def encode(self, x: Tensor, first: int = 1, last: int = 6) -> dict[int, Tensor]:
-        """Run the encoder stages ``first`` to ``last`` on the input of the first; return their maps by stage number."""
+        """Run the encoder stages ``first`` to ``last`` on the map of the stage before; return their maps by number."""
         encoded: dict[int, Tensor] = {}
-        hidden = x
         for number in range(first, last + 1):
-            encoded[number] = getattr(self, f"stage{number}")(hidden)
-            hidden = self.pool(number, encoded[number])
+            if number > 1:
+                x = getattr(self, f"pool{number - 1}{number}")(x)
+            x = encoded[number] = getattr(self, f"stage{number}")(x)
         return encoded
 
     def decode(self, encoded: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -95,11 +86,6 @@ class _U2NetBase(nn.Module):
             hidden = getattr(self, f"upsample{number}d")(decoded[number + 1], skip)
             decoded[number] = getattr(self, f"stage{number}d")(torch.cat((hidden, skip), 1))
         return decoded
-
-    def pool(self, number: int, x: Tensor) -> Tensor:
-        """Halve the map of a stage for the next one; the last stage, the sixth, is followed by no pooling."""
-        halved: Tensor = getattr(self, f"pool{number}{number + 1}")(x) if number < 6 else x
-        return halved
 
     def forward(self, x: Tensor) -> NetworkOutputs:
         """Map float N×3×H×W (H, W ≥ 32, normalised) to seven maps of probabilities, float N×C×H×W in [0, 1]."""
@@ -114,42 +100,16 @@ class U2NET(_U2NetBase):
     """The full network: 44,009,869 parameters with one output channel."""
 
     variant = "u2net"
-    encoder = (
-        StageSpec(7, 32, 64),
-        StageSpec(6, 32, 128),
-        StageSpec(5, 64, 256),
-        StageSpec(4, 128, 512),
-        StageSpec(4, 256, 512, dilated=True),
-        StageSpec(4, 256, 512, dilated=True),
-    )
-    decoder = (
-        StageSpec(4, 256, 512, dilated=True),
-        StageSpec(4, 128, 256),
-        StageSpec(5, 64, 128),
-        StageSpec(6, 32, 64),
-        StageSpec(7, 16, 64),
-    )
+    encoder = ((32, 64), (32, 128), (64, 256), (128, 512), (256, 512), (256, 512))
+    decoder = ((256, 512), (128, 256), (64, 128), (32, 64), (16, 64))
 
 
 class U2NETP(_U2NetBase):
     """The small network: 1,131,181 parameters with one output channel."""
 
     variant = "u2netp"
-    encoder = (
-        StageSpec(7, 16, 64),
-        StageSpec(6, 16, 64),
-        StageSpec(5, 16, 64),
-        StageSpec(4, 16, 64),
-        StageSpec(4, 16, 64, dilated=True),
-        StageSpec(4, 16, 64, dilated=True),
-    )
-    decoder = (
-        StageSpec(4, 16, 64, dilated=True),
-        StageSpec(4, 16, 64),
-        StageSpec(5, 16, 64),
-        StageSpec(6, 16, 64),
-        StageSpec(7, 16, 64),
-    )
+    encoder = ((16, 64),) * 6
+    decoder = ((16, 64),) * 5
 
 
 U2Net = U2NET | U2NETP
@@ -157,5 +117,6 @@ U2Net = U2NET | U2NETP
 VARIANTS: dict[str, type[U2NET] | type[U2NETP]] = {"u2net": U2NET, "u2netp": U2NETP}
 
 
-def _block(in_channels: int, spec: StageSpec) -> RSU:
-    return RSU(spec.height, in_channels, spec.mid, spec.out, dilated=spec.dilated)
+def _stage(number: int, in_channels: int, inner: int, outer: int) -> RSU:
+    """Return the block of a stage: RSU-7, 6, 5 and 4, then RSU-4F where the map is too small for pooling."""
+    return RSU(max(8 - number, 4), in_channels, inner, outer, dilated=number > 4)

@@ -1,4 +1,4 @@
-"""From a checkpoint or a model file to a session."""
+"""Opens a checkpoint or a model file as a session."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,28 +1,16 @@
-"""Networks on devices, and FP32 arithmetic there."""
+"""Devices as torch names them, and full FP32 arithmetic on them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from u2net.model.network import U2Net
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError
 
 
-def place_network(network: U2Net, device: Device) -> torch.device:
-    """Move a network to a device and return the device as torch names it.
-
-    Raises:
-        DeviceError: PyTorch finds no such CUDA device.
-    """
-    place = torch_device(device)
-    network.to(place)
-    return place
-
-
 def torch_device(device: Device) -> torch.device:
-    """The device as torch names it.
+    """Return the device as torch names it.
 
     Raises:
         DeviceError: PyTorch finds no such CUDA device.

@@ -4,13 +4,12 @@
 """
 
 from u2net.model.training.loop import TrainResult
-from u2net.model.training.recipes import RECIPES, Phase, Recipe, find_recipe
+from u2net.model.training.recipes import Phase, Recipe, find_recipe
 from u2net.model.training.start import train_network
 from u2net.model.training.step_log import StatusCallback, TrainStatus
 from u2net.model.training.train_options import TrainOptions
 
 __all__ = [
-    "RECIPES",
     "Phase",
     "Recipe",
     "StatusCallback",

@@ -23,8 +23,8 @@ def _crop_flip(crop: int) -> Augment:
 def _strong(crop: int) -> Augment:
     """Rotate by up to 10°, move, scale by 0.6 to 1.4, shear, flip, change colours; sometimes blur or compress as JPEG.
 
-    Scale and position matter most: in most training pictures the object is large and in the middle, and a network
-    could learn to answer with the middle.
+    Scale and position matter most: in most training pictures the object is large and in the middle, so a network could
+    learn to predict the middle.
     """
     import kornia.augmentation as K
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from u2net.model.dataset import REFERENCE
 from u2net.model.training.augmentation import find_augmentation
 from u2net.model.training.decoded_pairs import DecodedPairs
 from u2net.model.training.recipes import Recipe
+from u2net.runtime.presets import PRESETS
 
 TrainBatch = tuple[Tensor, Tensor]
 """Images, float32 N×3×S×S, normalised, and masks, float32 N×1×S×S in [0, 1]."""
@@ -45,7 +45,10 @@ class Batches:
         images, masks = self.pairs.take(self.draw(step), self.device)
         side = self.recipe.side_of(crop)
         if side != images.shape[-1]:
-            images, masks = (_shrink(each, side) for each in (images, masks))
+            images, masks = (
+                F.interpolate(each, (side, side), mode="bilinear", align_corners=False, antialias=True)
+                for each in (images, masks)
+            )
         torch.manual_seed(_mix(self.seed, step, self.rank))
         images, masks = find_augmentation(self.recipe.augmentation, crop)(images, masks)
         return normalize_batch(images).contiguous(memory_format=torch.channels_last), masks.contiguous()
@@ -61,12 +64,9 @@ def normalize_batch(images: Tensor) -> Tensor:
 @lru_cache
 def _statistics_on(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return mean and std; cached, because creating them makes the host wait for the device."""
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (REFERENCE.mean, REFERENCE.std))
+    preset = PRESETS["reference"]
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (preset.mean, preset.std))
     return mean, std
-
-
-def _shrink(images: Tensor, side: int) -> Tensor:
-    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 @lru_cache(maxsize=1)

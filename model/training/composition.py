@@ -28,9 +28,9 @@ MOST_TINTED = 0.6
 def compose(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Shrink the objects of some pictures and put them at random places on the backgrounds of others.
 
-    A background is the widest strip beside an object, mirrored until it fills the square, so that it shows nothing that
-    its mask calls salient. Only objects that do not touch the edge of their picture are cut out. A batch without such
-    objects or without such strips is returned unchanged.
+    A background is the widest strip beside an object, mirrored until it fills the square, so that it shows no salient
+    object. Only objects that do not touch the edge of their picture are cut out. A batch without such objects or strips
+    is returned unchanged.
 
     Args:
         images: float32 N×3×S×S in [0, 1].
@@ -88,7 +88,7 @@ def _fill(images: Tensor, strips: Tensor) -> Tensor:
     start = 2 * width * torch.rand(count, 1, 2, device=images.device)
     steps = start + torch.arange(side, device=images.device).view(1, side, 1) / zoom
     turned = steps.remainder(2 * width)
-    # At least half a pixel from each edge, or the interpolation would mix in pixels of the object.
+    # Half a pixel or more from each edge, because the interpolation would mix in pixels of the object.
     places = first + torch.minimum(turned, 2 * width - turned).clamp(min=0.5).minimum(width - 0.5)
     return _sample(images, places)
 

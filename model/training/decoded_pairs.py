@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from u2net.model.dataset import Pair, check_levels, read_pair
+from u2net.model.dataset import Pair, read_pair
 from u2net.runtime.errors import InputError
 
 GPU_SHARE = 0.5
@@ -34,30 +34,23 @@ class DecodedPairs:
         here = indices.pin_memory().to(near, non_blocking=True) if near.type == "cuda" else indices
         return self.images[here].to(device).float() / 255, self.masks[here].to(device).float() / 255
 
-    def check(self) -> None:
-        """Raise DatasetError where no mask has an object, or none a background."""
-        check_levels(int(self.masks.min()), int(self.masks.max()))
-
     def near(self, device: torch.device) -> "DecodedPairs":
-        """Return a copy in the memory of the device, or ``self`` where it does not fit."""
-        if device.type != "cuda":
-            return self
-        free, _ = torch.cuda.mem_get_info(device)
-        if self.images.nbytes + self.masks.nbytes > GPU_SHARE * free:
-            return self
-        return DecodedPairs(self.images.to(device), self.masks.to(device))
+        """Return a copy in the memory of a GPU, or ``self`` where it does not fit or the device is a processor."""
+        room = GPU_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+        fits = self.images.nbytes + self.masks.nbytes <= room
+        return DecodedPairs(self.images.to(device), self.masks.to(device)) if fits else self
 
 
 def decode_pairs(
     pairs: Sequence[Pair], size: int, report: Callable[[float], None] = lambda _share: None
 ) -> DecodedPairs:
-    """Read all pairs, each stretched to size × size pixels, on one thread per processor core.
-
-    Raises:
-        DatasetError: a file is no picture, is damaged, or image and mask of a pair differ in size.
-        InputError: the pictures do not fit into memory.
-    """
-    images, masks = (_allocate(len(pairs), channels, size) for channels in (3, 1))
+    """Read all pairs, each stretched to size × size pixels, on one thread per processor core."""
+    count = len(pairs)
+    try:
+        images, masks = (torch.empty(count, channels, size, size, dtype=torch.uint8) for channels in (3, 1))
+    except RuntimeError as error:
+        need = count * 3 * size**2 / 1e9
+        raise InputError(f"{count} pictures of {size}×{size} px need {need:.1f} GB; lower --size") from error
 
     def read(index: int) -> None:
         image, mask = read_pair(pairs[index], size)
@@ -65,15 +58,6 @@ def decode_pairs(
         masks[index, 0] = torch.from_numpy(np.array(mask))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(read, range(len(pairs))), 1):
-            report(done / len(pairs))
+        for done, _ in enumerate(pool.map(read, range(count)), 1):
+            report(done / count)
     return DecodedPairs(images, masks)
-
-
-def _allocate(count: int, channels: int, size: int) -> Tensor:
-    try:
-        return torch.empty(count, channels, size, size, dtype=torch.uint8)
-    except RuntimeError as error:
-        raise InputError(
-            f"{count} pictures of {size}×{size} px need {count * channels * size**2 / 1e9:.1f} GB; lower --size"
-        ) from error

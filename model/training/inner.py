@@ -1,4 +1,4 @@
-"""Training of the inner stages alone: they decide what the object is, at a small part of the cost of a step."""
+"""Training of the inner stages alone: they decide what the object is, at a fraction of a step's cost."""
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ def inner_losses(network: U2Net, images: Tensor, masks: Tensor, outer: int) -> T
     images the losses would cost more than the stages that learn.
     """
     with torch.no_grad():
-        hidden = network.pool(outer, network.encode(images, last=outer)[outer])
+        hidden = network.encode(images, last=outer)[outer]
     decoded = network.decode(network.encode(hidden, first=outer + 1))
     finest, *coarser = (getattr(network, f"side{number}")(decoded[number]) for number in range(outer + 1, 7))
     enlarge = UpsampleLike()

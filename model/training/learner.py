@@ -1,6 +1,7 @@
 """One step of a training: loss, gradients in micro-batches that fit into memory, optimizer, moving average."""
 
 import logging
+from contextlib import suppress
 from copy import deepcopy
 from typing import cast
 
@@ -62,15 +63,11 @@ class Learner:
         supervised: nn.Module = Supervised(self.network, count)
         if self._compiled:
             supervised = torch.compile(supervised)  # type: ignore[assignment]
-        # Again, because between processes it waits for the gradients of the parameters that learnt when it was set up.
+        # Set up again, because DDP waits for the gradients of the parameters that could learn when it was set up.
         self._supervised = self.fabric.setup_module(supervised)
 
     def step(self, batch: TrainBatch, learning_rate: float) -> Tensor:
-        """Learn from a batch; return its losses before the step, float32 on the device.
-
-        Raises:
-            TrainingError: not even two pictures fit into the memory.
-        """
+        """Learn from a batch; return its losses before the step, float32 on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         terms = self._gradients_in_memory(batch)
@@ -102,13 +99,15 @@ class Learner:
 
     def _gradients_in_memory(self, batch: TrainBatch) -> Tensor:
         load = (batch[0].shape, self.frozen)
-        statistics = None if load in self._fitting else self._statistics()
-        while (terms := self._try_gradients(batch)) is None:
-            if statistics is not None:
-                self._restore(statistics)  # the failed batch changed those of the layers that it passed
+        statistics = [] if load in self._fitting else self._statistics()
+        while True:
+            with suppress(torch.OutOfMemoryError):  # the end of the block frees the memory that the error refers to
+                terms = self.gradients(batch)
+                self._fitting.add(load)
+                return terms
+            if statistics:
+                self._restore(statistics)  # the failed forward pass changed those of the layers that it reached
             self._split(len(batch[0]))
-        self._fitting.add(load)
-        return terms
 
     def _statistics(self) -> list[Tensor]:
         return [value.clone() for value in self.network.buffers()]
@@ -116,12 +115,6 @@ class Learner:
     def _restore(self, statistics: list[Tensor]) -> None:
         for value, before in zip(self.network.buffers(), statistics, strict=True):
             value.copy_(before)
-
-    def _try_gradients(self, batch: TrainBatch) -> Tensor | None:
-        try:
-            return self.gradients(batch)
-        except torch.OutOfMemoryError:
-            return None  # and free the memory that the error refers to
 
     def _split(self, batch: int) -> None:
         self.optimizer.zero_grad()

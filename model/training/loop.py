@@ -1,29 +1,22 @@
 """The training loop: steps, log, validations and saves until the budget is used up or a pause is due."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric.loggers.csv_logs import CSVLogger
 
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
-from u2net.model.network import U2Net
 from u2net.model.placing import full_fp32
 from u2net.model.training.batches import Batches, normalize_batch
 from u2net.model.training.decoded_pairs import DecodedPairs
 from u2net.model.training.learner import Learner
 from u2net.model.training.recipes import Phase
-from u2net.model.training.state import LAST, Elapsed, describe_last_good, save_training
+from u2net.model.training.state import LAST, diverged, save_training
 from u2net.model.training.step_log import SpanTimer, StatusCallback, StepLog, TrainStatus
 from u2net.model.training.train_options import TrainOptions
-from u2net.runtime.errors import TrainingError
 
-LOG = "log"
-"""Folder of the log in the output."""
 LOG_EVERY = 10
 """Steps per row of the log."""
 SAVE_EVERY = 300.0
@@ -65,23 +58,24 @@ class TrainingRun:
     """Time on the monotonic clock at which the run began."""
     signals: list[int]
     """Signals received so far; any of them pauses the training."""
-    elapsed: Elapsed
-    """Steps and seconds of the training so far, earlier runs included."""
+    step: int
+    """Number of steps so far, earlier runs included."""
+    seconds: float
+    """Seconds of training so far, earlier runs included."""
 
     def __post_init__(self) -> None:
         fabric, recipe = self.learner.fabric, self.options.recipe
         rank, world = fabric.global_rank, fabric.world_size
         self._batches = Batches(self.training, recipe, self.options.seed, fabric.device, rank, world)
-        self._progress = self._share_done()
         self._timer = SpanTimer(fabric.device)
-        self._log = StepLog(CSVLogger(self.output, name=LOG), recipe.batch, self.report)
-        self._saved, self._began, self._stopping = self.elapsed.seconds, 0.0, False
+        self._log = StepLog(self.output, recipe.batch, self.report)
+        self._saved, self._began, self._stopping = self.seconds, 0.0, False
 
     def go(self) -> TrainResult:
-        """Train until the budget is used up, the pause is due or a signal came, but for at least one step."""
+        """Train until the budget is used up, the pause is due or a signal came; both wait for the first step."""
         if self.options.recipe.compiled and self._progress < 1:
             self._compile()
-        self._began = time.monotonic() - self.elapsed.seconds
+        self._began = time.monotonic() - self.seconds
         self._timer.restart()
         while self._progress < 1 and not self._stopping:
             self._learn()
@@ -95,36 +89,38 @@ class TrainingRun:
         self.report(TrainStatus("compiling", self._progress))
         for phase in self.options.recipe.phases_from(self._progress):
             self._enter(phase)
-            self.learner.rehearse(self._batches.make(self.elapsed.step, phase.crop))
+            self.learner.rehearse(self._batches.make(self.step, phase.crop))
 
     def _learn(self) -> None:
         recipe, before = self.options.recipe, self._progress
-        step, phase = self.elapsed.step, recipe.phase_at(before)
+        phase = recipe.phase_at(before)
         self._enter(phase)
-        batch = self._batches.make(step, phase.crop)
+        batch = self._batches.make(self.step, phase.crop)
         self._timer.mark()
         self._log.add(self.learner.step(batch, recipe.learning_rate_at(before)))
         self._timer.mark()
         # All processes take the values of the first, so that they save, validate and stop at the same step.
-        seconds, self._stopping = self.learner.fabric.broadcast((time.monotonic() - self._began, self._pauses()))
-        self.elapsed = Elapsed(step + 1, seconds)
-        self._progress = self._share_done()
+        seconds = time.monotonic() - self._began
+        self.seconds, self._stopping = self.learner.fabric.broadcast((seconds, self._pauses()))
+        self.step += 1
         if len(self._log) == LOG_EVERY:
             self._flush()
         if self._stopping:
-            return  # without a validation, because somebody waits for the stop
-        if seconds - self._saved > SAVE_EVERY:
+            return  # without a validation, because somebody is waiting for the pause
+        if self.seconds - self._saved > SAVE_EVERY:
             self._flush()
             self._save()
         if int(before * VALIDATIONS) < int(self._progress * VALIDATIONS) < VALIDATIONS:
             self._flush()
             self._validate()
 
-    def _share_done(self) -> float:
-        return self.options.progress(self.elapsed.step, self.elapsed.seconds, self._batches.steps_per_epoch)
+    @property
+    def _progress(self) -> float:
+        """Share of the training that is done."""
+        return self.options.progress(self.step, self.seconds, self._batches.steps_per_epoch)
 
     def _enter(self, phase: Phase) -> None:
-        """Freeze the stages that the phase freezes; without a change the compiled network is kept."""
+        """Freeze the stages that the phase freezes; keep the compiled network where they are the same as before."""
         if phase.frozen != self.learner.frozen:
             self._flush()  # because all steps of a row have the same number of losses
             self.learner.freeze(phase.frozen)
@@ -135,21 +131,12 @@ class TrainingRun:
 
     def _flush(self) -> None:
         rate = self.options.recipe.learning_rate_at(self._progress)
-        with self._naming_last_good():
-            self._log.flush(self.elapsed.step, self._progress, rate, self._timer.read())
-
-    @contextmanager
-    def _naming_last_good(self, when: str = "") -> Iterator[None]:
-        """Add to the error of a diverged training where to go on."""
-        try:
-            yield
-        except TrainingError as error:
-            raise TrainingError(f"{when}{error}; {describe_last_good(self.output / LAST)}") from error
+        self._log.flush(self.step, self._progress, rate, self._timer.read())
 
     def _save(self) -> None:
-        self._saved = self.elapsed.seconds
+        self._saved = self.seconds
         if self.learner.fabric.is_global_zero:
-            save_training(self.output, self.learner, self.elapsed, self.options, self.data)
+            save_training(self.output, self.learner, self.options, data=self.data, step=self.step, seconds=self.seconds)
         self.learner.fabric.barrier()
         self._timer.restart()
 
@@ -158,33 +145,29 @@ class TrainingRun:
         scores, start = None, time.monotonic()
         if self.learner.fabric.is_global_zero:
             self.report(TrainStatus("validating", self._progress))
-            with self._naming_last_good(f"after step {self.elapsed.step} "):
-                scores = validate(self.learner.best, self.held_out, self.learner.fabric.device)
-            self._log.add_scores(self.elapsed.step, scores)
+            scores = self._score()
+            self._log.add_scores(self.step, scores)
             self.report(TrainStatus("validated", self._progress, scores=scores))
         scores, self._stopping = self.learner.fabric.broadcast((scores, self._pauses()))
         self._began += time.monotonic() - start
         self._timer.restart()
         return scores
 
-
-def validate(network: U2Net, pairs: DecodedPairs, device: torch.device) -> SaliencyScores:
-    """Score a network on whole pictures in FP32; its training mode does not change.
-
-    Raises:
-        TrainingError: the network gives NaN or Inf.
-    """
-    training = network.training
-    network.eval()
-    meter = SaliencyMeter()
-    for indices in torch.arange(len(pairs)).split(VALIDATION_BATCH):  # type: ignore[no-untyped-call]
-        images, masks = pairs.take(indices, device)
-        with torch.inference_mode(), full_fp32():
-            maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
-        if not np.isfinite(maps).all():
-            raise TrainingError("the network gives NaN or Inf: the training diverged")
-        truths = (masks[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
-        for one_map, truth in zip(maps, truths, strict=True):
-            meter.add(one_map, truth)
-    network.train(training)
-    return meter.scores()
+    def _score(self) -> SaliencyScores:
+        """Score the result so far on the held-out pictures, whole and in FP32; its training mode does not change."""
+        network, meter = self.learner.best, SaliencyMeter()
+        training = network.training
+        network.eval()
+        for indices in torch.arange(len(self.held_out)).split(VALIDATION_BATCH):  # type: ignore[no-untyped-call]
+            images, masks = self.held_out.take(indices, self.learner.fabric.device)
+            with torch.inference_mode(), full_fp32():
+                maps = network(normalize_batch(images)).d0[:, 0].cpu().numpy()
+            if not np.isfinite(maps).all():
+                raise diverged(
+                    f"after step {self.step} the network gives NaN or Inf: the training diverged", self.output
+                )
+            truths = (masks[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
+            for one_map, truth in zip(maps, truths, strict=True):
+                meter.add(one_map, truth)
+        network.train(training)
+        return meter.scores()

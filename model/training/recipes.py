@@ -129,7 +129,7 @@ def fast(kind: str) -> Recipe:
 
     A GPU sees large batches in BF16 through compiled kernels. A processor starts with small pictures, because a step
     at 128 px costs a fifth of one at 288; then the four inner stages learn, where a step costs a tenth, and at last the
-    whole network. BF16 is used only where the processor computes in it, because its emulation is slower.
+    whole network.
     """
     gpu = kind != "cpu"
     growing = (Phase(0.0, 128), Phase(0.25, 192), Phase(0.4, 288, frozen=2), Phase(0.8, 288))
@@ -144,26 +144,24 @@ def fast(kind: str) -> Recipe:
         annealed=True,
         warmup=0.02,
         ema=0.999,
-        precision=_gpu_precision() if gpu else _cpu_precision(),
+        precision=_precision(gpu),
         compiled=gpu and _compiles(),
     )
 
 
-def _gpu_precision() -> TrainPrecision:
-    """Return BF16 from Ampere on, else FP16: older GPUs only emulate BF16."""
-    old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return "16-mixed" if old else "bf16-mixed"
+def _precision(gpu: bool) -> TrainPrecision:
+    """Return BF16 where the device computes in it: others emulate it, which is slower than FP16 or FP32."""
+    if gpu:
+        old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+        return "16-mixed" if old else "bf16-mixed"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
 
 
 def _compiles() -> bool:
     """Return whether torch.compile works here: it needs Triton, a C compiler and a GPU from Volta on."""
     able = find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
     return able and torch.cuda.is_available() and torch.cuda.get_device_capability() >= OLDEST_FOR_TRITON
-
-
-def _cpu_precision() -> TrainPrecision:
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
 
 
 RECIPES: Mapping[str, Callable[[str], Recipe]] = {"authors": authors, "fast": fast}

@@ -15,13 +15,13 @@ import torch
 from lightning_fabric import Fabric
 
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.dataset import Pair, find_pairs, hold_out
+from u2net.model.dataset import Pair, check_levels, find_pairs, hold_out
 from u2net.model.network import VARIANTS, U2Net
 from u2net.model.training.decoded_pairs import decode_pairs
 from u2net.model.training.learner import Learner
-from u2net.model.training.loop import LOG, TrainingRun, TrainResult
-from u2net.model.training.state import LAST, Elapsed, fingerprint, read_state, restore_state
-from u2net.model.training.step_log import StatusCallback, TrainStatus
+from u2net.model.training.loop import TrainingRun, TrainResult
+from u2net.model.training.state import LAST, fingerprint, read_state, restore_state
+from u2net.model.training.step_log import LOG, StatusCallback, TrainStatus
 from u2net.model.training.train_options import TrainOptions
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, InputError
@@ -29,26 +29,26 @@ from u2net.runtime.files import make_folder
 
 
 def train_network(
-    folder: Path, output: Path, options: TrainOptions | None = None, report: StatusCallback = lambda _status: None
+    folder: Path, output: Path, options: TrainOptions, report: StatusCallback = lambda _status: None
 ) -> TrainResult:
     """Train on ``folder/images`` and ``folder/masks``; write weights, a checkpoint and a log into ``output``.
 
     Ctrl-C or SIGTERM pauses the training after the present step.
 
     Raises:
-        DatasetError: the folder cannot be used.
+        DatasetError: the folder cannot be used, or a picture in it.
         CheckpointError: ``init`` or the checkpoint to resume cannot be loaded.
         DeviceError: the devices are missing.
-        InputError: an option is out of range, there is nothing to resume, or ``output`` cannot be written or holds
-            another training.
+        InputError: an option is out of range, the pictures do not fit into memory, there is nothing to resume, or
+            ``output`` cannot be written or holds another training.
         TrainingError: the loss or the network's maps became NaN or Inf, the memory is too small for two pictures, or
             the disk is full.
     """
     called = time.monotonic()
-    options = options or TrainOptions()
     options.check()
     pairs = find_pairs(folder)
-    state = read_state(output / LAST, options, pairs) if options.resume else None
+    data = fingerprint(pairs)
+    state = read_state(output / LAST, options, data) if options.resume else None
     if state is not None and options.epochs is None and options.minutes is None:
         options = replace(options, **state["budget"])
     training, held_out = _split(pairs, options)
@@ -57,10 +57,10 @@ def train_network(
     _check_output(output, options)
     tell = report if fabric.is_global_zero else lambda _status: None
     learner = Learner(fabric, network, options.recipe)
-    elapsed = Elapsed() if state is None else restore_state(state, learner)
+    step, seconds = (0, 0.0) if state is None else restore_state(state, learner)
     size = options.recipe.size
     decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share)))
-    decoded.check()
+    check_levels(int(decoded.masks.min()), int(decoded.masks.max()))
     with stop_on_signals() as signals:
         run = TrainingRun(
             learner,
@@ -69,17 +69,18 @@ def train_network(
             report=tell,
             training=decoded.near(fabric.device),
             held_out=decode_pairs(held_out if fabric.is_global_zero else [], size),
-            data=fingerprint(pairs),
+            data=data,
             called=called,
             signals=signals,
-            elapsed=elapsed,
+            step=step,
+            seconds=seconds,
         )
         return run.go()
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """Give a list for the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread gets signals."""
+    """Yield a list for the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread gets signals."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -100,12 +101,7 @@ def stop_on_signals() -> Iterator[list[int]]:
 
 
 def launch_fabric(options: TrainOptions) -> Fabric:
-    """Start Fabric on the devices of the options, or as one of the processes that ``torchrun`` started.
-
-    Raises:
-        DeviceError: there are fewer devices.
-        InputError: the batch cannot be shared equally by the processes with at least two pictures for each.
-    """
+    """Start Fabric on the devices of the options, or as one of the processes that ``torchrun`` started."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     device = Device.parse(options.device)
     started = "TORCHELASTIC_RUN_ID" in os.environ

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,33 +22,25 @@ LAST = "last.ckpt"
 STATE_KEYS = {"model", "ema", "optimizer", "step", "seconds", "precision", "micro_batches", "budget", "choices"}
 
 
-@dataclass(frozen=True)
-class Elapsed:
-    """Steps and seconds that a training has taken over all its runs."""
-
-    step: int = 0
-    seconds: float = 0.0
-
-
-def save_training(output: Path, learner: Learner, elapsed: Elapsed, options: TrainOptions, data: str) -> None:
-    """Write the weights, then ``last.ckpt``: a disk that has no room for both keeps what the training is for.
+def save_training(
+    output: Path, learner: Learner, options: TrainOptions, *, data: str, step: int, seconds: float
+) -> None:
+    """Write the weights, then ``last.ckpt``: a disk without room for both keeps the weights.
 
     Args:
         data: fingerprint of the pictures.
-
-    Raises:
-        TrainingError: a weight is NaN or Inf, or a file cannot be written.
+        step, seconds: steps and seconds that the training has taken over all its runs.
     """
     last, weights = output / LAST, output / options.weights_name
     if not all(bool(value.isfinite().all()) for value in learner.best.state_dict().values()):
-        raise TrainingError(f"weights became NaN or Inf before step {elapsed.step}; {describe_last_good(last)}")
+        raise diverged(f"weights became NaN or Inf before step {step}", output)
     content = BytesIO()
     state = {
         "model": learner.network.state_dict(),
         "ema": None if learner.average is None else learner.average.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
-        "step": elapsed.step,
-        "seconds": elapsed.seconds,
+        "step": step,
+        "seconds": seconds,
         "precision": learner.fabric.strategy.precision.state_dict(),
         "micro_batches": learner.micro_batches,
         "budget": {"epochs": options.epochs, "minutes": options.minutes},
@@ -58,26 +50,21 @@ def save_training(output: Path, learner: Learner, elapsed: Elapsed, options: Tra
     target, kept = weights, ""
     try:
         save_weights(learner.best, weights)
-        target, kept = last, f"; the weights after step {elapsed.step} are safe in {weights}"
+        target, kept = last, f"; the weights after step {step} are safe in {weights}"
         with written_whole(last) as partial:
             partial.write_bytes(content.getbuffer())
     except OSError as error:
         raise TrainingError(f"{target} cannot be written: {error.strerror or error}{kept}") from error
 
 
-def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> Mapping[str, Any]:
-    """Return the checkpoint from which a training with these options can go on.
-
-    Raises:
-        InputError: it is missing, or was written with another recipe, variant, seed, validation share or data set.
-        CheckpointError: it cannot be read, or another program wrote it.
-    """
+def read_state(path: Path, options: TrainOptions, data: str) -> Mapping[str, Any]:
+    """Return the checkpoint from which a training with these options on these pictures can go on."""
     if not path.is_file():
         raise InputError(f"nothing to resume: {path} is not there")
     state = read_checkpoint_file(path)
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise CheckpointError(f"{path} was not written by this version's trainer; start from its weights with --init")
-    then, now = state["choices"], _choices(options, fingerprint(pairs))
+    then, now = state["choices"], _choices(options, data)
     changed = [f"{name} {then.get(name)!r}, not {value!r}" for name, value in now.items() if then.get(name) != value]
     if changed:
         raise InputError(
@@ -86,7 +73,7 @@ def read_state(path: Path, options: TrainOptions, pairs: Sequence[Pair]) -> Mapp
     return state
 
 
-def restore_state(state: Mapping[str, Any], learner: Learner) -> Elapsed:
+def restore_state(state: Mapping[str, Any], learner: Learner) -> tuple[int, float]:
     """Load a checkpoint into a learner of the same variant; return the steps and seconds that it has taken."""
     learner.network.load_state_dict(state["model"])
     if learner.average is not None:
@@ -95,7 +82,7 @@ def restore_state(state: Mapping[str, Any], learner: Learner) -> Elapsed:
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.fabric.strategy.precision.load_state_dict(state["precision"])
     learner.micro_batches = state["micro_batches"]
-    return Elapsed(state["step"], state["seconds"])
+    return state["step"], state["seconds"]
 
 
 def fingerprint(pairs: Sequence[Pair]) -> str:
@@ -104,11 +91,12 @@ def fingerprint(pairs: Sequence[Pair]) -> str:
     return f"{len(pairs)} pictures, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
-def describe_last_good(path: Path) -> str:
-    """Say where to go on after a training has diverged."""
-    if path.is_file():
-        return f"the last good checkpoint is {path}: start from it with --init and a lower --lr"
-    return "no checkpoint was written before that; begin again with a lower --lr"
+def diverged(what: str, output: Path) -> TrainingError:
+    """Return the error of a training that diverged; it says how to go on."""
+    last, advice = output / LAST, "no checkpoint was written before that; begin again with a lower --lr"
+    if last.is_file():
+        advice = f"the last good checkpoint is {last}: start from it with --init and a lower --lr"
+    return TrainingError(f"{what}; {advice}")
 
 
 def _choices(options: TrainOptions, data: str) -> dict[str, Any]:

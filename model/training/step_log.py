@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from u2net.model.metrics import SaliencyScores
 from u2net.model.network import OUTPUT_NAMES
-from u2net.runtime.errors import TrainingError
+from u2net.model.training.state import diverged
+
+LOG = "log"
+"""Folder of the log in the output."""
 
 LOSS_NAMES = tuple(f"loss{index}" for index in range(len(OUTPUT_NAMES)))
 
@@ -67,8 +71,9 @@ class SpanTimer:
 class StepLog:
     """Logs losses and speed, one row for several steps, because reading a loss makes the host wait for the GPU."""
 
-    def __init__(self, logger: CSVLogger, batch: int, report: StatusCallback) -> None:
-        self._logger, self._batch, self._report = logger, batch, report
+    def __init__(self, output: Path, batch: int, report: StatusCallback) -> None:
+        self._output, self._batch, self._report = output, batch, report
+        self._logger = CSVLogger(output, name=LOG)
         self._terms: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -84,9 +89,6 @@ class StepLog:
         Args:
             step: number of steps done.
             spans: seconds of getting a batch and of learning from it, alternating.
-
-        Raises:
-            TrainingError: a loss was NaN or Inf.
         """
         if not self._terms:
             return
@@ -94,7 +96,7 @@ class StepLog:
         first = step - len(terms)
         for index, row in enumerate(terms):
             if not row.isfinite().all():
-                raise TrainingError(f"the loss became {row.sum().item()} at step {first + index}")
+                raise diverged(f"the loss became {row.sum().item()} at step {first + index}", self._output)
         total = sum(spans)
         means = terms.mean(0)
         values = {

@@ -150,14 +150,15 @@ def test_a_mask_in_the_alpha_channel_is_read(write_pairs: Callable[..., list[Pai
     check_pairs([pair])
 
 
-def test_a_mask_in_the_alpha_channel_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["m.png", "m.tif"])
+def test_a_mask_in_the_alpha_channel_is_turned_as_the_camera_was_held(tmp_path: Path, name: str) -> None:
     mask = Image.new("L", (30, 20))
     mask.paste(255, (0, 0, 10, 20))
     exif = Image.Exif()
     exif[0x0112] = 6
-    in_alpha(mask, "white").save(tmp_path / "m.png", exif=exif)
+    in_alpha(mask, "white").save(tmp_path / name, exif=exif)
 
-    turned = read_mask(Pair(tmp_path / "a.png", tmp_path / "m.png"))
+    turned = read_mask(Pair(tmp_path / "a.png", tmp_path / name))
 
     assert turned.shape == (30, 20)
     assert (turned[:10].min(), turned[10:].max()) == (255, 0)
