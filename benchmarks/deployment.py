@@ -14,7 +14,7 @@ from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, 
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.runtime.files import locked_folder, make_folder
 from u2net.runtime.images import find_images
-from u2net.runtime.loading import open_file
+from u2net.runtime.loading import load
 from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
 
 PICTURES = "pictures"
@@ -90,12 +90,11 @@ def deploy_checkpoint(
     places = [] if build.images is None else find_images(build.images)
     plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
     checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
-    make_folder(folder)
     with locked_folder(folder), _staging_in(folder) as staging:
         built = build_artifacts(checkpoint, staging, build, progress)
         bench = measure(built.loadable(build.device), checkpoint, timing, progress)
         progress("writing masks and cut-outs")
-        with open_file(built.artifacts[0], build.device) as session:
+        with load(built.artifacts[0], build.device) as session:
             drawn = tuple(write_pictures(session, places, staging / PICTURES)) if places else ()
         pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
         skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))

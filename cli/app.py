@@ -1,4 +1,4 @@
-"""The ``u2net`` command: a file a subcommand; each parses, calls one function and prints."""
+"""The ``u2net`` command. Each subcommand has its own file: it parses, calls one function and prints."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -20,7 +20,6 @@ from u2net.runtime.errors import InputError
 
 app = typer.Typer(
     name="u2net",
-    help="Take a trained U²-Net checkpoint to a verified, benchmarked, runnable artifact.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -52,11 +51,7 @@ app.command("eval")(evaluate)
 
 
 def run_app() -> int:
-    """Run the command line; gives its exit status.
-
-    Raises:
-        U2NetError: whatever a subcommand raises; an InputError where the words are no command.
-    """
+    """Run the command line and return its exit status. Raise InputError if the arguments cannot be parsed."""
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:

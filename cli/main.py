@@ -1,4 +1,4 @@
-"""The ``u2net`` entry point: a mistake of the user's is one line on stderr and exit status 2, never a traceback."""
+"""The ``u2net`` entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
 
 import sys
 
@@ -26,7 +26,7 @@ EXTRAS = {
     "kornia": "train",
     "py_sod_metrics": "train",
 }
-"""Which extra brings a module that may be missing."""
+"""Extra that installs a module that may be missing."""
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         if package not in EXTRAS:
             raise
         sys.exit(_complain(DependencyError(package, EXTRAS[package])))
-    except (U2NetError, OSError) as error:  # of the second kind, what no stage foresaw: a name too long, a full disk
+    except (U2NetError, OSError) as error:  # OSError: a name too long, a full disk
         sys.exit(_complain(error))
     except KeyboardInterrupt:
         sys.exit(STATUS_INTERRUPTED)

@@ -22,7 +22,7 @@ Parsed = TypeVar("Parsed")
 
 
 def _parser(parse: Callable[[str], Parsed]) -> Callable[[str | Parsed], Parsed]:
-    """A parser for typer, which also hands it the default, of what it is to give."""
+    """Make a parser for typer, which also passes the default, already parsed, through it."""
 
     def read(value: str | Parsed) -> Parsed:
         if not isinstance(value, str):
@@ -73,16 +73,14 @@ CPU = Device("cpu")
 
 
 def checkpoint_or_bundled(checkpoint: Path | None) -> Path:
-    """The checkpoint that was named, else the weights that the package carries."""
-    if checkpoint is not None:
-        return checkpoint
+    """Return the named checkpoint, or else the weights that the package carries."""
     from u2net.model.weights import BUNDLED_WEIGHTS
 
-    return BUNDLED_WEIGHTS
+    return checkpoint or BUNDLED_WEIGHTS
 
 
 def read_checkpoint(path: Path | None, weights: Literal["ema", "model"] | None) -> "Checkpoint":
-    """Read the named or the bundled checkpoint, and say when its averaged weights are taken."""
+    """Read the named or the bundled checkpoint, and say if its averaged weights are taken."""
     from u2net.cli.printing import progress_console
     from u2net.model.checkpoint import load_checkpoint
 
@@ -93,7 +91,7 @@ def read_checkpoint(path: Path | None, weights: Literal["ema", "model"] | None) 
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
-    """``320``, ``240x320`` (height first) or ``dynamic`` to height and width, None for dynamic."""
+    """Read ``320``, ``240x320`` (height first) or ``dynamic`` as height and width; None if dynamic."""
     if text == DYNAMIC:
         return None
     sides = text.lower().replace("×", "x").split("x")
@@ -103,7 +101,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 
 def parse_batch(text: str) -> int | None:
-    """A number or ``dynamic``, None for dynamic."""
+    """Read a number or ``dynamic``; None if dynamic."""
     if text == DYNAMIC:
         return None
     if not _is_number(text):
@@ -111,15 +109,8 @@ def parse_batch(text: str) -> int | None:
     return int(text)
 
 
-def parse_outputs(text: str) -> tuple[str, ...]:
-    """``all`` or names with commas to names."""
-    from u2net.model.network import OUTPUT_NAMES
-
-    return OUTPUT_NAMES if text == "all" else tuple(name.strip() for name in text.split(","))
-
-
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Whole numbers with commas."""
+    """Read whole numbers, separated by commas."""
     parts = [part.strip() for part in text.split(",")]
     if not all(map(_is_number, parts)):
         raise InputError(f"{option} takes whole numbers with commas; got {text!r}")
@@ -129,30 +120,31 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
 def export_options(size: str | None, batch: str, outputs: str, opset: int, preset: Preset) -> "ExportOptions":
     """Parse the export options."""
     from u2net.export.onnx_export import ExportOptions
+    from u2net.model.network import OUTPUT_NAMES
 
     return ExportOptions(
         size=(preset.height, preset.width) if size is None else parse_size(size),
         batch=parse_batch(batch),
-        outputs=parse_outputs(outputs),
+        outputs=OUTPUT_NAMES if outputs == "all" else parse_names(outputs),
         opset=opset,
         preset=preset,
     )
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:
-    """Names with commas; none where the option was left out."""
+    """Read names, separated by commas; none if the option was left out."""
     return () if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def parse_flavour_name(text: str | None) -> "Flavour | None":
-    """A TensorRT flavour; None where the option was left out."""
+    """Read a TensorRT flavour; None if the option was left out."""
     from u2net.runtime.trt.flavours import parse_flavour
 
     return None if text is None else parse_flavour(text)
 
 
 def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
-    """The text of each ``--batch`` and ``--size`` of an engine."""
+    """Read every ``--batch`` and ``--size`` of an engine."""
     from u2net.runtime.trt.profiles import ProfileRequest
 
     return ProfileRequest(tuple(map(_parse_span, batches)), tuple(map(_parse_size_span, sizes)))
@@ -179,5 +171,5 @@ def _parse_size_span(text: str) -> "SizeSpan":
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a whole number in digits that everybody can type."""
+    """True for a whole number in ASCII digits."""
     return text.isascii() and text.isdecimal()

@@ -22,13 +22,13 @@ console = Console(highlight=False, markup=False, emoji=False)
 """Prints text as it is: a file may be named [red] or :cat:."""
 
 progress_console = Console(highlight=False, markup=False, emoji=False, stderr=True)
-"""For what is no result: standard output stays clean for programs."""
+"""Prints what is not a result, so that standard output stays clean for programs."""
 
 QUIET_SECONDS = 5
 """Longest silence, in seconds, where there is no terminal to draw a spinner on."""
 
 FIRST_WIDTH = 8
-"""Columns that the first column of a table keeps at least, so that no stage's name is broken."""
+"""Least width of a table's first column in characters, so that no stage's name is broken."""
 
 GAP = 2
 """Columns between two columns of a table."""
@@ -37,7 +37,7 @@ GAP = 2
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, *, words: int = 1
 ) -> None:
-    """A table that fits 80 columns: the first ``words`` columns to the left, figures to the right."""
+    """Print a table that fits 80 columns: the first ``words`` columns left-aligned, figures right-aligned."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     lines = [[printable(cell) for cell in row] for row in rows]
     widths = (max(len(line[index]) + GAP for line in (header, *lines)) for index in range(len(header)))
@@ -53,14 +53,14 @@ def print_table(
 
 
 def print_noise(noise: "Noise") -> None:
-    """Warn about figures that a loaded machine has spoilt."""
+    """Warn if a busy machine has spoilt the figures."""
     if noise.warning:
         console.print(noise.warning, style="yellow", soft_wrap=True)
 
 
 @contextmanager
 def progress_lines() -> Iterator[Callable[[str], None]]:
-    """A line that says what is being done: a spinner on a terminal, else a new line on standard error now and then."""
+    """Yield a callback that shows the current work: beside a spinner, or without a terminal now and then on stderr."""
     if console.is_terminal:
         with console.status("starting") as status:
             yield status.update
@@ -78,13 +78,13 @@ def progress_lines() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def build_bar() -> Iterator[Callable[[str, float], None]]:
-    """A bar that is told what is being done and the share that is done; it goes when the work ends."""
+    """Yield a callback that shows the current work and the share done as a bar, which disappears at the end."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=1.0)
 
         def show(what: str, share: float) -> None:
-            if progress.tasks[0].finished and share < 1:  # a next part of the work has a time of its own
+            if progress.tasks[0].finished and share < 1:  # the next part of the work has its own time
                 progress.reset(task)
             progress.update(task, description=what, completed=share)
 
@@ -132,7 +132,7 @@ def _describe_status(status: "TrainStatus") -> str:
 
 
 def describe_engine_stage(stage: "EngineStage") -> str:
-    """An engine that was built, in one line."""
+    """Describe a built engine in one line."""
     record = stage.record
     profiles = " and ".join(map(str, record.profiles))
     size, where = f"{stage.size_bytes / 1e6:.1f} MB", record.gpu or ", ".join(record.targets)

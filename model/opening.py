@@ -7,7 +7,7 @@ from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.eager_backend import EagerBackend
 from u2net.model.network import OUTPUT_NAMES
 from u2net.runtime.device import Device
-from u2net.runtime.loading import MODEL_SUFFIXES, new_session, open_file
+from u2net.runtime.loading import MODEL_SUFFIXES, new_session, open_backend
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
@@ -37,7 +37,8 @@ def open_session(
         CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
     """
     if isinstance(source, Path) and source.suffix.lower() in MODEL_SUFFIXES:
-        return open_file(source, device, preset=preset, assumed=assumed, size=size, threads=threads, tf32=tf32)
+        opened, _ = open_backend(source, device, threads=threads, tf32=tf32)
+        return new_session(opened, source, device, preset=preset, assumed=assumed, size=size)
     checkpoint = load_checkpoint(source) if isinstance(source, Path) else source
     backend = EagerBackend(checkpoint.network, device, outputs=outputs, tf32=tf32)
     contract = preset or assumed or PRESETS["reference"]

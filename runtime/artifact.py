@@ -79,23 +79,17 @@ class Artifact:
 
     def to_json(self) -> str:
         """Return the metadata as JSON, with the meaning of input and outputs in words."""
-        return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": self._meaning()})
-
-    def _meaning(self) -> dict[str, str]:
         activation = "sigmoid" if self.classes == 1 else "softmax"
-        return {
+        meaning = {
             INPUT_NAME: "float32 N×3×H×W, RGB, resized, divided and normalised as the preset says",
             "outputs": f"float32 N×{self.classes}×H×W probabilities ({activation}); d0 is the fused map",
             "size": f"multiples of {STEP} from {STEP} to {LARGEST}" if self.shape.dynamic_size else "fixed",
         }
+        return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": meaning})
 
     @classmethod
     def from_json(cls, text: str) -> "Artifact":
-        """Read :meth:`to_json` back.
-
-        Raises:
-            ArtifactError: the text is not such metadata, is damaged, or has a newer schema.
-        """
+        """Read :meth:`to_json` back. Raise ArtifactError if the text is damaged or has another schema."""
         try:
             values: dict[str, Any] = json.loads(text)
             schema = values.pop("schema")

@@ -11,23 +11,13 @@ from u2net.runtime.trt.record import read_plan, record_path
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """Describe an ONNX file: its input shape, and its metadata if it has any.
-
-    Raises:
-        ArtifactError: the file is missing, damaged or no U²-Net.
-        DependencyError: onnxruntime is not installed.
-    """
+    """Describe an ONNX file: its input shape, and its metadata if it has any."""
     backend = OnnxRuntimeBackend(path, Device("cpu"))
     return {"kind": "ONNX graph", "input": str(backend.input.shape), **_describe_artifact(backend.artifact)}
 
 
 def describe_engine(path: Path) -> dict[str, Any]:
-    """Describe a TensorRT engine from its record, without a GPU or TensorRT.
-
-    Raises:
-        ArtifactError: there is no such file, or its record is damaged or missing.
-        EngineDamagedError: the file is not the one that the record describes.
-    """
+    """Describe a TensorRT engine from its record, without a GPU or TensorRT."""
     _, record = read_plan(path)
     if record is None:
         raise ArtifactError(f"{path} has no record ({record_path(path).name}) beside it; `u2net compile` writes one")

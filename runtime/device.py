@@ -16,11 +16,7 @@ class Device:
 
     @classmethod
     def parse(cls, name: str) -> "Device":
-        """Read a device's name.
-
-        Raises:
-            InputError: the name is none of these.
-        """
+        """Read a device's name. Raise InputError if it is none of these."""
         if name == "cpu":
             return cls("cpu")
         match = re.fullmatch(r"cuda(?::([0-9]+))?", name)

@@ -73,12 +73,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
-    """Refuse a file that could not be written, or has the wrong suffix, before the work that makes it.
-
-    Raises:
-        InputError: the suffix is not one of ``suffixes``, the name is taken by something other than a file, or the
-            folder does not exist.
-    """
+    """Raise InputError, before a file is made, if it could not be written there or has none of the suffixes."""
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{path} is no name for this file; it ends in {', '.join(suffixes)}")
     if path.exists() and not path.is_file():
@@ -88,11 +83,7 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they are missing.
-
-    Raises:
-        InputError: a file is in the way, or the place is not writable.
-    """
+    """Make a folder and its parents where they are missing. Raise InputError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

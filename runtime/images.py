@@ -43,21 +43,13 @@ def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS)
 
 
 def open_picture(source: str | Path | BinaryIO, mode: Literal["RGB", "RGBA", "L"]) -> Image.Image:
-    """Read a picture with 8 bits a channel, upright and in sRGB, in a mode of Pillow's.
-
-    Raises:
-        InputError: see :func:`read_image`.
-    """
+    """Read a picture as :func:`read_image` does, as a Pillow picture of the given mode."""
     with _opened(source) as picture:
         return standardize(picture).convert(mode)
 
 
 def read_size(source: str | Path | BinaryIO) -> tuple[int, int]:
-    """Read width and height in pixels of what :func:`open_picture` returns, from the file's header alone.
-
-    Raises:
-        InputError: the file is missing or not a picture.
-    """
+    """Read width and height in pixels of what :func:`open_picture` returns, from the file's header alone."""
     with _opened(source) as picture:
         width, height = picture.size
         return (height, width) if orientation(picture) >= 5 else (width, height)  # a quarter turn

@@ -14,7 +14,7 @@ ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
 
 CONTEXTS = {"cpu": 1, "cuda": 4}
-"""Runs at once unless the caller says otherwise. On a processor one run already uses all cores."""
+"""Default number of runs at once. On a processor one run already uses all cores."""
 
 
 def load(
@@ -55,49 +55,39 @@ def load(
     if unknown:
         known = [name for name, each in inspect.signature(load).parameters.items() if each.kind == each.KEYWORD_ONLY]
         raise InputError(f"load has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    return open_file(
-        Path(path),
-        Device.parse(device) if isinstance(device, str) else device,
-        preset=find_preset(preset) if isinstance(preset, str) else preset,
-        size=size,
-        threads=threads,
-        tf32=tf32,
-        contexts=contexts,
-        cuda_graph=cuda_graph,
-        rebuild=rebuild,
+    path, device = Path(path), Device.parse(device) if isinstance(device, str) else device
+    chosen = find_preset(preset) if isinstance(preset, str) else preset
+    backend, rebuilt = open_backend(
+        path, device, threads=threads, tf32=tf32, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild
     )
+    return new_session(backend, path, device, preset=chosen, size=size, rebuilt=rebuilt)
 
 
-def open_file(
+def open_backend(
     path: Path,
     device: Device,
     *,
-    preset: Preset | None = None,
-    assumed: Preset | None = None,
-    size: tuple[int, int] | None = None,
     threads: int | None = None,
     tf32: bool = True,
     contexts: int | None = None,
     cuda_graph: bool = True,
     rebuild: bool = False,
-) -> Session:
-    """Like :func:`load`, with everything parsed.
-
-    Args:
-        assumed: contract of a file that states none; ``preset`` replaces the stated one too.
-    """
-    if preset is not None:
-        preset.check()
+) -> tuple[Backend, str | None]:
+    """Open a model file with the options of :func:`load`. Also return why an engine was rebuilt, or None."""
     runs = CONTEXTS[device.kind] if contexts is None else contexts
     if runs < 1:
         raise InputError(f"contexts must be at least 1; got {runs}")
-    backend: Backend
-    reason = None
-    if path.suffix.lower() in ENGINE_SUFFIXES:
-        backend, reason = _open_engine(path, device, runs, cuda_graph=cuda_graph, rebuild=rebuild)
-    else:
-        backend = _open_onnx(path, device, threads, runs, tf32)
-    return new_session(backend, path, device, preset=preset, assumed=assumed, size=size, rebuilt=reason)
+    suffix = path.suffix.lower()
+    if suffix in ENGINE_SUFFIXES:
+        return _open_engine(path, device, runs, cuda_graph=cuda_graph, rebuild=rebuild)
+    if suffix != ".onnx":
+        raise ArtifactError(
+            f"{path}: the runtime loads .onnx and {', '.join(ENGINE_SUFFIXES)} files; "
+            "`u2net export` makes the first from a checkpoint, `u2net compile` the others from the first"
+        )
+    from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32), None
 
 
 def new_session(
@@ -110,25 +100,40 @@ def new_session(
     size: tuple[int, int] | None = None,
     rebuilt: str | None = None,
 ) -> Session:
-    """A session on an open backend: with ``preset``, else the stated contract, else ``assumed``.
+    """Make a session from an open backend, with ``preset``, else the file's own contract, else ``assumed``.
 
     Raises:
         ArtifactError: there is none of the three.
-        InputError: the network does not take the size.
+        InputError: the preset cannot be used, or the network does not take the size.
     """
-    stated = backend.artifact.preset if backend.artifact else None
-    chosen = preset or stated or assumed
+    artifact, shape = backend.artifact, backend.input.shape
+    chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
-    shape = backend.input.shape
+    chosen.check()
     height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
-    return Session(backend, SessionInfo.of(backend, path, device, chosen.with_size(height, width), rebuilt=rebuilt))
+    sized = chosen.with_size(height, width)
+    info = SessionInfo(
+        path=path,
+        backend=backend.name,
+        provider=backend.provider,
+        device=device,
+        shape=shape,
+        outputs=backend.outputs,
+        batch_limit=backend.batch_limit(height, width),
+        preset=sized,
+        preset_stated=artifact is not None and artifact.preset.with_size(height, width) == sized,
+        precision=artifact.precision if artifact else None,
+        variant=artifact.variant if artifact else None,
+        checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
+        rebuilt=rebuilt,
+    )
+    return Session(backend, info)
 
 
 def _open_engine(
     path: Path, device: Device, contexts: int, *, cuda_graph: bool, rebuild: bool
 ) -> tuple[Backend, str | None]:
-    """Open an engine. Also return why it was built again, or None if it was not."""
     from u2net.runtime.trt.running.backend import TensorRTBackend
 
     try:
@@ -141,14 +146,3 @@ def _open_engine(
 
     rebuild_engine(path, device, reason)
     return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), reason
-
-
-def _open_onnx(path: Path, device: Device, threads: int | None, contexts: int, tf32: bool) -> Backend:
-    if path.suffix.lower() != ".onnx":
-        raise ArtifactError(
-            f"{path}: the runtime loads .onnx and {', '.join(ENGINE_SUFFIXES)} files; "
-            "`u2net export` makes the first from a checkpoint, `u2net compile` the others from the first"
-        )
-    from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(path, device, threads=threads, contexts=contexts, tf32=tf32)

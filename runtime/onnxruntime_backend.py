@@ -35,21 +35,16 @@ class OnnxRuntimeBackend:
         tf32: bool = True,
         optimize: bool = True,
     ) -> None:
-        """Load a file, or a graph that is in memory.
+        """Load a file, or a graph that is in memory. Options and errors are those of :func:`u2net.runtime.load`.
 
         Args:
-            threads: processor threads within one operator; None lets ONNX Runtime choose.
-            contexts: largest number of runs at once; further threads wait.
-            tf32: let CUDA round FP32 convolutions to TF32.
             optimize: let ONNX Runtime fuse and reorder nodes; False runs each node as it is written, so that a pair
                 of casts that rounds is not removed.
-
-        Raises:
-            ArtifactError: the file is missing or damaged, or is not a network with a single image input.
-            DependencyError: onnxruntime is not installed.
-            DeviceError: the device's provider is missing or cannot start.
         """
-        runtime = _import_onnxruntime(device)
+        try:
+            import onnxruntime as runtime
+        except ImportError:
+            raise DependencyError("onnxruntime", "cpu" if device.kind == "cpu" else "gpu") from None
         what = source if isinstance(source, Path) else "the graph"
         if isinstance(source, Path) and not source.is_file():
             raise ArtifactError(f"{source}: there is no such file")
@@ -66,7 +61,8 @@ class OnnxRuntimeBackend:
         self.provider = used
         self.input = InputSpec(_declared_shape(self._session, what))
         self.outputs = tuple(output.name for output in self._session.get_outputs())
-        self.artifact = _metadata(self._session)
+        metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        self.artifact = None if metadata is None else Artifact.from_json(metadata)
         entry = self._session.get_inputs()[0]
         self._entry, self._dtype = entry.name, FLOATS[entry.type]
         # Workers of its own, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
@@ -82,11 +78,7 @@ class OnnxRuntimeBackend:
     def run(
         self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
     ) -> Iterator[dict[str, FloatArray]]:
-        """Run the network; see :class:`u2net.runtime.backend.Backend`.
-
-        Raises:
-            InputError: ONNX Runtime refuses the tensor.
-        """
+        """Run the network; see :class:`Backend`. Raise InputError if ONNX Runtime refuses the tensor."""
         maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
         yield {name: value[: shape[0]].astype(np.float32, copy=False) for name, value in maps.items()}
 
@@ -100,14 +92,6 @@ class OnnxRuntimeBackend:
         except Exception as error:  # see __init__
             raise InputError(f"ONNX Runtime cannot run the network on {tensor.shape}: {error}") from error
         return dict(zip(outputs, values, strict=True))
-
-
-def _import_onnxruntime(device: Device) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise DependencyError("onnxruntime", "cpu" if device.kind == "cpu" else "gpu") from None
-    return onnxruntime
 
 
 def _require_provider(runtime: Any, device: Device) -> None:
@@ -151,8 +135,3 @@ def _declared_shape(session: Any, what: Path | str) -> InputShape:
             )
     batch, _, height, width = (side if isinstance(side, int) else None for side in sides)
     return InputShape(batch, height, width)
-
-
-def _metadata(session: Any) -> Artifact | None:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    return None if text is None else Artifact.from_json(text)

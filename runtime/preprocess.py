@@ -78,9 +78,7 @@ def as_pixels(image: object) -> ByteArray:
     """Return an image as a plain contiguous array, uint8 H×W×3 RGB or H×W×4 RGBA.
 
     Takes uint8 arrays H×W×3 RGB, H×W×4 RGBA and H×W grey, and Pillow pictures as :func:`standardize` turns them.
-
-    Raises:
-        InputError: the image is anything else; the message says what was found.
+    Anything else is an InputError.
     """
     if isinstance(image, Image.Image):
         with reading_picture("the picture"):
@@ -133,18 +131,12 @@ def normalize(pixels: FloatArray, preset: Preset, out: FloatArray | None = None)
 
 
 def preprocess(image: object, preset: Preset) -> FloatArray:
-    """Turn one image into the network's input, float32 1×3×height×width.
-
-    Statistics are taken per image, so the other images of a batch do not change them.
-
-    Raises:
-        InputError: see :func:`as_pixels`.
-    """
-    return normalize(resize_rgb(as_rgb(image), preset), preset)[None]
+    """Turn one image, as :func:`as_pixels` takes it, into the network's input, float32 1×3×height×width."""
+    return preprocess_batch([image], preset)
 
 
 def preprocess_batch(images: Sequence[object], preset: Preset) -> FloatArray:
-    """Turn several images of any sizes into float32 N×3×height×width."""
+    """Turn several images of any sizes into float32 N×3×height×width, each by its own statistics alone."""
     tensor = np.empty((len(images), 3, preset.height, preset.width), np.float32)
     preprocess_into(tensor, images, preset)
     return tensor

@@ -56,11 +56,7 @@ class Preset:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preset":
-        """Read :meth:`as_dict` back.
-
-        Raises:
-            InputError: a field is missing, unknown, of the wrong type or out of range.
-        """
+        """Read :meth:`as_dict` back. Raise InputError if a field is missing or unknown, or :meth:`check` does."""
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             odd = sorted(set(values) ^ known)
@@ -107,21 +103,19 @@ PRESETS = {
         # rembg's U2netSession: LANCZOS, in 8 bits on the way in, division by max(maximum, 1e-6).
         replace(_REFERENCE, name="rembg", kernel="lanczos", depth="uint8", mask_kernel="lanczos"),
         # The cloth-segmentation checkpoint's inference script: four classes, values in [-1, 1].
-        Preset(
+        replace(
+            _REFERENCE.with_size(768, 768),
             name="cloth",
-            height=768,
-            width=768,
             kernel="bicubic",
             depth="uint8",
             divisor="255",
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
             stretch=False,
-            invert=False,
             mask_kernel="bicubic",
         ),
         # The authors' u2net_portrait_test.py: strokes are drawn dark on white.
-        replace(_REFERENCE, name="portrait", height=512, width=512, invert=True),
+        replace(_REFERENCE.with_size(512, 512), name="portrait", invert=True),
         # Plain [0, 1] pixels in, plain probabilities out.
         replace(_REFERENCE, name="raw", divisor="255", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), stretch=False),
     )
@@ -129,11 +123,7 @@ PRESETS = {
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset of that name.
-
-    Raises:
-        InputError: there is none; the message lists all presets.
-    """
+    """Return the preset of that name. Raise InputError if there is none."""
     if name not in PRESETS:
         raise InputError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, overload
 
 import numpy as np
@@ -45,26 +44,6 @@ class SessionInfo:
     checkpoint_sha256: str | None
     rebuilt: str | None = None
     """Why an engine was rebuilt on loading; None if it was not."""
-
-    @classmethod
-    def of(cls, backend: Backend, path: Path, device: Device, preset: Preset, *, rebuilt: str | None = None) -> Self:
-        """Facts that the backend and its file's metadata give."""
-        artifact = backend.artifact
-        return cls(
-            path=path,
-            backend=backend.name,
-            provider=backend.provider,
-            device=device,
-            shape=backend.input.shape,
-            outputs=backend.outputs,
-            batch_limit=backend.batch_limit(preset.height, preset.width),
-            preset=preset,
-            preset_stated=artifact is not None and artifact.preset.with_size(preset.height, preset.width) == preset,
-            precision=artifact.precision if artifact else None,
-            variant=artifact.variant if artifact else None,
-            checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
-            rebuilt=rebuilt,
-        )
 
     @property
     def mask_output(self) -> str:
@@ -165,7 +144,9 @@ class Session:
         backend = self._require_open()
         wanted = self.info.outputs if outputs is None else outputs
         self._check_names(wanted)
-        if isinstance(tensor, np.ndarray) or not _is_device_array(tensor):
+        # DLPack first: the other is a property that may compute and raise.
+        on_device = hasattr(tensor, "__dlpack__") or hasattr(tensor, "__cuda_array_interface__")
+        if isinstance(tensor, np.ndarray) or not on_device:
             return self._infer_on_host(backend, tensor, wanted)
         if not isinstance(backend, DeviceBackend):
             raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
@@ -209,12 +190,5 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def _is_device_array(value: object) -> bool:
-    # DLPack first: the other is a property that may compute and raise.
-    return hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__")

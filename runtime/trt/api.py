@@ -14,22 +14,16 @@ Enum = Any
 
 
 class ITensor(Protocol):
-    """A tensor of a network definition."""
-
     name: str
     shape: Dims
 
 
 class ILayer(Protocol):
-    """A layer of a network definition."""
-
     name: str
     num_outputs: int
 
 
 class INetworkDefinition(Protocol):
-    """A network as the parser defines it."""
-
     num_layers: int
     num_inputs: int
 
@@ -56,8 +50,6 @@ class ITimingCache(Protocol):
 
 
 class IBuilderConfig(Protocol):
-    """Settings of a build."""
-
     builder_optimization_level: int
     profiling_verbosity: Enum
 
@@ -71,8 +63,6 @@ class IBuilderConfig(Protocol):
 
 
 class Builder(Protocol):
-    """Compiles a network."""
-
     def create_network(self, flags: int) -> INetworkDefinition: ...
     def create_builder_config(self) -> IBuilderConfig: ...
     def create_optimization_profile(self) -> IOptimizationProfile: ...
@@ -80,15 +70,11 @@ class Builder(Protocol):
 
 
 class ParserError(Protocol):
-    """The reason why a node could not be parsed."""
-
     def desc(self) -> str: ...
     def node(self) -> int: ...
 
 
 class OnnxParser(Protocol):
-    """Reads an ONNX file into a network definition."""
-
     num_errors: int
 
     def parse_from_file(self, model: str) -> bool: ...
@@ -106,16 +92,12 @@ class IExecutionContext(Protocol):
 
 
 class EngineInspector(Protocol):
-    """Lists the layers of an engine."""
-
     execution_context: IExecutionContext
 
     def get_engine_information(self, format: Enum) -> str: ...
 
 
 class ICudaEngine(Protocol):
-    """A network compiled for a GPU."""
-
     num_io_tensors: int
     num_optimization_profiles: int
 
@@ -129,8 +111,6 @@ class ICudaEngine(Protocol):
 
 
 class Runtime(Protocol):
-    """Deserializes engines."""
-
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None: ...
 
 

@@ -63,7 +63,7 @@ class Cuda:
 
     def describe_status(self, status: Any) -> str:
         """Name and meaning of a status."""
-        name, meaning = (self.api.cudaGetErrorName(status)[1], self.api.cudaGetErrorString(status)[1])
+        name, meaning = self.api.cudaGetErrorName(status)[1], self.api.cudaGetErrorString(status)[1]
         return f"{name.decode()} ({meaning.decode()})"
 
     def require_driver(self) -> int:
@@ -93,11 +93,7 @@ class Cuda:
         return int(count)
 
     def find_gpu(self, index: int) -> Gpu:
-        """Describe a device.
-
-        Raises:
-            DeviceError: there is no such device, or see :meth:`require_driver`.
-        """
+        """Describe a device. Raise DeviceError if it is not there; see also :meth:`require_driver`."""
         count = self.require_driver()
         if index >= count:
             raise DeviceError(f"cuda:{index} is not there; the driver sees {count}: cuda:0 to cuda:{count - 1}")

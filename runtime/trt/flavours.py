@@ -16,7 +16,6 @@ from u2net.runtime.trt.features import Features
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
-
 FLAVOUR_EXTRAS: Mapping[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
 """This project's extra that installs each flavour."""
 
@@ -54,20 +53,14 @@ def choose_flavour(wanted: Flavour | None) -> Flavour:
 
 
 def import_flavour(flavour: Flavour) -> TensorRTLibrary:
-    """Import a flavour.
-
-    Raises:
-        DependencyError: it is not installed, or cannot be imported.
-    """
+    """Import a flavour. Raise DependencyError if it is not installed or cannot be imported."""
     name, extra = _find_module(flavour), FLAVOUR_EXTRAS[flavour]
     if name is None:
         raise DependencyError(flavour, extra)
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: the package opens a shared library that is missing
-        raise DependencyError(
-            flavour, FLAVOUR_EXTRAS[flavour], f"is installed but cannot be imported ({error})"
-        ) from error
+        raise DependencyError(flavour, extra, f"is installed but cannot be imported ({error})") from error
     return TensorRTLibrary(flavour, cast(TensorRTModule, module), Features.of(module))
 
 

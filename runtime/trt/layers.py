@@ -36,7 +36,7 @@ def read_layers(trt: TensorRTModule, engine: ICudaEngine, context: IExecutionCon
 
 
 def parse_layers(text: str) -> tuple[Layer, ...]:
-    """Parse the inspector's JSON. Of an engine built without details it has only the names."""
+    """Parse the inspector's JSON, which holds only the names if the engine was built without details."""
     found: list[Any] = json.loads(text).get("Layers", [])
     return tuple(_parse(each if isinstance(each, dict) else {"Name": each}) for each in found)
 

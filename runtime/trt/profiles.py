@@ -146,5 +146,5 @@ def _check(profile: Profile, shape: InputShape) -> None:
                 f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; "
                 f"export it with --{'batch' if what == 'batch' else 'size'} dynamic"
             )
-    for height, width in ((s[2], s[3]) for s in profile.shapes()):
+    for _, _, height, width in profile.shapes():
         shape.check_size(height, width)

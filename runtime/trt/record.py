@@ -55,11 +55,7 @@ class EngineRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
-        """Read the output of :meth:`to_json`.
-
-        Raises:
-            ArtifactError: the text is no record, damaged, or of a newer schema.
-        """
+        """Read :meth:`to_json` back. Raise ArtifactError if the text is damaged or has another schema."""
         try:
             values: dict[str, Any] = json.loads(text)
             schema = values.pop("schema")
@@ -138,11 +134,7 @@ def write_engine(path: Path, plan: bytes, record: EngineRecord) -> None:
 
 
 def read_record(engine: Path) -> EngineRecord | None:
-    """Read the record beside an engine; None if there is none.
-
-    Raises:
-        ArtifactError: the record is damaged.
-    """
+    """Read the record beside an engine; None if there is none. Raise ArtifactError if it is damaged."""
     path = record_path(engine)
     try:
         return EngineRecord.from_json(path.read_text(encoding="utf-8"))

@@ -4,8 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from u2net.runtime.trt.api import IBuilderConfig, TensorRTModule
-
 BuildProgress = Callable[[str, float], None]
 """Called from the building thread with the current phase and the share of the whole build that is done, 0 to 1."""
 
@@ -68,7 +66,7 @@ class Phases:
 
 
 def build_with_progress(
-    trt: TensorRTModule, config: IBuilderConfig, build: Callable[[], bytes | None], report: BuildProgress | None
+    trt: Any, config: Any, build: Callable[[], bytes | None], report: BuildProgress | None
 ) -> bytes | None:
     """Run a build that reports its progress and that Ctrl-C ends at the builder's next step.
 
@@ -76,29 +74,17 @@ def build_with_progress(
     runs in a second thread.
     """
     phases = Phases(report)
-    monitored: Any = config
-    monitored.progress_monitor = _make_monitor(trt, phases)
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        phase_start = staticmethod(phases.start)
+        step_complete = staticmethod(phases.step)
+        phase_finish = staticmethod(phases.finish)
+
+    config.progress_monitor = Monitor()
     content = _build_in_thread(build, phases)
     if content is not None and report is not None:
         report("Engine built", 1.0)
     return content
-
-
-def _make_monitor(trt: Any, phases: Phases) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            phases.start(phase_name, parent_phase, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            return phases.step(phase_name, step)
-
-        def phase_finish(self, phase_name: str) -> None:
-            phases.finish(phase_name)
-
-    return Monitor()
 
 
 def _build_in_thread(build: Callable[[], bytes | None], phases: Phases) -> bytes | None:

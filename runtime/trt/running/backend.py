@@ -22,15 +22,7 @@ class TensorRTBackend:
     """One engine on one GPU, with a pool of execution contexts for each of its profiles."""
 
     def __init__(self, path: Path, device: Device, *, contexts: int, cuda_graph: bool) -> None:
-        """Open an engine.
-
-        Args:
-            contexts: largest number of execution contexts per profile, each with its own memory; more threads wait.
-            cuda_graph: launch repeated shapes as one CUDA graph.
-
-        Raises:
-            U2NetError: see :func:`u2net.runtime.trt.running.opening.open_engine`.
-        """
+        """Open an engine, with at most ``contexts`` execution contexts per profile; see :func:`open_engine`."""
         opened = open_engine(path, device)
         self._device = device.index
         self._cuda = cuda = open_cuda()
@@ -65,18 +57,7 @@ class TensorRTBackend:
     def run_on_device(
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
     ) -> dict[str, DeviceArray]:
-        """Run on memory of the same GPU, without a copy.
-
-        Args:
-            tensor: float32 N×3×H×W, C-contiguous, with ``__dlpack__`` or ``__cuda_array_interface__``.
-            outputs: names of the outputs wanted, or arrays of the same kinds to write them to, by name.
-            stream: handle of the caller's CUDA stream. The run waits for earlier work in it, and later work in it
-                waits for the run. None waits for the GPU before and after the run.
-
-        Raises:
-            InputError: an array cannot be used.
-            ProfileError: the engine was not built for the shape.
-        """
+        """Run on C-contiguous arrays of the same GPU, without a copy; see :class:`DeviceBackend`."""
         shape = as_device_array(tensor, self._device, None).four
         index, padded = self._fit(shape)
         if padded != shape:

@@ -29,15 +29,7 @@ class Inspection:
 
 
 def inspect_engine(path: Path, device: Device | None) -> Inspection:
-    """Read the layers of an engine.
-
-    Args:
-        device: GPU to open and time the engine on; None reads only the record.
-
-    Raises:
-        ArtifactError: the engine cannot be opened, or its record has no layers.
-        DeviceError: the device cannot be used.
-    """
+    """Open an engine on a GPU, read its layers and time them; without a device, take them from its record."""
     if device is None:
         return _read_record(path)
     opened = open_engine(path, device)
