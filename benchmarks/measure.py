@@ -15,7 +15,7 @@ from u2net.benchmarks.timing import Run, time_in_turns
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess, preprocess_batch
@@ -25,8 +25,6 @@ from u2net.runtime.session import Session
 EAGER = "eager PyTorch"
 PICTURE_SIZE = (720, 1280)
 """Height and width of the picture whose pre- and postprocessing is timed."""
-
-CPU = Device("cpu")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.errors import U2NetError
 from u2net.runtime.loading import MODEL_SUFFIXES, load
 from u2net.runtime.presets import PRESETS, Preset
@@ -39,7 +39,7 @@ def _run(path: Path, height: int, width: int, batch: int) -> None:
     else:
         from u2net.model.opening import open_session  # imports torch, which would count for a model file too
 
-        session = open_session(path, Device("cpu"), preset=preset)
+        session = open_session(path, CPU, preset=preset)
     for _ in range(RUNS):
         session.infer(tensor, [session.info.mask_output])
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.options import (
-    CPU,
     BatchSize,
     CheckpointPath,
     DeviceName,
@@ -22,6 +21,7 @@ from u2net.cli.options import (
     read_checkpoint,
 )
 from u2net.cli.printing import console, print_noise, print_table, progress_lines
+from u2net.runtime.device import CPU
 from u2net.runtime.presets import PRESETS
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
-from u2net.cli.options import CPU, DeviceName, OwnPreset
+from u2net.cli.options import DeviceName, OwnPreset
 from u2net.cli.printing import console, print_table
+from u2net.runtime.device import CPU
 
 WORST = 12
 

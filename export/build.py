@@ -17,7 +17,7 @@ from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.dataset import check_pairs, find_pairs
 from u2net.model.opening import open_session
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.session import Session
@@ -26,8 +26,6 @@ from u2net.runtime.trt.flavours import installed_flavours
 
 Report = Callable[[str], None]
 """Called with what is being done."""
-
-CPU = Device("cpu")
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"

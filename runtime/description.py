@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from u2net.runtime.artifact import Artifact
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.trt.record import read_plan, record_path
@@ -17,7 +17,7 @@ def describe_model(path: Path) -> dict[str, Any]:
         ArtifactError: the file is missing, damaged or no U²-Net.
         DependencyError: onnxruntime is not installed.
     """
-    backend = OnnxRuntimeBackend(path, Device("cpu"))
+    backend = OnnxRuntimeBackend(path, CPU)
     return {"kind": "ONNX graph", "input": str(backend.input.shape), **_describe_artifact(backend.artifact)}
 
 
