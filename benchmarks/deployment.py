@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure
 from u2net.benchmarks.report import write_report
@@ -27,8 +27,6 @@ REPORTS = ("report.md", "report.json")
 OWNED_PICTURES = ("*.mask.png", "*.cutout.png")
 
 STAGING = ".u2net-build-"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -133,15 +131,14 @@ def _swap_in(staging: Path, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _moved(value: T, old: Path, new: Path) -> T:
-    """A copy of a result in which every path and label below one folder stands below another."""
-    moved: Any = value
+def _moved(value: Any, old: Path, new: Path) -> Any:
+    """Return a copy of a result in which every path and label below one folder stands below another."""
     if isinstance(value, Path):
-        moved = new / value.relative_to(old) if value.is_relative_to(old) else value
-    elif isinstance(value, str):
-        moved = value.replace(str(old), str(new))
-    elif isinstance(value, tuple):
-        moved = tuple(_moved(each, old, new) for each in value)
-    elif is_dataclass(value) and not isinstance(value, type):
-        moved = replace(value, **{each.name: _moved(getattr(value, each.name), old, new) for each in fields(value)})
-    return cast(T, moved)
+        return new / value.relative_to(old) if value.is_relative_to(old) else value
+    if isinstance(value, str):
+        return value.replace(str(old), str(new))
+    if isinstance(value, tuple):
+        return tuple(_moved(each, old, new) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _moved(getattr(value, each.name), old, new) for each in fields(value)})
+    return value

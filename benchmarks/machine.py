@@ -12,7 +12,7 @@ PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "
 
 @dataclass(frozen=True)
 class Machine:
-    """Where figures come from."""
+    """The machine that figures come from."""
 
     processor: str
     cores: int
@@ -24,13 +24,15 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Facts about this machine."""
+    """Describe this machine."""
+    import torch
+
     return Machine(
         processor=_processor(),
         cores=usable_cores(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        gpu=_gpu(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         versions=installed_versions(PACKAGES),
     )
 
@@ -48,9 +50,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpu() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

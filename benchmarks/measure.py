@@ -15,18 +15,16 @@ from u2net.benchmarks.timing import Run, time_in_turns
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, preprocess, preprocess_batch
+from u2net.runtime.preprocess import preprocess, preprocess_batch
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
 EAGER = "eager PyTorch"
 PICTURE_SIZE = (720, 1280)
 """Height and width of the picture whose pre- and postprocessing is timed."""
-
-CPU = Device("cpu")
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class BenchOptions:
     Attributes:
         batches: batch sizes, each measured on its own.
         rounds: counted rounds; in each, every model runs once.
-        warmup: uncounted rounds before.
+        warmup: uncounted rounds before them.
         device: where every model runs.
         threads: processor threads of every model; None takes all usable cores.
         preset: preprocessing contract of the models; None takes each file's own.
@@ -70,14 +68,14 @@ class BenchRow:
     compute: Latency
     images_per_second: float
     ratio: Ratio
-    """To eager PyTorch at the same batch size."""
+    """Speed relative to eager PyTorch at the same batch size."""
     peak_memory_mb: float | None
-    """Of a process that does nothing else; None on a GPU or where it was not asked for."""
+    """Peak of a process that does nothing else; None on a GPU, or with ``BenchOptions.memory`` off."""
 
 
 @dataclass(frozen=True)
 class PictureTime:
-    """Where one picture's time goes, medians in milliseconds."""
+    """Median times in milliseconds of the steps from one picture to its mask."""
 
     model: str
     picture: tuple[int, int]
@@ -105,7 +103,7 @@ def measure(
     models: Sequence[Path],
     reference: Checkpoint | Path,
     options: BenchOptions | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda _message: None,
 ) -> BenchReport:
     """Time each model against the checkpoint in eager PyTorch, at the input size of the first.
 
@@ -117,19 +115,19 @@ def measure(
     options.check()
     if not models:
         raise InputError("there is no model to measure")
-    say = progress or (lambda _message: None)
     threads = options.threads or usable_cores()
     opened = [open_session(path, options.device, preset=options.preset, threads=threads) for path in models]
     preset = opened[0].info.preset
     eager = open_session(reference, options.device, preset=preset, outputs=("d0",))
     _check_comparable(opened, eager)
-    sessions = {EAGER: eager, **{str(each.info.path): each for each in opened}}
+    deployed = {str(each.info.path): each for each in opened}
+    sessions = {EAGER: eager, **deployed}
     noise = NoiseMeter(usable_cores())
     previous = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        rows = [row for batch in options.batches for row in _measure_batch(sessions, batch, options, noise, say)]
-        pictures = tuple(_time_picture(name, each, options, say) for name, each in sessions.items() if name != EAGER)
+        rows = [row for batch in options.batches for row in _measure_batch(sessions, batch, options, noise, progress)]
+        pictures = tuple(_time_picture(name, each, options, progress) for name, each in deployed.items())
     finally:
         torch.set_num_threads(previous)
     return BenchReport(
@@ -159,15 +157,15 @@ def _check_comparable(models: Sequence[Session], eager: Session) -> None:
 def _measure_batch(
     sessions: dict[str, Session], batch: int, options: BenchOptions, noise: NoiseMeter, say: Callable[[str], None]
 ) -> list[BenchRow]:
-    """All models at one batch size; a model that takes fewer images at once is left out."""
+    """Measure the models at one batch size, but those whose limit is below it."""
     preset = sessions[EAGER].info.preset
-    # Different scenes: zeros would flatter branch prediction and denormal handling.
+    # Scenes rather than zeros, which would flatter branch prediction and the handling of denormals.
     tensor = preprocess_batch(make_scenes(batch), preset)
     fitting = {name: each for name, each in sessions.items() if (each.info.batch_limit or batch) >= batch}
     total = options.rounds + options.warmup
     with noise.watching():
         seconds = time_in_turns(
-            {name: partial(_infer_mask_output, session, tensor) for name, session in fitting.items()},
+            {name: partial(each.infer, tensor, [each.info.mask_output]) for name, each in fitting.items()},
             options.rounds,
             options.warmup,
             lambda done: say(f"timing batch {batch}: round {done} of {total}"),
@@ -193,22 +191,17 @@ def _measure_batch(
     return rows
 
 
-def _infer_mask_output(session: Session, tensor: FloatArray) -> dict[str, FloatArray]:
-    return session.infer(tensor, [session.info.mask_output])
-
-
 def _time_picture(name: str, session: Session, options: BenchOptions, say: Callable[[str], None]) -> PictureTime:
     """Time the three steps of one picture in turns."""
     say(f"timing a picture: {session.info.path.name}")
-    preset = session.info.preset
+    preset, output = session.info.preset, session.info.mask_output
     picture = make_scene(0, *PICTURE_SIZE)[0]
     tensor = preprocess(picture, preset)
-    maps = _infer_mask_output(session, tensor)[session.info.mask_output]
+    maps = session.infer(tensor, [output])[output]
     runs: dict[str, Run] = {
-        "preprocess": lambda: preprocess(picture, preset),
-        "compute": lambda: _infer_mask_output(session, tensor),
-        "postprocess": lambda: postprocess(maps[0], preset, *PICTURE_SIZE),
+        "preprocess_ms": lambda: preprocess(picture, preset),
+        "compute_ms": lambda: session.infer(tensor, [output]),
+        "postprocess_ms": lambda: postprocess(maps[0], preset, *PICTURE_SIZE),
     }
     seconds = time_in_turns(runs, options.rounds, options.warmup)
-    medians = {step: summarize(times).median_ms for step, times in seconds.items()}
-    return PictureTime(name, PICTURE_SIZE, medians["preprocess"], medians["compute"], medians["postprocess"])
+    return PictureTime(name, PICTURE_SIZE, **{step: summarize(times).median_ms for step, times in seconds.items()})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.errors import U2NetError
 from u2net.runtime.loading import MODEL_SUFFIXES, load
 from u2net.runtime.presets import PRESETS, Preset
@@ -21,10 +21,9 @@ def peak_memory_mb(path: Path, preset: Preset, batch: int) -> float:
     Raises:
         U2NetError: the process failed.
     """
-    arguments = [str(value) for value in (path, preset.height, preset.width, batch)]
     # As a script, because as a module it would import its package and with it torch. -P keeps this folder, whose
     # statistics.py would shadow the standard library's, off the path.
-    command = [sys.executable, "-P", __file__, *arguments]
+    command = [sys.executable, "-P", __file__, path, *map(str, (preset.height, preset.width, batch))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -39,7 +38,7 @@ def _run(path: Path, height: int, width: int, batch: int) -> None:
     else:
         from u2net.model.opening import open_session  # imports torch, which would count for a model file too
 
-        session = open_session(path, Device("cpu"), preset=preset)
+        session = open_session(path, CPU, preset=preset)
     for _ in range(RUNS):
         session.infer(tensor, [session.info.mask_output])
 

@@ -23,7 +23,7 @@ class Noise:
     spread: float
     """Distance of the reference's 10th and 90th percentile over its median, at the batch size where it is largest."""
     foreign_load: float | None
-    """Share of the processor, 0 to 1, that other processes took meanwhile; None where the system does not tell."""
+    """Share of the processor, 0 to 1, that other processes took meanwhile; None outside Linux."""
 
     @property
     def warning(self) -> str:
@@ -41,9 +41,7 @@ class NoiseMeter:
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._spread = 0.0
-        self._foreign = self._wall = 0.0
-        self._readable = True
+        self._spread = self._foreign = self._wall = 0.0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -51,10 +49,8 @@ class NoiseMeter:
         busy, own, wall = _busy_seconds(), _own_seconds(), time.perf_counter()
         yield
         after = _busy_seconds()
-        self._wall += time.perf_counter() - wall
-        if busy is None or after is None:
-            self._readable = False
-        else:
+        if busy is not None and after is not None:
+            self._wall += time.perf_counter() - wall
             self._foreign += max(0.0, (after - busy) - (_own_seconds() - own))
 
     def add_reference(self, seconds: Sequence[float]) -> None:
@@ -64,8 +60,7 @@ class NoiseMeter:
 
     def summarize(self) -> Noise:
         """Noise over everything that was watched."""
-        readable = self._readable and self._wall > 0
-        return Noise(self._spread, self._foreign / (self._wall * self._cores) if readable else None)
+        return Noise(self._spread, self._foreign / (self._wall * self._cores) if self._wall else None)
 
 
 def _own_seconds() -> float:

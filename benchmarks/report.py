@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,17 @@ from u2net.runtime.files import hash_file, written_whole
 
 NONE = "–"
 
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Header and rows of a table, as text."""
+
 HEADER = ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate")
 
 
 def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]:
-    """Eager PyTorch, then each stage, as text in the order of :data:`HEADER`; latency beside the files that last."""
+    """Rows of :data:`HEADER`: eager PyTorch, then each stage. A file that a later stage replaced has no latency."""
     single = {row.model: row for row in bench.rows if row.batch == bench.rows[0].batch}
-    size = _size(build.checkpoint.stat().st_size)
-    rows = [_cells("eager", size, NONE, NONE, NONE, NONE, single[EAGER], "")]
     last = {stage.graph.path: stage.name for stage in build.stages}
+    rows = [("eager", _size(build.checkpoint.stat().st_size), *[NONE] * 4, *_speed(single[EAGER]), "")]
     for stage in build.stages:
         row = single.get(str(stage.graph.path)) if last[stage.graph.path] == stage.name else None
         rows.append(_stage_cells(stage.name, stage.graph, stage.parity, row))
@@ -42,33 +44,19 @@ def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]
 def _stage_cells(
     name: str, file: GraphStage | EngineStage, parity: StageParity | None, row: BenchRow | None
 ) -> tuple[str, ...]:
-    written = (name, _size(file.size_bytes), f"{file.seconds:.1f} s")
-    if parity is None:
-        return _cells(*written, NONE, NONE, NONE, row, "not run")
-    first, *_, mask = parity.comparisons
-    if mask.output != MASK:
-        raise ExportError(f"the parity report of {name} has no mask")
-    return _cells(
-        *written,
-        f"{first.probability.largest.value:.1e}",
-        f"{first.probability.mean:.1e}",
-        f"{mask.iou:.5f}",
-        row,
-        "passed" if parity.passed else "FAILED",
-    )
+    figures, verdict = (NONE, NONE, NONE), "not run"
+    if parity is not None:
+        first, *_, mask = parity.comparisons
+        if mask.output != MASK:
+            raise ExportError(f"the parity report of {name} has no mask")
+        spread = first.probability
+        figures = (f"{spread.largest.value:.1e}", f"{spread.mean:.1e}", f"{mask.iou:.5f}")
+        verdict = "passed" if parity.passed else "FAILED"
+    return (name, _size(file.size_bytes), f"{file.seconds:.1f} s", *figures, *_speed(row), verdict)
 
 
-def _cells(*cells: "str | BenchRow | None") -> tuple[str, ...]:
-    """Cells as text; a benchmark row becomes latency and ratio."""
-    texts: list[str] = []
-    for cell in cells:
-        if isinstance(cell, str):
-            texts.append(cell)
-        elif cell is None:
-            texts += [NONE, NONE]
-        else:
-            texts += [f"{cell.compute.median_ms:.0f} ms", f"{cell.ratio.value:.2f}×"]
-    return tuple(texts)
+def _speed(row: BenchRow | None) -> tuple[str, str]:
+    return (f"{row.compute.median_ms:.0f} ms", f"{row.ratio.value:.2f}×") if row else (NONE, NONE)
 
 
 def _size(count: int) -> str:
@@ -76,7 +64,7 @@ def _size(count: int) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """Dataclasses, paths and what they hold as JSON-ready values; Inf and NaN as text, which JSON lacks."""
+    """Turn dataclasses, paths and what they hold into values for JSON; Inf and NaN, which JSON lacks, become text."""
     if is_dataclass(value) and not isinstance(value, type | Device):
         return {each.name: as_json(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, dict):
@@ -91,7 +79,7 @@ def as_json(value: Any) -> Any:
 
 
 def write_report(folder: Path, build: BuildResult, bench: BenchReport) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.md``; give their paths."""
+    """Write ``report.json`` and ``report.md`` and return their paths."""
     files = (folder / "report.json", folder / "report.md")
     write_json(files[0], {"passed": build.passed, "build": build, "bench": bench})
     write_text(files[1], to_markdown(build, bench))
@@ -99,7 +87,7 @@ def write_report(folder: Path, build: BuildResult, bench: BenchReport) -> tuple[
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value, dataclasses and all, as JSON; see :func:`write_text`."""
+    """Write what :func:`as_json` makes of a value; see :func:`write_text`."""
     write_text(path, json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -117,7 +105,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def to_markdown(build: BuildResult, bench: BenchReport) -> str:
-    """The report as a page."""
+    """Return the content of ``report.md``."""
     artifact = build.stages[0].graph.artifact
     verdict = "every stage is within its tolerances" if build.passed else "**a stage left its tolerances**"
     parts = [
@@ -156,12 +144,7 @@ def parity_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def _spread_cells(spread: Spread) -> tuple[str, ...]:
-    return (
-        f"{spread.largest.value:.1e}",
-        spread.largest.image,
-        f"{spread.p999.value:.1e}",
-        f"{spread.mean:.1e}",
-    )
+    return f"{spread.largest.value:.1e}", spread.largest.image, f"{spread.p999.value:.1e}", f"{spread.mean:.1e}"
 
 
 def _parity(build: BuildResult) -> str:
@@ -181,13 +164,10 @@ BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "
 
 def bench_cells(row: BenchRow) -> tuple[str, ...]:
     """A benchmark row as text, in the order of :data:`BENCH_HEADER`."""
-    latency: Callable[[float], str] = "{:.1f}".format
     return (
         Path(row.model).name,
         str(row.batch),
-        latency(row.compute.median_ms),
-        latency(row.compute.p90_ms),
-        latency(row.compute.p99_ms),
+        *(f"{value:.1f}" for value in (row.compute.median_ms, row.compute.p90_ms, row.compute.p99_ms)),
         f"{row.images_per_second:.2f}",
         f"{row.ratio.value:.2f}×",
         f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
@@ -200,11 +180,11 @@ SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae",
 
 
 def scores_as_json(dataset: Path, models: Iterable[str], results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
-    """Scores by model, and which files they belong to: a name alone may mean other weights tomorrow.
+    """Return the scores by model with each file's hash, because a file of the same name may hold other weights later.
 
     Args:
-        models: paths of the files among the models.
-        worst: how many of the pictures that each model met worst are named, with their MAE.
+        models: paths of the models that are files.
+        worst: number of pictures to name for each model, those with the largest MAE.
     """
     return {
         "dataset": dataset.resolve().name,
@@ -216,40 +196,23 @@ def scores_as_json(dataset: Path, models: Iterable[str], results: Sequence[Evalu
     }
 
 
-def score_header(results: Iterable[Evaluation]) -> tuple[str, ...]:
-    """The metric, then the models."""
-    return ("metric", *(Path(each.model).name for each in results))
-
-
-def score_cells(results: Sequence[Evaluation]) -> list[tuple[str, ...]]:
-    """A row for each metric: the score of each model, as text."""
-    return [
+def score_table(results: Sequence[Evaluation]) -> Table:
+    """A row for each metric: the score of each model."""
+    rows = [
         (title, *(f"{getattr(each.scores, name):.4f}" for each in results))
         for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True)
     ]
+    return ("metric", *(Path(each.model).name for each in results)), rows
 
 
-def accuracy_header(report: AccuracyReport) -> tuple[str, ...]:
-    """The metric, eager PyTorch, then the files."""
-    return ("metric", "eager", *score_header(report.evaluations[1:])[1:])
-
-
-def accuracy_cells(report: AccuracyReport) -> list[tuple[str, ...]]:
-    """A row for each metric: eager PyTorch's score, then what each file changes in it, as text."""
-    eager, *others = (each.scores for each in report.evaluations)
-    return [
-        (
-            title,
-            f"{getattr(eager, name):.4f}",
-            *(_signed(getattr(scores, name) - getattr(eager, name)) for scores in others),
-        )
-        for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True)
-    ]
-
-
-def _signed(change: float) -> str:
-    rounded = round(change, 5)
-    return f"{rounded:+.5f}" if rounded else "0.00000"
+def accuracy_table(report: AccuracyReport) -> Table:
+    """A row for each metric: eager PyTorch's score, then what each file changes in it."""
+    rows = []
+    for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True):
+        before, *after = (getattr(each.scores, name) for each in report.evaluations)
+        changes = (round(score - before, 5) for score in after)
+        rows.append((title, f"{before:.4f}", *(f"{change:+.5f}" if change else "0.00000" for change in changes)))
+    return ("metric", "eager", *(Path(each.model).name for each in report.evaluations[1:])), rows
 
 
 def accuracy_markdown(report: AccuracyReport) -> str:
@@ -257,7 +220,7 @@ def accuracy_markdown(report: AccuracyReport) -> str:
     return (
         f"On the {report.pictures} pictures of {report.dataset}: eager PyTorch's scores, and what each file changes "
         f"in them. On {LEAST_PICTURES} pictures or more at most {LARGEST_COST} may be lost.\n\n"
-        + table(accuracy_header(report), accuracy_cells(report))
+        + table(*accuracy_table(report))
         + "".join(f"\n- {failure}\n" for failure in report.failures)
     )
 
@@ -266,7 +229,7 @@ PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postproces
 
 
 def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
-    """Where each model's time for one picture goes, as text in the order of :data:`PICTURE_HEADER`."""
+    """The steps of one picture in each model as text, in the order of :data:`PICTURE_HEADER`."""
     return [
         (
             Path(each.model).name,
@@ -278,7 +241,7 @@ def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
 
 
 def bench_markdown(bench: BenchReport) -> str:
-    """Tables of a benchmark, and what it ran on."""
+    """The tables of a benchmark, and the machine and settings behind them."""
     machine = bench.machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     return "\n".join(

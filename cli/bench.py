@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import CPU, DeviceName, OwnPreset, checkpoint_or_bundled, parse_numbers
+from u2net.cli.options import DeviceName, OwnPreset, checkpoint_or_bundled, parse_numbers
 from u2net.cli.printing import console, print_noise, print_table, progress_lines
+from u2net.runtime.device import CPU
 
 
 def bench(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.options import (
-    CPU,
     BatchSize,
     CheckpointPath,
     DeviceName,
@@ -22,6 +21,7 @@ from u2net.cli.options import (
     read_checkpoint,
 )
 from u2net.cli.printing import console, print_noise, print_table, progress_lines
+from u2net.runtime.device import CPU
 from u2net.runtime.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ def build(
 
 
 def _print_deployment(done: "Deployment", output: Path) -> None:
-    from u2net.benchmarks.report import HEADER, accuracy_cells, accuracy_header, stage_cells
+    from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
 
     built = done.built
     print_table(HEADER, stage_cells(built, done.bench))
     print_noise(done.bench.noise)
     if built.accuracy:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
-        print_table(accuracy_header(built.accuracy), accuracy_cells(built.accuracy), title)
+        print_table(*accuracy_table(built.accuracy), title)
         console.print("Scores of eager PyTorch, and what each file changes in them.")
     console.print(f"Wrote to {output}: {', '.join(path.name for path in done.files)}", soft_wrap=True)
     if built.engine and built.engine.note:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
-from u2net.cli.options import CPU, DeviceName, OwnPreset
+from u2net.cli.options import DeviceName, OwnPreset
 from u2net.cli.printing import console, print_table
+from u2net.runtime.device import CPU
 
 WORST = 12
 
@@ -24,7 +25,7 @@ def evaluate(
     device: DeviceName = CPU,
 ) -> None:
     """Score models on photographs with masks, beside a guess that does not look at them."""
-    from u2net.benchmarks.report import score_cells, score_header, scores_as_json, write_json
+    from u2net.benchmarks.report import score_table, scores_as_json, write_json
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import check_pairs, find_pairs
     from u2net.model.evaluation import centred_gaussian, score_masks
@@ -46,7 +47,7 @@ def evaluate(
             status.update(f"scoring {name} on {len(pairs)} pictures")
             results.append(score_masks(name, session, pairs))
         results.append(score_masks("centred Gaussian", centred_gaussian, pairs))
-    print_table(score_header(results), score_cells(results), f"{dataset}: {len(pairs)} pictures")
+    print_table(*score_table(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
         write_json(json_file, scores_as_json(dataset, names, results, WORST))
     if sheet is not None:

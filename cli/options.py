@@ -69,7 +69,6 @@ Weights = Annotated[
     Literal["ema", "model"] | None,
     typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; ema without it."),
 ]
-CPU = Device("cpu")
 
 
 def checkpoint_or_bundled(checkpoint: Path | None) -> Path:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import CPU, DeviceName, Images, OwnPreset
+from u2net.cli.options import DeviceName, Images, OwnPreset
 from u2net.cli.printing import console, print_table
+from u2net.runtime.device import CPU
 
 
 def verify(

@@ -17,17 +17,12 @@ from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.dataset import check_pairs, find_pairs
 from u2net.model.opening import open_session
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError, DeviceError
 from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import installed_flavours
-
-Report = Callable[[str], None]
-"""Called with what is being done."""
-
-CPU = Device("cpu")
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"
@@ -43,10 +38,9 @@ class BuildOptions:
         images: photographs, of which 32 are taken to calibrate and verify on; None takes seeded synthetic scenes.
         device: where the gate runs the graphs. An engine is built and run there if it is a GPU, else on the GPU that
             ``engine`` names.
-        dataset: photographs with masks, ``images/`` and ``masks/``, to measure on what each stage costs in the task's
-            metrics; None measures nothing.
-        engine: what to compile the FP16 graph for; None compiles nothing. Where it names no flavour, the installed
-            one is taken, and where none is installed or the full TensorRT finds no GPU, nothing is compiled.
+        dataset: folder of ``images/`` and ``masks/`` on which each stage is scored; None scores nothing.
+        engine: how to compile the FP16 graph; None compiles nothing. If it names no flavour, the installed one is
+            taken, and if none is installed or the full TensorRT finds no GPU, nothing is compiled.
     """
 
     export: ExportOptions = field(default_factory=ExportOptions)
@@ -69,12 +63,12 @@ class BuiltStage:
 class BuiltEngine:
     """The engine, and how far it is from eager PyTorch."""
 
-    stage: EngineStage | None
-    """None where it could not be built here."""
-    parity: StageParity | None
-    """None where it could not be run here."""
-    note: str
-    """Why it was not built or not run; empty where it was."""
+    stage: EngineStage | None = None
+    """None if it could not be built here."""
+    parity: StageParity | None = None
+    """None if it could not be run here."""
+    note: str = ""
+    """Why it was not built or not run; empty if it was."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,9 @@ class BuildResult:
     checkpoint: Path
     stages: tuple[BuiltStage, ...]
     engine: BuiltEngine | None = None
-    """None where none was asked for, or no TensorRT is installed."""
+    """None if none was asked for, or no TensorRT is installed."""
     accuracy: AccuracyReport | None = None
-    """None where no data set was given."""
+    """None if no data set was given."""
 
     @property
     def passed(self) -> bool:
@@ -95,12 +89,12 @@ class BuildResult:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What left its tolerances, in words."""
+        """A sentence for each figure outside its tolerance and each metric that lost too much."""
         found = [f"{name}: {each}" for name, parity in self.parities().items() for each in parity.failures]
         return (*found, *(self.accuracy.failures if self.accuracy else ()))
 
     def parities(self) -> dict[str, StageParity]:
-        """What the gate found, by stage, of all that was run."""
+        """The gate's findings by stage, of the stages that were run."""
         found = {stage.name: stage.parity for stage in self.stages}
         if self.engine and self.engine.parity:
             found["engine"] = self.engine.parity
@@ -118,16 +112,14 @@ class BuildResult:
 
     def loadable(self, device: Device) -> tuple[Path, ...]:
         """The artifacts that can be loaded on a device: an engine only on a GPU, and only if it was run."""
-        return self.artifacts if device.kind == "cuda" and self.engine_runs else self.graphs
-
-    @property
-    def engine_runs(self) -> bool:
-        """Whether there is an engine, and it was run here."""
-        return self.engine is not None and self.engine.parity is not None
+        return self.artifacts if device.kind == "cuda" and "engine" in self.parities() else self.graphs
 
 
 def build_artifacts(
-    checkpoint: Checkpoint | Path, folder: Path, options: BuildOptions | None = None, progress: Report | None = None
+    checkpoint: Checkpoint | Path,
+    folder: Path,
+    options: BuildOptions | None = None,
+    progress: Callable[[str], None] = lambda _message: None,
 ) -> BuildResult:
     """Export, simplify, convert to FP16 and compile into ``folder``; verify each stage against eager PyTorch.
 
@@ -138,10 +130,9 @@ def build_artifacts(
     """
     options = options or BuildOptions()
     options.export.check()
-    say = progress or (lambda _message: None)
-    say("reading the checkpoint")
+    progress("reading the checkpoint")
     checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
-    pairs = [] if options.dataset is None else find_pairs(options.dataset)
+    pairs = find_pairs(options.dataset) if options.dataset else []
     if pairs:
         check_pairs(pairs)  # before the work, not after
     contract, size = options.export.preset, options.export.size
@@ -158,39 +149,41 @@ def build_artifacts(
     }
     stages, sessions = [], {checkpoint.path: eager}
     for name, run in work.items():
-        say(f"{name}: writing")
+        progress(f"{name}: writing")
         graph = run()
-        say(f"{name}: verifying {graph.path.name}")
+        progress(f"{name}: verifying {graph.path.name}")
         sessions[graph.path] = open_for_parity(graph.path, options.device)
         stages.append(BuiltStage(name, graph, gate.compare(sessions[graph.path])))
-    engine, session = _build_engine(fp16, folder / ENGINE_NAME, options, gate, say)
-    if session is not None:
-        sessions[session.info.path] = session
-    accuracy = measure_accuracy(list(sessions.values()), pairs, options.dataset, say) if options.dataset else None
+    engine = _build_engine(fp16, options, gate, sessions, progress)
+    accuracy = measure_accuracy(list(sessions.values()), pairs, options.dataset, progress) if options.dataset else None
     return BuildResult(checkpoint.path, tuple(stages), engine, accuracy)
 
 
 def _build_engine(
-    graph: Path, path: Path, options: BuildOptions, gate: ParityGate, say: Report
-) -> tuple[BuiltEngine | None, Session | None]:
-    """The engine, and its session if it can be run here."""
-    wanted = options.engine
+    graph: Path,
+    options: BuildOptions,
+    gate: ParityGate,
+    sessions: dict[Path, Session],
+    progress: Callable[[str], None],
+) -> BuiltEngine | None:
+    """Build the engine beside the graph; if it can be run here, verify it and add its session to ``sessions``."""
+    wanted, path = options.engine, graph.with_name(ENGINE_NAME)
     if wanted is None or (wanted.flavour is None and not installed_flavours()):
-        return None, None
+        return None
     device = options.device if options.device.kind == "cuda" else wanted.device
-    say(f"engine: compiling {graph.name}")
+    progress(f"engine: compiling {graph.name}")
     try:
         stage = build_engine(graph, path, replace(wanted, device=device))
     except DeviceError as error:
         if wanted.flavour is not None:
             raise
-        return BuiltEngine(None, None, f"not built: {error}"), None
-    say(f"engine: verifying {path.name}")
+        return BuiltEngine(note=f"not built: {error}")
+    progress(f"engine: verifying {path.name}")
     try:
-        session = open_for_parity(path, device)
+        sessions[path] = open_for_parity(path, device)
     except (DeviceError, ArtifactError) as error:
-        return BuiltEngine(stage, None, f"not run: {error}"), None
-    return BuiltEngine(stage, gate.compare(session), ""), session
+        return BuiltEngine(stage, note=f"not run: {error}")
+    return BuiltEngine(stage, gate.compare(sessions[path]))
 
 
 def export_model(

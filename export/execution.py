@@ -4,13 +4,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.loading import new_session
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
-
-CPU = Device("cpu")
 
 
 def open_graph(model: ir.Model, path: Path = Path("graph"), *, optimize: bool = True) -> Session:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from u2net.runtime.artifact import Artifact
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.trt.record import read_plan, record_path
@@ -12,7 +12,7 @@ from u2net.runtime.trt.record import read_plan, record_path
 
 def describe_model(path: Path) -> dict[str, Any]:
     """Describe an ONNX file: its input shape, and its metadata if it has any."""
-    backend = OnnxRuntimeBackend(path, Device("cpu"))
+    backend = OnnxRuntimeBackend(path, CPU)
     return {"kind": "ONNX graph", "input": str(backend.input.shape), **_describe_artifact(backend.artifact)}
 
 

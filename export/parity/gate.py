@@ -11,14 +11,12 @@ from u2net.export.parity.figures import Comparison, ComparisonMeter
 from u2net.export.parity.inputs import Probe, gather_probes
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
-
-CPU = Device("cpu")
 
 MASK = "mask"
 """Name under which the image → mask comparison stands beside the outputs."""

@@ -13,9 +13,7 @@ from u2net.export.parity import ParityGate, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime.device import Device
-
-CPU = Device("cpu")
+from u2net.runtime.device import CPU
 
 
 def check(gate: ParityGate, faulty: Path) -> str:

@@ -15,10 +15,9 @@ from u2net.model.metrics import SaliencyScores
 from u2net.model.opening import open_session
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.errors import DatasetError
 
-CPU = Device("cpu")
 SIDE = 128
 SCORES = SaliencyScores(200, 0.1, **dict.fromkeys(METRICS[1:], 0.8))
 

@@ -14,10 +14,9 @@ from u2net.export.parity import ParityGate, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 
 Export = Callable[[ExportOptions], Path]
-CPU = Device("cpu")
 DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
 
 

@@ -16,11 +16,10 @@ from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime import load
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU
 from u2net.runtime.preprocess import FloatArray
 
 SIDE = 96
-CPU = Device("cpu")
 Judge = Callable[[Path], StageParity]
 
 

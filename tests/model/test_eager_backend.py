@@ -11,9 +11,7 @@ from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.opening import open_session
 from u2net.runtime import PRESETS, InputError, Session
-from u2net.runtime.device import Device
-
-CPU = Device("cpu")
+from u2net.runtime.device import CPU
 
 
 @pytest.fixture(scope="module")
