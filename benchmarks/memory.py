@@ -23,7 +23,7 @@ def peak_memory_mb(path: Path, preset: Preset, batch: int) -> float:
     """
     # As a script, because as a module it would import its package and with it torch. -P keeps this folder, whose
     # statistics.py would shadow the standard library's, off the path.
-    command = [sys.executable, "-P", __file__, path, *map(str, (preset.height, preset.width, batch))]
+    command = [sys.executable, "-P", __file__, *map(str, (path, preset.height, preset.width, batch))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
