@@ -13,7 +13,7 @@ from u2net.benchmarks.report import write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.runtime.files import locked_folder, make_folder
-from u2net.runtime.images import find_images
+from u2net.runtime.images import CUTOUT, MASK, find_images
 from u2net.runtime.loading import load
 from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
 
@@ -24,8 +24,6 @@ MODELS = (FP32_NAME, FP16_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NA
 REPORTS = ("report.md", "report.json")
 """With the models, the files that a build replaces or removes; all others in the folder stay."""
 
-OWNED_PICTURES = ("*.mask.png", "*.cutout.png")
-
 STAGING = ".u2net-build-"
 
 
@@ -34,7 +32,7 @@ class DeployOptions:
     """What to build and how to measure it.
 
     Attributes:
-        build: stages, gate and accuracy; its images also become masks and cut-outs, its device also benchmarks.
+        build: stages, gate and accuracy. Its images are also cut out, and the benchmark runs on its device too.
         rounds: rounds of the benchmark.
     """
 
@@ -74,7 +72,8 @@ def deploy_checkpoint(
 ) -> Deployment:
     """Export, verify, compile, benchmark and report into ``folder``.
 
-    The files are made aside and replace those of an earlier build at the end, so an interrupted build changes nothing.
+    The files are written to a temporary folder and replace those of an earlier build at the end, so an interrupted
+    build changes nothing.
 
     Raises:
         InputError: an option cannot be used, or another process builds into the folder.
@@ -93,7 +92,7 @@ def deploy_checkpoint(
         bench = measure(built.loadable(build.device), checkpoint, timing, progress)
         progress("writing masks and cut-outs")
         with load(built.artifacts[0], build.device) as session:
-            drawn = tuple(write_pictures(session, places, staging / PICTURES)) if places else ()
+            drawn = list(write_pictures(session, places, staging / PICTURES)) if places else []
         pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
         skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))
         built, bench, pictures = _moved((built, bench, pictures), staging, folder)
@@ -118,7 +117,7 @@ def _swap_in(staging: Path, folder: Path) -> None:
     """
     for name in REPORTS:
         (folder / name).unlink(missing_ok=True)
-    for path in (path for pattern in OWNED_PICTURES for path in (folder / PICTURES).glob(pattern)):
+    for path in (path for suffix in (MASK, CUTOUT) for path in (folder / PICTURES).glob(f"*{suffix}")):
         if not (staging / PICTURES / path.name).exists():
             path.unlink()
     for path in sorted((staging / PICTURES).glob("*")):

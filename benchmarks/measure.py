@@ -102,7 +102,7 @@ class BenchReport:
 def measure(
     models: Sequence[Path],
     reference: Checkpoint | Path,
-    options: BenchOptions | None = None,
+    options: BenchOptions,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> BenchReport:
     """Time each model against the checkpoint in eager PyTorch, at the input size of the first.
@@ -111,7 +111,6 @@ def measure(
         InputError: an option is out of range, a model takes another size, or is of another variant.
         U2NetError: a model cannot be loaded or run.
     """
-    options = options or BenchOptions()
     options.check()
     if not models:
         raise InputError("there is no model to measure")
@@ -119,7 +118,13 @@ def measure(
     opened = [open_session(path, options.device, preset=options.preset, threads=threads) for path in models]
     preset = opened[0].info.preset
     eager = open_session(reference, options.device, preset=preset, outputs=("d0",))
-    _check_comparable(opened, eager)
+    for model in opened:
+        model.info.shape.check_size(preset.height, preset.width)
+        if model.info.variant not in (None, eager.info.variant):
+            raise InputError(
+                f"{model.info.path} is {model.info.variant}, the reference {eager.info.path} is {eager.info.variant}; "
+                "name its own checkpoint with --reference"
+            )
     deployed = {str(each.info.path): each for each in opened}
     sessions = {EAGER: eager, **deployed}
     noise = NoiseMeter(usable_cores())
@@ -141,17 +146,6 @@ def measure(
         pictures,
         noise.summarize(),
     )
-
-
-def _check_comparable(models: Sequence[Session], eager: Session) -> None:
-    """Raise InputError unless every model takes the reference's size and is of its variant."""
-    for model in models:
-        model.info.shape.check_size(eager.info.preset.height, eager.info.preset.width)
-        if model.info.variant not in (None, eager.info.variant):
-            raise InputError(
-                f"{model.info.path} is {model.info.variant}, the reference {eager.info.path} is {eager.info.variant}; "
-                "name its own checkpoint with --reference"
-            )
 
 
 def _measure_batch(

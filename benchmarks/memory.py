@@ -1,6 +1,5 @@
 """Peak memory of a model, measured in a separate process that runs this file as a script."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ from u2net.runtime.device import CPU
 from u2net.runtime.errors import U2NetError
 from u2net.runtime.loading import MODEL_SUFFIXES, load
 from u2net.runtime.presets import PRESETS, Preset
-
-RUNS = 2
 
 
 def peak_memory_mb(path: Path, preset: Preset, batch: int) -> float:
@@ -28,7 +25,7 @@ def peak_memory_mb(path: Path, preset: Preset, batch: int) -> float:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise U2NetError(f"measuring the memory of {path} failed: {reason}")
-    return float(json.loads(done.stdout))
+    return float(done.stdout)
 
 
 def _run(path: Path, height: int, width: int, batch: int) -> None:
@@ -39,7 +36,7 @@ def _run(path: Path, height: int, width: int, batch: int) -> None:
         from u2net.model.opening import open_session  # imports torch, which would count for a model file too
 
         session = open_session(path, CPU, preset=preset)
-    for _ in range(RUNS):
+    for _ in range(2):
         session.infer(tensor, [session.info.mask_output])
 
 
@@ -57,4 +54,4 @@ def _peak_mb() -> float:
 
 if __name__ == "__main__":
     _run(Path(sys.argv[1]), *(int(value) for value in sys.argv[2:5]))
-    print(json.dumps(_peak_mb()))
+    print(_peak_mb())

@@ -46,12 +46,12 @@ class NoiseMeter:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Count the processor time of other processes within this context."""
-        busy, own, wall = _busy_seconds(), _own_seconds(), time.perf_counter()
+        busy, own, wall = _busy_seconds(), time.process_time(), time.perf_counter()
         yield
         after = _busy_seconds()
         if busy is not None and after is not None:
             self._wall += time.perf_counter() - wall
-            self._foreign += max(0.0, (after - busy) - (_own_seconds() - own))
+            self._foreign += max(0.0, (after - busy) - (time.process_time() - own))
 
     def add_reference(self, seconds: Sequence[float]) -> None:
         """Take the reference's times at one batch size."""
@@ -61,11 +61,6 @@ class NoiseMeter:
     def summarize(self) -> Noise:
         """Noise over everything that was watched."""
         return Noise(self._spread, self._foreign / (self._wall * self._cores) if self._wall else None)
-
-
-def _own_seconds() -> float:
-    times = os.times()
-    return times.user + times.system
 
 
 def _busy_seconds() -> float | None:

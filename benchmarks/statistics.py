@@ -20,7 +20,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster than the reference, with a 95 % bootstrap interval; above 1 is faster."""
+    """Speed relative to the reference, with a 95 % bootstrap interval; above 1 is faster."""
 
     value: float
     low: float
@@ -28,25 +28,22 @@ class Ratio:
 
 
 def summarize(seconds: Sequence[float]) -> Latency:
-    """Percentiles of single times, linearly interpolated."""
+    """Return the percentiles of single times, linearly interpolated."""
     median, p90, p99 = np.percentile(np.asarray(seconds) * 1e3, [50, 90, 99])
     return Latency(float(median), float(p90), float(p99))
 
 
 def compare(reference: Sequence[float], candidate: Sequence[float], *, seed: int = 0) -> Ratio:
-    """Median of the reference's times over the median of the candidate's.
+    """Return the median of the reference's times over the median of the candidate's.
 
-    Rounds are resampled as pairs: both times of a round were taken one after the other and share
-    what the machine was doing then.
+    Rounds are resampled as pairs, because both times of a round were taken one after the other, under the same load.
 
     Args:
         reference, candidate: seconds, one a round, in the same order.
     """
     times = np.array([reference, candidate])
-    rounds = times.shape[1]
-    picks = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
+    picks = np.random.default_rng(seed).integers(0, len(reference), (RESAMPLES, len(reference)))
     medians = np.median(times[:, picks], axis=2)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(medians[0] / medians[1], [tail, 100 - tail])
-    value = np.median(times[0]) / np.median(times[1])
-    return Ratio(float(value), float(low), float(high))
+    return Ratio(float(np.median(times[0]) / np.median(times[1])), float(low), float(high))

@@ -8,7 +8,7 @@ Run = Callable[[], object]
 
 
 def time_in_turns(
-    runs: Mapping[str, Run], rounds: int, warmup: int, progress: Callable[[int], None] | None = None
+    runs: Mapping[str, Run], rounds: int, warmup: int, progress: Callable[[int], None] = lambda _done: None
 ) -> dict[str, list[float]]:
     """Seconds of each run, one a round: A B A B …, after ``warmup`` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -18,6 +18,5 @@ def time_in_turns(
             run()
             if index >= 0:
                 seconds[name].append(time.perf_counter() - started)
-        if progress is not None:
-            progress(index + warmup + 1)
+        progress(index + warmup + 1)
     return seconds

@@ -20,7 +20,7 @@ METRICS = tuple(each.name for each in fields(SaliencyScores) if each.name != "pi
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """Scores of eager PyTorch and of each file made of it, on one data set."""
+    """Scores of eager PyTorch and of each file made from it, on one data set."""
 
     dataset: str
     evaluations: tuple[Evaluation, ...]
@@ -32,13 +32,13 @@ class AccuracyReport:
         return self.evaluations[0].scores.pictures
 
     def costs(self, evaluation: Evaluation) -> dict[str, float]:
-        """How much worse each metric is than in eager PyTorch; negative where it is better."""
+        """Return the loss of each metric against eager PyTorch; negative if the metric is better."""
         before, after = self.evaluations[0].scores, evaluation.scores
         return {name: (getattr(after, name) - getattr(before, name)) * (1 if name == "mae" else -1) for name in METRICS}
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Costs above the limit, in words; empty for a data set too small to judge by."""
+        """A sentence for each cost above the limit; empty for a data set too small to judge by."""
         if self.pictures < LEAST_PICTURES:
             return ()
         return tuple(
@@ -55,7 +55,7 @@ def measure_accuracy(
     dataset: Path,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> AccuracyReport:
-    """Score a checkpoint in eager PyTorch, which comes first, and the files made of it on a data set.
+    """Score a checkpoint in eager PyTorch and the files made from it on a data set; eager PyTorch is first.
 
     Open the sessions with :func:`open_for_parity`, so that an FP16 graph on a processor is scored as on a GPU.
 

@@ -34,8 +34,8 @@ class BuildOptions:
     """What to build.
 
     Attributes:
-        export: what the graph takes and gives.
-        images: photographs, of which 32 are taken to calibrate and verify on; None takes seeded synthetic scenes.
+        export: inputs and outputs of the graph.
+        images: folder of photographs, of which 32 are used to calibrate and verify; None uses seeded synthetic scenes.
         device: where the gate runs the graphs. An engine is built and run there if it is a GPU, else on the GPU that
             ``engine`` names.
         dataset: folder of ``images/`` and ``masks/`` on which each stage is scored; None scores nothing.
@@ -52,7 +52,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuiltStage:
-    """A stage, what it wrote, and how far that is from eager PyTorch."""
+    """A stage, the graph that it wrote, and the graph's differences from eager PyTorch."""
 
     name: str
     graph: GraphStage
@@ -61,7 +61,7 @@ class BuiltStage:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """The engine, and how far it is from eager PyTorch."""
+    """The engine and its differences from eager PyTorch."""
 
     stage: EngineStage | None = None
     """None if it could not be built here."""
@@ -102,12 +102,12 @@ class BuildResult:
 
     @property
     def graphs(self) -> tuple[Path, ...]:
-        """The ONNX files that last, each once."""
+        """The final ONNX files, each once."""
         return tuple(dict.fromkeys(stage.graph.path for stage in self.stages))
 
     @property
     def artifacts(self) -> tuple[Path, ...]:
-        """The graphs that last, each once, then the engine."""
+        """The final ONNX files, then the engine."""
         return (*self.graphs, *([self.engine.stage.path] if self.engine and self.engine.stage else []))
 
     def loadable(self, device: Device) -> tuple[Path, ...]:

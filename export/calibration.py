@@ -33,7 +33,4 @@ def gather_images(folder: Path | None) -> dict[str, ByteArray]:
 
 def make_tensors(artifact: Artifact, images: Sequence[ByteArray]) -> list[FloatArray]:
     """Preprocess each image for the artifact: float32 N×3×H×W, where N is its fixed batch or 1."""
-    preset = artifact.preset
-    height, width = artifact.shape.height or preset.height, artifact.shape.width or preset.width
-    tensors = (preprocess(image, preset.with_size(height, width)) for image in images)
-    return [np.repeat(tensor, artifact.shape.batch or 1, axis=0) for tensor in tensors]
+    return [np.repeat(preprocess(image, artifact.preset), artifact.shape.batch or 1, axis=0) for image in images]

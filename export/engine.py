@@ -21,7 +21,7 @@ class EngineStage:
     path: Path
     size_bytes: int
     seconds: float
-    """Build time."""
+    """Time that the build took."""
     record: EngineRecord
 
 
@@ -33,23 +33,15 @@ def build_engine(
     The graph decides between FP16 and FP32. A graph of another tool works too, but its engine has no preset.
 
     Raises:
-        EngineBuildError: TensorRT cannot parse or build the graph.
         ExportError: the file cannot be read as ONNX.
         ArtifactError: its metadata is damaged.
-        InputError: an option cannot be used, or does not fit the graph.
-        DependencyError: TensorRT is not installed.
-        DeviceError: the full TensorRT has no GPU to build on.
-        KeyboardInterrupt: Ctrl-C; no file is left.
+        U2NetError, KeyboardInterrupt: see :func:`u2net.runtime.trt.building.plan.build_plan`; no file is left.
     """
     check_target(path, ENGINE_SUFFIXES)
-    record = compile_engine(_read_source(onnx), path, options or EngineOptions(), progress)
-    return EngineStage(path, record.plan_bytes, record.seconds, record)
-
-
-def _read_source(onnx: Path) -> GraphSource:
-    """Read what the builder has to know about a graph."""
     model = read_graph(onnx)
     text = model.metadata_props.get(METADATA_KEY)
     artifact = None if text is None else Artifact.from_json(text)
     precision = artifact.precision if artifact else find_precision(model)
-    return GraphSource(onnx, precision, model.opset_imports.get("", 0), artifact)
+    source = GraphSource(onnx, precision, model.opset_imports.get("", 0), artifact)
+    record = compile_engine(source, path, options or EngineOptions(), progress)
+    return EngineStage(path, record.plan_bytes, record.seconds, record)

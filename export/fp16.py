@@ -1,7 +1,7 @@
 """FP32 graph to FP16: inputs and outputs stay FP32, and so does each node whose values FP16 cannot hold."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,26 @@ import numpy as np
 import onnx_ir as ir
 
 from u2net.export.calibration import gather_images, make_tensors
-from u2net.export.graph import GraphStage, add_initializer, make_cast, read_artifact, read_graph, write_graph
-from u2net.export.ranges import find_hot_values
+from u2net.export.graph import (
+    GraphStage,
+    add_initializer,
+    make_cast,
+    open_graph,
+    read_artifact,
+    read_graph,
+    write_graph,
+)
 from u2net.runtime.errors import ExportError
+from u2net.runtime.preprocess import FloatArray
+
+FP16_MAX = float(np.finfo(np.float16).max)
+"""65,504, the largest finite value of FP16."""
+
+HEADROOM = 4.0
+"""Factor by which an activation may be larger on other images than on the calibration images."""
+
+PROBE_PREFIX = "probe/"
+"""Prefix of the outputs that give the largest magnitude of a value."""
 
 
 def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphStage:
@@ -29,12 +46,51 @@ def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphS
     artifact = read_artifact(model, source)
     if artifact.precision != "fp32":
         raise ExportError(f"{source} is {artifact.precision} already; convert the FP32 graph")
-    pictures = list(gather_images(images).values())
-    islands = find_islands(model, find_hot_values(model, make_tensors(artifact, pictures)))
+    tensors = make_tensors(artifact, list(gather_images(images).values()))
+    islands = find_islands(model, find_hot_values(model, tensors))
     lower_to_fp16(model, islands)
     written = replace(artifact, precision="fp16", fp32_nodes=tuple(sorted(islands)))
     write_graph(model, path, written)
     return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, written)
+
+
+def find_hot_values(model: ir.Model, tensors: Sequence[FloatArray]) -> set[str]:
+    """Return the names of the values that FP16 may not hold: activations on the tensors, and weights."""
+    hot = {name for name, magnitude in scan_ranges(model, tensors).items() if magnitude > FP16_MAX / HEADROOM}
+    weights = {
+        name: value.const_value.numpy()
+        for name, value in model.graph.initializers.items()
+        if value.dtype == ir.DataType.FLOAT and value.const_value is not None
+    }
+    return hot | {name for name, numbers in weights.items() if np.abs(numbers).max(initial=0.0) > FP16_MAX}
+
+
+def scan_ranges(model: ir.Model, tensors: Sequence[FloatArray]) -> dict[str, float]:
+    """Run a graph and return the largest magnitude of each node's output by value name; Inf if it was not finite."""
+    session = open_graph(_add_probes(model))
+    probes = [name for name in session.info.outputs if name.startswith(PROBE_PREFIX)]
+    peaks: dict[str, float] = {}
+    for tensor in tensors:
+        for name, values in session.infer(tensor, probes).items():
+            value, magnitude = name.removeprefix(PROBE_PREFIX), float(values.max())
+            peaks[value] = max(peaks.get(value, 0.0), magnitude if np.isfinite(magnitude) else np.inf)
+    return peaks
+
+
+def _add_probes(model: ir.Model) -> ir.Model:
+    """Return a copy with one 1×1×1×1 output per value, its largest magnitude, so that no map has to be kept."""
+    probed = ir.from_proto(ir.to_proto(model))
+    graph = probed.graph
+    for node in list(graph):
+        for value in node.outputs:
+            absolute = ir.node("Abs", [value])
+            largest = ir.node("ReduceMax", absolute.outputs, {"keepdims": 1})
+            largest.outputs[0].name = f"{PROBE_PREFIX}{value.name}"
+            largest.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+            largest.outputs[0].shape = ir.Shape([1, 1, 1, 1])
+            graph.extend([absolute, largest])
+            graph.outputs.append(largest.outputs[0])
+    return probed
 
 
 def find_islands(model: ir.Model, hot: Collection[str]) -> set[str]:

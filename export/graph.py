@@ -1,4 +1,4 @@
-"""Reading and writing ONNX files, and their initializers."""
+"""Reading, writing and running ONNX graphs, and their initializers."""
 
 import re
 from dataclasses import dataclass
@@ -9,8 +9,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
+from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
+from u2net.runtime.loading import new_session
+from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from u2net.runtime.presets import PRESETS
+from u2net.runtime.session import Session
 
 QUANTIZED = re.compile(r"(Dynamic)?(Quantize|Dequantize)Linear|QLinear.*|(Conv|MatMul)Integer")
 """Operators of a quantized graph, in QDQ and QOperator format."""
@@ -66,6 +71,20 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
             ir.save(model, partial)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def open_graph(model: ir.Model, path: Path = Path("graph"), *, optimize: bool = True) -> Session:
+    """Open a graph in ONNX Runtime on the processor.
+
+    Args:
+        path: file that messages name.
+        optimize: False runs each node as it is written; see :class:`OnnxRuntimeBackend`.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot load the graph.
+    """
+    backend = OnnxRuntimeBackend(ir.to_proto(model).SerializeToString(), CPU, optimize=optimize)
+    return new_session(backend, path, CPU, assumed=PRESETS["raw"])
 
 
 def find_precision(model: ir.Model) -> str:

@@ -59,11 +59,6 @@ class ExportOptions:
                 f"got {', '.join(self.outputs) or 'none'}"
             )
 
-    @property
-    def whole_factors(self) -> bool:
-        """True if every upsampling is by a power of two: height and width are multiples of 32."""
-        return self.size is None or all(side % STEP == 0 for side in self.size)
-
 
 def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | None = None) -> GraphStage:
     """Export a checkpoint as an FP32 ONNX graph with metadata.
@@ -75,68 +70,50 @@ def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | Non
     options = options or ExportOptions()
     options.check()
     started = time.perf_counter()
-    wrapped = wrap_network(checkpoint.network, options.outputs, whole_factors=options.whole_factors)
-    model = _trace(wrapped, options)
+    whole_factors = options.size is None or all(side % STEP == 0 for side in options.size)
+    model = _trace(wrap_network(checkpoint.network, options.outputs, whole_factors=whole_factors), options)
     tidy_graph(model, options.opset)
-    artifact = _describe(checkpoint, options)
-    write_graph(model, path, artifact)
-    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
-
-
-def _describe(checkpoint: Checkpoint, options: ExportOptions) -> Artifact:
-    """Return the metadata of the exported graph."""
-    preset = options.preset.with_size(*options.size) if options.size else options.preset
-    height, width = options.size or (None, None)
-    return Artifact(
+    artifact = Artifact(
         variant=checkpoint.variant,
         checkpoint_sha256=checkpoint.sha256,
-        preset=preset,
+        preset=options.preset.with_size(*options.size) if options.size else options.preset,
         precision="fp32",
-        shape=InputShape(options.batch, height, width),
+        shape=InputShape(options.batch, *(options.size or (None, None))),
         outputs=options.outputs,
         classes=checkpoint.network.out_channels,
         opset=options.opset,
         versions=installed_versions(("u2net-deploy", "torch", "onnx", "onnxscript")),
     )
+    write_graph(model, path, artifact)
+    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
 
 
 def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
     height, width = options.size or (2 * STEP, 3 * STEP)
-    with _quiet(), _named_failure():
-        example = torch.zeros(options.batch or 2, 3, height, width)
-        program = torch.onnx.export(
-            wrapped,
-            (example,),
-            dynamo=True,
-            opset_version=TORCH_OPSET,
-            input_names=[INPUT_NAME],
-            output_names=list(options.outputs),
-            dynamic_shapes=({**_dynamic_axes(options)},),
-            verbose=False,
-        )
-    if program is None:
-        raise ExportError("torch's exporter returned nothing")
-    return program.model
-
-
-def _dynamic_axes(options: ExportOptions) -> dict[int, object]:
     axes: dict[int, object] = {}
     if options.batch is None:
         axes[0] = torch.export.Dim("batch", min=1)
     if options.size is None:
         axes[2] = STEP * torch.export.Dim("height_32", min=1, max=LARGEST // STEP)
         axes[3] = STEP * torch.export.Dim("width_32", min=1, max=LARGEST // STEP)
-    return axes
-
-
-@contextlib.contextmanager
-def _named_failure() -> Iterator[None]:
-    """Turn errors of torch, such as too little memory for a huge input, into an ExportError of one line."""
     try:
-        yield
-    except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:
+        with _quiet():
+            program = torch.onnx.export(
+                wrapped,
+                (torch.zeros(options.batch or 2, 3, height, width),),
+                dynamo=True,
+                opset_version=TORCH_OPSET,
+                input_names=[INPUT_NAME],
+                output_names=list(options.outputs),
+                dynamic_shapes=(axes,),
+                verbose=False,
+            )
+    except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:  # too little memory, for example
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ExportError(f"torch cannot export the network at this size: {reason}") from error
+    if program is None:
+        raise ExportError("torch's exporter returned nothing")
+    return program.model
 
 
 @contextlib.contextmanager
@@ -146,8 +123,7 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(level)

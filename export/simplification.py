@@ -7,8 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from u2net.export.calibration import make_tensors
-from u2net.export.execution import open_graph
-from u2net.export.graph import GraphStage, read_artifact, read_graph, write_graph
+from u2net.export.graph import GraphStage, open_graph, read_artifact, read_graph, write_graph
 from u2net.model.synthetic import make_scenes
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.errors import DependencyError, ExportError
@@ -31,7 +30,6 @@ def simplify_onnx(source: Path, path: Path) -> GraphStage:
     artifact = read_artifact(original, source)
     simplified = _run_onnxsim(original)
     _check_equal(original, simplified, artifact)
-    simplified.metadata_props.update(original.metadata_props)
     write_graph(simplified, path, artifact)
     return GraphStage(path, len(simplified.graph), path.stat().st_size, time.perf_counter() - started, artifact)
 

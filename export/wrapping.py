@@ -1,6 +1,7 @@
 """A copy of a network for export: folded batch norm, explicit upsampling, chosen outputs."""
 
 import copy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -69,18 +70,14 @@ def _fix_factors(network: U2Net) -> None:
     """Run the network once to measure each upsampling's factor, and put an :class:`UpsampleBy` in its place."""
     factors: dict[str, int] = {}
 
-    def remember(name: str) -> object:
-        def hook(_module: nn.Module, maps: tuple[Tensor, Tensor]) -> None:
-            source, target = maps
-            factors[name] = target.shape[2] // source.shape[2]
+    def measure(name: str, _module: nn.Module, maps: tuple[Tensor, Tensor]) -> None:
+        source, target = maps
+        factors[name] = target.shape[2] // source.shape[2]
 
-        return hook
-
-    places = [(name, module) for name, module in network.named_modules() if isinstance(module, UpsampleLike)]
-    handles = [module.register_forward_pre_hook(remember(name)) for name, module in places]  # type: ignore[arg-type]
+    for name, module in network.named_modules():
+        if isinstance(module, UpsampleLike):
+            module.register_forward_pre_hook(partial(measure, name))
     with torch.inference_mode():
         network.logits(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
-    for handle in handles:
-        handle.remove()
     for name, factor in factors.items():
         network.set_submodule(name, UpsampleBy(factor))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from u2net.runtime.preprocess import FloatArray
 
@@ -101,7 +100,7 @@ class ComparisonMeter:
         return Comparison(self.output, self._probability.spread(), logit, iou, flipped, self._nonfinite)
 
 
-def to_logits(probabilities: FloatArray) -> npt.NDArray[np.float32]:
+def to_logits(probabilities: FloatArray) -> FloatArray:
     """Return the inverse sigmoid of the clipped probabilities; NaN stays NaN."""
     clipped = np.clip(probabilities.astype(np.float64), LOGIT_FLOOR, 1 - LOGIT_FLOOR)
     return np.log(clipped / (1 - clipped)).astype(np.float32)

@@ -19,7 +19,7 @@ from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
 MASK = "mask"
-"""Name under which the image → mask comparison stands beside the outputs."""
+"""Name of the comparison of final masks, beside those of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class VerifyOptions:
     """What to compare on.
 
     Attributes:
-        images: folder of photographs, of which 32 are taken; None takes seeded synthetic scenes.
-        preset: contract that the reference is fed by; None takes the published one of the candidate's name.
+        images: folder of photographs, of which 32 are used; None uses seeded synthetic scenes.
+        preset: preset for the reference's input; None takes the published one of the candidate's name.
         device: where both sides run.
     """
 
@@ -73,22 +73,21 @@ class StageParity:
 
 
 class ParityGate:
-    """A reference and the photographs, kept so that several candidates cost one run of the reference."""
+    """A reference and its outputs on the photographs, which are computed once for any number of candidates."""
 
-    def __init__(self, reference: Session, options: VerifyOptions | None = None) -> None:
+    def __init__(self, reference: Session, options: VerifyOptions) -> None:
         """Read the photographs.
 
         Raises:
             InputError: they cannot be read.
         """
-        options = options or VerifyOptions()
         self._reference = reference
         self._wanted = options.preset
         self._photographs = gather_images(options.images)
         self._memory: dict[tuple[str, Preset], dict[str, FloatArray]] = {}
 
     def compare(self, candidate: Session) -> StageParity:
-        """Run the candidate on every probe and judge the figures.
+        """Run the candidate on every probe and check the figures against their limits.
 
         Raises:
             U2NetError: the candidate cannot be run. A difference is no error: see :attr:`StageParity.passed`.
@@ -102,7 +101,8 @@ class ParityGate:
         for probe in gather_probes(self._photographs, preset, shape):
             self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters, mask)
         comparisons = tuple(meter.comparison() for meter in (*meters.values(), mask))
-        precision = _coarser(reference.precision, candidate.info.precision)
+        both = reference.precision, candidate.info.precision
+        precision = next((each for each in ("int8", "fp16") if each in both), "fp32")  # the widest limits
         failures = judge_figures(comparisons, find_tolerance(precision, candidate.info.device.kind))
         renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
         note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
@@ -118,7 +118,10 @@ class ParityGate:
     ) -> None:
         """Feed both sides the same tensor; then, for photographs, each side the tensor of its own preset."""
         tensor = preprocess(probe.image, preset)
-        wanted, found = self._remember(probe, preset, tensor), candidate.infer(tensor)
+        key = (probe.name, preset)
+        if key not in self._memory:
+            self._memory[key] = self._reference.infer(tensor)
+        wanted, found = self._memory[key], candidate.infer(tensor)
         for name, meter in meters.items():
             meter.add(probe.name, wanted[meter.output], found[name], overlap=not probe.hard)
         if probe.hard:
@@ -129,12 +132,6 @@ class ParityGate:
             found = candidate.infer(preprocess(probe.image, own))
         maps = wanted[meters[info.mask_output].output], found[info.mask_output]
         mask.add(probe.name, _mask(maps[0], preset, probe), _mask(maps[1], own, probe), overlap=True)
-
-    def _remember(self, probe: Probe, preset: Preset, tensor: FloatArray) -> dict[str, FloatArray]:
-        key = (probe.name, preset)
-        if key not in self._memory:
-            self._memory[key] = self._reference.infer(tensor)
-        return self._memory[key]
 
 
 def verify(
@@ -150,11 +147,6 @@ def verify(
     return tuple(gate.compare(open_for_parity(each, options.device, options.preset)) for each in candidates)
 
 
-def _coarser(*precisions: str | None) -> str:
-    """The precision with the widest limits."""
-    return next((each for each in ("int8", "fp16") if each in precisions), "fp32")
-
-
 def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:
     height, width = probe.image.shape[:2]
     try:
@@ -167,10 +159,9 @@ def judge_figures(comparisons: Sequence[Comparison], tolerance: Tolerance) -> tu
     """Every figure that is over its limit."""
     failures: list[Failure] = []
     for comparison in comparisons:
-        mask = comparison.output == MASK
-        spread = comparison.probability
-        largest = tolerance.mask_largest if mask else tolerance.largest
-        mean = tolerance.mask_mean if mask else tolerance.mean
+        spread, largest, mean = comparison.probability, tolerance.largest, tolerance.mean
+        if comparison.output == MASK:
+            largest, mean = tolerance.mask_largest, tolerance.mask_mean
         checks = [
             ("largest difference", spread.largest.value, largest, spread.largest.image),
             ("mean difference", spread.mean, mean, ""),

@@ -3,8 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from u2net.export.execution import open_graph
-from u2net.export.graph import find_precision, read_graph
+from u2net.export.graph import find_precision, open_graph, read_graph
 from u2net.export.rounding import round_like_fp16
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
@@ -14,9 +13,6 @@ from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
-ROUNDING = "rounds to FP16 after each node"
-"""Provider of the copy that stands in for an FP16 graph on a processor."""
-
 
 def open_for_parity(source: Checkpoint | Path, device: Device, preset: Preset | None = None) -> Session:
     """Open a checkpoint or a model file for the gate, with TF32 off.
@@ -25,7 +21,7 @@ def open_for_parity(source: Checkpoint | Path, device: Device, preset: Preset | 
     The precision of a graph without metadata is read from its nodes.
 
     Args:
-        preset: contract of a file that states none.
+        preset: preset of a file that states none.
 
     Raises:
         CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
@@ -36,15 +32,15 @@ def open_for_parity(source: Checkpoint | Path, device: Device, preset: Preset | 
     precision = session.info.precision or find_precision(read_graph(source))
     if precision == "fp16" and device.kind == "cpu":
         session = open_graph(round_like_fp16(read_graph(source)), source, optimize=False)
-        session.info = replace(session.info, provider=ROUNDING)
+        session.info = replace(session.info, provider="rounds to FP16 after each node")
     session.info = replace(session.info, precision=precision)
     return session
 
 
 def claimed_preset(candidate: Session, wanted: Preset | None) -> Preset:
-    """The contract that the reference is fed by: the one asked for, else the published one of the candidate's name.
+    """Return the preset for the reference's input: the wanted one, else the published one of the candidate's name.
 
-    The numbers that a candidate states are not taken over, so that a wrong one shows.
+    The numbers in the candidate's own preset are not used, so that a wrong one shows as a difference.
     """
     info = candidate.info
     if not info.preset_stated:
@@ -54,9 +50,9 @@ def claimed_preset(candidate: Session, wanted: Preset | None) -> Preset:
 
 
 def pair_outputs(reference: Session, candidate: Session) -> dict[str, str]:
-    """The reference's name of each of the candidate's outputs.
+    """Return the reference's name for each of the candidate's outputs.
 
-    A file that others exported names its outputs otherwise: a single one is ``d0``, seven are ``d0``…``d6`` in order.
+    Files of other exporters use other names: a single output is ``d0``, seven are ``d0``…``d6`` in order.
 
     Raises:
         InputError: the candidate's outputs have no counterpart.
@@ -64,18 +60,18 @@ def pair_outputs(reference: Session, candidate: Session) -> dict[str, str]:
     ours, theirs = reference.info.outputs, candidate.info.outputs
     if set(theirs) <= set(ours):
         return {name: name for name in theirs}
-    canonical = {"reference": _canonical_names(ours), "candidate": _canonical_names(theirs)}
-    if canonical["candidate"] is None or not set(canonical["candidate"]) <= set(canonical["reference"] or ()):
+    known, wanted = _canonical_names(ours), _canonical_names(theirs)
+    if not wanted or not set(wanted) <= set(known):
         raise InputError(
             f"{candidate.info.path} gives {', '.join(theirs)}, {reference.info.path} only {', '.join(ours)}; "
             "other names are matched by position only if there are one or seven"
         )
-    own_names = dict(zip(canonical["reference"] or (), ours, strict=True))
-    return {name: own_names[known] for name, known in zip(theirs, canonical["candidate"], strict=True)}
+    own_names = dict(zip(known, ours, strict=True))
+    return {name: own_names[each] for name, each in zip(theirs, wanted, strict=True)}
 
 
-def _canonical_names(outputs: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Names of ``d0``…``d6`` by position; None where nothing tells which is which."""
+def _canonical_names(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the name out of ``d0``…``d6`` of each output; none if their number does not tell which is which."""
     if set(outputs) <= set(OUTPUT_NAMES):
         return outputs
-    return OUTPUT_NAMES[: len(outputs)] if len(outputs) in (1, len(OUTPUT_NAMES)) else None
+    return OUTPUT_NAMES[: len(outputs)] if len(outputs) in (1, len(OUTPUT_NAMES)) else ()

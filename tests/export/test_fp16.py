@@ -8,10 +8,8 @@ import pytest
 from faults import change_initializer
 
 from u2net.export.calibration import make_tensors
-from u2net.export.execution import open_graph
-from u2net.export.fp16 import convert_fp16, find_islands, lower_to_fp16
-from u2net.export.graph import read_artifact, read_graph, write_graph
-from u2net.export.ranges import FP16_MAX, find_hot_values, scan_ranges
+from u2net.export.fp16 import FP16_MAX, convert_fp16, find_hot_values, find_islands, lower_to_fp16, scan_ranges
+from u2net.export.graph import open_graph, read_artifact, read_graph, write_graph
 from u2net.export.rounding import round_like_fp16
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.preprocess import FloatArray

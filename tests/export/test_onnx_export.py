@@ -10,8 +10,7 @@ import pytest
 import torch
 from onnx import helper
 
-from u2net.export.execution import open_graph
-from u2net.export.graph import read_artifact, read_graph
+from u2net.export.graph import open_graph, read_artifact, read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, U2NETP

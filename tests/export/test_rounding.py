@@ -6,8 +6,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from u2net.export.execution import open_graph
-from u2net.export.graph import read_graph
+from u2net.export.graph import open_graph, read_graph
 from u2net.export.rounding import round_like_fp16
 
 
