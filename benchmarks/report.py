@@ -179,16 +179,16 @@ METRIC_TITLES = ("max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "bound
 SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae", "iou", "boundary_f")
 
 
-def scores_as_json(dataset: Path, models: Iterable[str], results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
+def scores_as_json(dataset: Path, files: Iterable[Path], results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
     """Return the scores by model with each file's hash, because a file of the same name may hold other weights later.
 
     Args:
-        models: paths of the models that are files.
+        files: the models that are files.
         worst: number of pictures to name for each model, those with the largest MAE.
     """
     return {
         "dataset": dataset.resolve().name,
-        "sha256": {name: hash_file(Path(name)) for name in models},
+        "sha256": {str(path): hash_file(path) for path in files},
         "scores": {each.model: each.scores for each in results},
         "worst": {
             each.model: {picture.pair.image.name: picture.mae for picture in each.pictures[:worst]} for each in results

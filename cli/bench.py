@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import DeviceName, OwnPreset, checkpoint_or_bundled, parse_numbers
+from u2net.cli.options import DeviceName, JsonFile, OwnPreset, checkpoint_or_bundled, parse_numbers
 from u2net.cli.printing import console, print_noise, print_table, progress_lines
 from u2net.runtime.device import CPU
 
@@ -19,16 +19,13 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Counted rounds.")] = 10,
     preset: OwnPreset = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; all usable cores without it.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: JsonFile = None,
     device: DeviceName = CPU,
 ) -> None:
     """Time model files against eager PyTorch, in turns within one run."""
     from u2net.benchmarks import BenchOptions, measure
     from u2net.benchmarks.report import BENCH_HEADER, PICTURE_HEADER, bench_cells, picture_cells, write_json
-    from u2net.runtime.files import check_target
 
-    if json_file is not None:
-        check_target(json_file)
     options = BenchOptions(
         batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads, preset=preset
     )

@@ -10,6 +10,7 @@ from u2net.cli.options import (
     CheckpointPath,
     ExportPreset,
     Images,
+    OnnxFile,
     Opset,
     OutputNames,
     Size,
@@ -24,7 +25,7 @@ from u2net.runtime.presets import PRESETS
 
 def export(
     checkpoint: CheckpointPath = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("model.onnx"),
+    output: OnnxFile = Path("model.onnx"),
     size: Size = None,
     batch: BatchSize = "dynamic",
     outputs: OutputNames = "d0",
@@ -36,13 +37,13 @@ def export(
 ) -> None:
     """Export a checkpoint to simplified ONNX with explicit upsampling; FP16 is calibrated on --images."""
     from u2net.export import export_model
-    from u2net.runtime.files import check_target
 
     if precision not in ("fp32", "fp16"):
         raise InputError(f"--precision is fp32 or fp16; got {precision!r}")
     options = export_options(size, batch, outputs, opset, preset)
-    check_target(output, (".onnx",))
     with console.status("exporting"):
         source = read_checkpoint(checkpoint, weights)
         stage = export_model(source, output, options, half=precision == "fp16", images=images)
-    console.print(f"{stage.path}: {stage.nodes} nodes, {stage.size_bytes / 1e6:.1f} MB, {stage.seconds:.1f} s")
+    console.print(
+        f"{stage.path}: {stage.nodes} nodes, {stage.size_bytes / 1e6:.1f} MB, {stage.seconds:.1f} s", soft_wrap=True
+    )

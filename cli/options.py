@@ -8,6 +8,7 @@ import typer
 
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import check_target
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 
 if TYPE_CHECKING:
@@ -33,6 +34,16 @@ def _parser(parse: Callable[[str], Parsed]) -> Callable[[str | Parsed], Parsed]:
             raise typer.BadParameter(str(error)) from error
 
     return read
+
+
+def _target(*suffixes: str) -> Callable[[str | Path], Path]:
+    """Make a parser of the path of a file to write, with one of these suffixes."""
+
+    def parse(text: str) -> Path:
+        check_target(Path(text), suffixes)
+        return Path(text)
+
+    return _parser(parse)
 
 
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
@@ -64,6 +75,18 @@ FlavourName = Annotated[
 ]
 DeviceName = Annotated[
     Device, typer.Option("--device", parser=_parser(Device.parse), metavar="NAME", help="cpu, cuda or cuda:N.")
+]
+OnnxFile = Annotated[
+    Path, typer.Option("--output", "-o", parser=_target(".onnx"), metavar="FILE", help="File to write.")
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", parser=_target(), metavar="FILE", help="Also write the figures to this file.")
+]
+SheetFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--sheet", parser=_target(".png"), metavar="FILE", help="Also draw what the first model met worst, as PNG."
+    ),
 ]
 Weights = Annotated[
     Literal["ema", "model"] | None,

@@ -1,13 +1,10 @@
 """What each step of deployment costs in the metrics of the task, on photographs with masks."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from u2net.model.dataset import Pair
-from u2net.model.evaluation import Evaluation, score_masks
+from u2net.model.evaluation import Evaluation
 from u2net.model.metrics import SaliencyScores
-from u2net.runtime.session import Session
 
 LARGEST_COST = 5e-4
 """Largest loss allowed to FP32 and FP16 files in any metric; all metrics range from 0 to 1."""
@@ -47,23 +44,3 @@ class AccuracyReport:
             for name, cost in self.costs(evaluation).items()
             if not cost <= LARGEST_COST
         )
-
-
-def measure_accuracy(
-    sessions: Sequence[Session],
-    pairs: Sequence[Pair],
-    dataset: Path,
-    progress: Callable[[str], None] = lambda _message: None,
-) -> AccuracyReport:
-    """Score a checkpoint in eager PyTorch and the files made from it on a data set; eager PyTorch is first.
-
-    Open the sessions with :func:`open_for_parity`, so that an FP16 graph on a processor is scored as on a GPU.
-
-    Raises:
-        DatasetError: a picture or mask cannot be used.
-    """
-    evaluations = []
-    for session in sessions:
-        progress(f"scoring {session.info.path.name} on {len(pairs)} pictures")
-        evaluations.append(score_masks(str(session.info.path), session, pairs))
-    return AccuracyReport(dataset.name, tuple(evaluations))

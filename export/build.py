@@ -1,4 +1,4 @@
-"""The main job: a checkpoint to verified artifacts, stage after stage."""
+"""A checkpoint to verified artifacts, stage after stage."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from u2net.export.accuracy import AccuracyReport, measure_accuracy
+from u2net.export.accuracy import AccuracyReport
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
@@ -16,6 +16,7 @@ from u2net.export.parity.sessions import open_for_parity
 from u2net.export.simplification import simplify_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.dataset import check_pairs, find_pairs
+from u2net.model.evaluation import score_sessions
 from u2net.model.opening import open_session
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError, DeviceError
@@ -84,7 +85,7 @@ class BuildResult:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that was run is within the tolerances."""
+        """True if everything that was run is within the tolerances."""
         return not self.failures
 
     @property
@@ -155,7 +156,9 @@ def build_artifacts(
         sessions[graph.path] = open_for_parity(graph.path, options.device)
         stages.append(BuiltStage(name, graph, gate.compare(sessions[graph.path])))
     engine = _build_engine(fp16, options, gate, sessions, progress)
-    accuracy = measure_accuracy(list(sessions.values()), pairs, options.dataset, progress) if options.dataset else None
+    accuracy = None
+    if options.dataset:
+        accuracy = AccuracyReport(options.dataset.name, score_sessions(tuple(sessions.values()), pairs, progress))
     return BuildResult(checkpoint.path, tuple(stages), engine, accuracy)
 
 

@@ -21,7 +21,7 @@ class EngineStage:
     path: Path
     size_bytes: int
     seconds: float
-    """Time that the build took."""
+    """Build time."""
     record: EngineRecord
 
 

@@ -10,6 +10,7 @@ from u2net.model.metrics import SaliencyMeter, SaliencyScores
 from u2net.runtime.errors import DatasetError
 from u2net.runtime.images import read_image
 from u2net.runtime.preprocess import ByteArray, FloatArray
+from u2net.runtime.session import Session
 
 GAUSSIAN_WIDTH = 0.25
 """Standard deviation of the centred guess, as a share of height and of width."""
@@ -31,6 +32,17 @@ class Evaluation:
     scores: SaliencyScores
     pictures: tuple[PictureScore, ...]
     """Worst first."""
+
+
+def score_sessions(
+    sessions: Sequence[Session], pairs: Sequence[Pair], progress: Callable[[str], None] = lambda _message: None
+) -> tuple[Evaluation, ...]:
+    """Score each session on a data set, under the path of its file; see :func:`score_masks`."""
+    evaluations = []
+    for session in sessions:
+        progress(f"scoring {session.info.path.name} on {len(pairs)} pictures")
+        evaluations.append(score_masks(str(session.info.path), session, pairs))
+    return tuple(evaluations)
 
 
 def score_masks(model: str, predict: Callable[[ByteArray], FloatArray], pairs: Sequence[Pair]) -> Evaluation:

@@ -1,3 +1,5 @@
+"""Covers cli/info.py and runtime/description.py."""
+
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess

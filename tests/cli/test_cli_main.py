@@ -1,3 +1,5 @@
+"""Covers cli/main.py, app.py and terminal.py: how the command starts, ends and fails."""
+
 import os
 import subprocess
 import sys

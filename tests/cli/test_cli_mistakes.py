@@ -1,4 +1,4 @@
-"""Wrong input: one clear line on stderr, exit status 2, no traceback, nothing written."""
+"""Covers cli/options.py and mistakes at each command: one line on stderr, status 2, no traceback, nothing written."""
 
 from collections.abc import Callable
 from pathlib import Path

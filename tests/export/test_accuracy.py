@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from u2net.export import BuildOptions, ExportOptions, build_artifacts
-from u2net.export.accuracy import LARGEST_COST, METRICS, AccuracyReport, measure_accuracy
+from u2net.export.accuracy import LARGEST_COST, METRICS, AccuracyReport
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.dataset import find_pairs
-from u2net.model.evaluation import Evaluation, score_masks
+from u2net.model.evaluation import Evaluation, score_masks, score_sessions
 from u2net.model.metrics import SaliencyScores
 from u2net.model.opening import open_session
 from u2net.model.synthetic import write_scenes
@@ -36,7 +36,7 @@ def report(dataset: Path, tiny_onnx: Path, tiny_fp16: Path) -> AccuracyReport:
 
 def measure(checkpoint: Path, models: list[Path], dataset: Path) -> AccuracyReport:
     sessions = [open_session(checkpoint, CPU, size=(SIDE, SIDE)), *(open_for_parity(path, CPU) for path in models)]
-    return measure_accuracy(sessions, find_pairs(dataset), dataset)
+    return AccuracyReport(dataset.name, score_sessions(sessions, find_pairs(dataset)))
 
 
 def test_eager_pytorch_is_scored_first_as_eval_scores_it(report: AccuracyReport, dataset: Path) -> None:

@@ -1,4 +1,4 @@
-"""Graphs that others exported: torch's older exporter, FP16 by ``.half()``, INT8 by ONNX Runtime."""
+"""Covers export/graph.py with others' graphs: torch's older exporter, FP16 by ``.half()``, INT8 by ONNX Runtime."""
 
 import copy
 import re

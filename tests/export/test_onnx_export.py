@@ -1,3 +1,5 @@
+"""Covers export/onnx_export.py and wrapping.py."""
+
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path

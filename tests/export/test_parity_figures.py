@@ -1,3 +1,5 @@
+"""Covers export/parity/figures.py and tolerances.py."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Covers export/parity/gate.py, sessions.py and inputs.py, and model/placing.py."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

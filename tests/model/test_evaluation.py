@@ -1,3 +1,5 @@
+"""Covers model/evaluation.py and contact_sheet.py."""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

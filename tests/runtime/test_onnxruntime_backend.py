@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -142,3 +144,27 @@ def test_threads_are_passed_on(
         OnnxRuntimeBackend(tiny_onnx(), CPU, threads=3)
 
     assert fake_cuda.made[0][0].intra_op_num_threads == 3
+
+
+CALLERS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np
+from u2net.runtime import load
+path, threads, calls = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+with load(path, threads=1) as session, ThreadPoolExecutor(threads) as callers:
+    list(callers.map(lambda _: session(image), range(calls)))
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+"""
+"""Calls a session from some threads and prints the peak memory of its process in KiB."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's account of a process's memory")
+def test_many_callers_need_little_more_memory_than_one(small_onnx: Path) -> None:
+    def peak(threads: int) -> int:
+        command = [sys.executable, "-c", CALLERS, str(small_onnx), str(threads), "128"]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert peak(64) < 1.3 * peak(1)

@@ -1,4 +1,4 @@
-"""Covers the rows of runtime/doctor.py that depend on a GPU; test_cli_doctor.py covers the others."""
+"""Covers the rows of runtime/doctor.py and packages.py that depend on a GPU; test_cli_doctor.py covers the others."""
 
 from types import SimpleNamespace
 from typing import Any

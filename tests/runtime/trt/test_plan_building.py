@@ -1,4 +1,7 @@
-"""Covers building/{plan,graph}.py and flavours.py: what TensorRT is told, and how its errors are reported."""
+"""Covers building/{plan,graph,engine_options}.py, profiles.py, flavours.py and messages.py.
+
+What TensorRT is told, and how its errors are reported.
+"""
 
 import json
 from collections.abc import Callable
