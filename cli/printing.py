@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -30,6 +31,9 @@ QUIET_SECONDS = 5
 FIRST_WIDTH = 8
 """Least width of a table's first column in characters, so that no stage's name is broken."""
 
+UNLIMITED = 10_000
+"""Width in characters of what is no terminal."""
+
 GAP = 2
 """Columns between two columns of a table."""
 
@@ -37,11 +41,15 @@ GAP = 2
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, *, words: int = 1
 ) -> None:
-    """Print a table that fits 80 columns: the first ``words`` columns left-aligned, figures right-aligned."""
+    """Print a table: the first ``words`` columns left-aligned, figures right-aligned.
+
+    On a terminal it fits 80 columns; in a file or a pipe each row is one line, however long.
+    """
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     lines = [[printable(cell) for cell in row] for row in rows]
     widths = (max(len(line[index]) + GAP for line in (header, *lines)) for index in range(len(header)))
-    if sum(widths) > console.width:  # narrower gaps and headings of several lines, so that no figure is broken
+    room = console.width if console.is_terminal else UNLIMITED
+    if sum(widths) > room:  # narrower gaps and headings of several lines, so that no figure is broken
         table.padding = 0
         header = [name.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ", "\n") for name in header]
     for index, name in enumerate(header):
@@ -49,7 +57,8 @@ def print_table(
         table.add_column(name, justify="left" if index < words else "right", overflow="fold", min_width=least)
     for line in lines:
         table.add_row(*line)
-    console.print(table)
+    table.width = Measurement.get(console, console.options.update(max_width=room), table).maximum
+    console.print(table, crop=False)
 
 
 def print_noise(noise: "Noise") -> None:

@@ -1,8 +1,7 @@
 """Fine-tune the bundled weights on your own photographs and deploy them: ``python finetune.py folder/ out/ 30``.
 
-``folder/images`` and ``folder/masks`` hold files of the same stems; masks are white where the object is. 30 minutes of
-training go into ``out/training/``. ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine, compared
-with the fine-tuned network in outputs and scores; that takes seconds for each of your photographs.
+``folder/images`` and ``folder/masks`` hold files of the same stems; masks are white on the object. After 30 minutes of
+training, ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine, compared in outputs and scores.
 """
 
 import sys
@@ -21,9 +20,9 @@ LEARNING_RATE = 2e-4
 def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
     """Train from the bundled weights, then export, verify and compile."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = find_recipe("fast", device)
+    fast = find_recipe("fast", device)
     # One crop throughout: the recipe's small crops would undo much of what the weights know.
-    recipe = recipe.with_overrides(crop=recipe.crop, learning_rate=LEARNING_RATE, batch=4)
+    recipe = fast.with_overrides(crop=fast.crop, learning_rate=LEARNING_RATE, batch=4)
     options = TrainOptions(recipe=recipe, init=BUNDLED_WEIGHTS, minutes=minutes, device=device)
     trained = train_network(folder, output / "training", options)
     if trained.scores is None:

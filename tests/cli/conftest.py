@@ -31,7 +31,6 @@ def _run(*words: object) -> CompletedProcess[str]:
     out, err, status = StringIO(), StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", arguments)
-        patch.setenv("COLUMNS", "200")
         try:
             main()
         except SystemExit as stop:

@@ -1,4 +1,4 @@
-"""Tables on a narrow terminal."""
+"""Tables on a narrow terminal and in a file."""
 
 import pytest
 
@@ -10,6 +10,7 @@ ROW = ("model.fp16.onnx", "4", "1245.0", "1260.0", "1280.1", "3.21", "2.01×", "
 
 def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_width", 80)
+    monkeypatch.setattr(console, "_force_terminal", True)
 
     with console.capture() as printed:
         print_table(BENCH_HEADER, [ROW])
@@ -18,3 +19,10 @@ def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.Monk
     assert max(map(len, text.splitlines())) <= 80
     for word in (*ROW, *" ".join(BENCH_HEADER).replace(" %", "\N{NO-BREAK SPACE}%").split(" ")):
         assert word in text.split(" ") or word in text.replace("\n", " ").split(" "), word
+
+
+def test_a_row_is_one_line_in_a_file() -> None:
+    with console.capture() as printed:
+        print_table(("file", ""), [("sha256", "0" * 500)])
+
+    assert "0" * 500 in printed.get()
