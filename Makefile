@@ -26,8 +26,8 @@ types: .venv/ready
 	$(BIN)/mypy -p u2net
 	$(BIN)/mypy tests examples
 
-# Two processes, each with whole files of tests, which share what they export. Idle threads of torch sleep instead of
-# spinning: the tests run many small networks beside other programs. Those that compare speeds then have all cores.
+# Two processes, each with whole test files, because the tests of a file share what they export. Idle torch threads
+# sleep instead of spinning: the tests run many small networks beside other programs. The timing tests run alone.
 tests: .venv/ready .bindings/ready
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile -m "not timing"
 	$(BIN)/python -m pytest -m timing
@@ -43,7 +43,7 @@ bare: .venv/ready dist/model.onnx
 	.venv-bare/bin/pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[cpu]"
 	cd dist && ../.venv-bare/bin/python ../tests/environments/bare_mask.py model.onnx
 
-# An exported file in rembg, whose pins clash with those of the other extras. It opens files of its home folder only.
+# An exported file in rembg, whose pins clash with those of the other extras. rembg only opens files in its home folder.
 rembg: .venv/ready dist/model.onnx
 	rm -rf .venv-rembg
 	$(PYTHON) -m venv .venv-rembg
@@ -61,7 +61,7 @@ dist/model.onnx: .venv/ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# TensorRT's bindings of every supported version, over libraries that do nothing: enough to see what they hold.
+# TensorRT's bindings of every supported version, linked with stubs that do nothing: enough to list what they contain.
 BINDINGS := tests/environments/tensorrt_bindings
 .bindings/ready: .venv/ready $(BINDINGS).txt $(BINDINGS).py
 	rm -rf .bindings

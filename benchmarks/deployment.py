@@ -22,7 +22,7 @@ PICTURES = "pictures"
 
 MODELS = (FP32_NAME, FP16_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NAME}.cache")
 REPORTS = ("report.md", "report.json")
-"""With the models, the files that a build replaces or removes; all others in the folder stay."""
+"""Files that a build replaces or removes, as it does those of ``MODELS``; all others in the folder stay."""
 
 STAGING = ".u2net-build-"
 

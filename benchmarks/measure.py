@@ -151,7 +151,7 @@ def measure(
 def _measure_batch(
     sessions: dict[str, Session], batch: int, options: BenchOptions, noise: NoiseMeter, say: Callable[[str], None]
 ) -> list[BenchRow]:
-    """Measure the models at one batch size, but those whose limit is below it."""
+    """Measure the models at one batch size, except those whose limit is below it."""
     preset = sessions[EAGER].info.preset
     # Scenes rather than zeros, which would flatter branch prediction and the handling of denormals.
     tensor = preprocess_batch(make_scenes(batch), preset)

@@ -21,7 +21,7 @@ class Noise:
     """What disturbed a benchmark."""
 
     spread: float
-    """Distance of the reference's 10th and 90th percentile over its median, at the batch size where it is largest."""
+    """The reference's 90th less its 10th percentile, over its median, at the batch size where this is largest."""
     foreign_load: float | None
     """Share of the processor, 0 to 1, that other processes took meanwhile; None outside Linux."""
 
@@ -54,7 +54,7 @@ class NoiseMeter:
             self._foreign += max(0.0, (after - busy) - (time.process_time() - own))
 
     def add_reference(self, seconds: Sequence[float]) -> None:
-        """Take the reference's times at one batch size."""
+        """Add the reference's times at one batch size."""
         low, median, high = np.percentile(seconds, [10, 50, 90])
         self._spread = max(self._spread, float((high - low) / median))
 

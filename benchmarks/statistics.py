@@ -39,7 +39,7 @@ def compare(reference: Sequence[float], candidate: Sequence[float], *, seed: int
     Rounds are resampled as pairs, because both times of a round were taken one after the other, under the same load.
 
     Args:
-        reference, candidate: seconds, one a round, in the same order.
+        reference, candidate: seconds, one per round, in the same order.
     """
     times = np.array([reference, candidate])
     picks = np.random.default_rng(seed).integers(0, len(reference), (RESAMPLES, len(reference)))

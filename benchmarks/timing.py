@@ -10,7 +10,7 @@ Run = Callable[[], object]
 def time_in_turns(
     runs: Mapping[str, Run], rounds: int, warmup: int, progress: Callable[[int], None] = lambda _done: None
 ) -> dict[str, list[float]]:
-    """Seconds of each run, one a round: A B A B …, after ``warmup`` rounds that do not count."""
+    """Seconds of each run, one per round: A B A B …, after ``warmup`` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for index in range(-warmup, rounds):
         for name, run in runs.items():

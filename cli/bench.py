@@ -13,12 +13,12 @@ from u2net.runtime.device import CPU
 def bench(
     models: Annotated[list[Path], typer.Argument(help="Model files.")],
     reference: Annotated[
-        Path | None, typer.Option(help="Checkpoint run in eager PyTorch; the bundled U2NETP without it.")
+        Path | None, typer.Option(help="Checkpoint run in eager PyTorch; by default the bundled U2NETP.")
     ] = None,
-    batch: Annotated[str, typer.Option(help="Batch sizes with commas.")] = "1",
+    batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1",
     rounds: Annotated[int, typer.Option(help="Counted rounds.")] = 10,
     preset: OwnPreset = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all usable cores without it.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; by default all usable cores.")] = None,
     json_file: JsonFile = None,
     device: DeviceName = CPU,
 ) -> None:

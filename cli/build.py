@@ -42,11 +42,11 @@ def build(
     ] = None,
     device: DeviceName = CPU,
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
-    engine: Annotated[bool, typer.Option(help="Compile an engine where TensorRT is installed.")] = True,
+    engine: Annotated[bool, typer.Option(help="Compile an engine if TensorRT is installed.")] = True,
     flavour: FlavourName = None,
     weights: Weights = None,
 ) -> None:
-    """Checkpoint to verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
+    """Turn a checkpoint into verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
     from u2net.export import BuildOptions, EngineOptions
 

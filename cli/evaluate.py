@@ -22,7 +22,7 @@ def evaluate(
     sheet: SheetFile = None,
     device: DeviceName = CPU,
 ) -> None:
-    """Score models on photographs with masks, beside a guess that does not look at them."""
+    """Score models on photographs with masks, and compare them with a guess that ignores the photograph."""
     from u2net.benchmarks.report import score_table, scores_as_json, write_json
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import check_pairs, find_pairs

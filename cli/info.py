@@ -11,7 +11,7 @@ from u2net.runtime.loading import MODEL_SUFFIXES
 
 
 def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")], weights: Weights = None) -> None:
-    """Say what a file is."""
+    """Describe a checkpoint or model file."""
     if file.suffix.lower() in MODEL_SUFFIXES:
         from u2net.runtime.description import describe_engine, describe_model
 
@@ -31,7 +31,7 @@ def _graph_precision(file: Path) -> str:
     try:
         from u2net.export.graph import find_precision, read_graph
     except ImportError:
-        return "not stated; `pip install 'u2net-deploy[export]'` has it read from the nodes"
+        return "not stated; after `pip install 'u2net-deploy[export]'` it is read from the nodes"
     return find_precision(read_graph(file))
 
 

@@ -6,7 +6,7 @@ from u2net.cli.terminal import printable, write_any_text
 from u2net.runtime.errors import DependencyError, U2NetError
 
 STATUS_USAGE = 2
-"""Exit status of wrong input, a missing package, a device that is not there."""
+"""Exit status for wrong input, a missing package or a missing device."""
 
 STATUS_INTERRUPTED = 130
 
@@ -26,7 +26,7 @@ EXTRAS = {
     "kornia": "train",
     "py_sod_metrics": "train",
 }
-"""Extra that installs a module that may be missing."""
+"""Extra that installs each module that may be missing."""
 
 
 def main() -> None:

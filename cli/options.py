@@ -37,7 +37,7 @@ def _parser(parse: Callable[[str], Parsed]) -> Callable[[str | Parsed], Parsed]:
 
 
 def _target(*suffixes: str) -> Callable[[str | Path], Path]:
-    """Make a parser of the path of a file to write, with one of these suffixes."""
+    """Make a parser for the path of an output file with one of these suffixes."""
 
     def parse(text: str) -> Path:
         check_target(Path(text), suffixes)
@@ -48,10 +48,10 @@ def _target(*suffixes: str) -> Callable[[str | Path], Path]:
 
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
 Size = Annotated[
-    str | None, typer.Option(help="Input size: a number, HxW or dynamic; the preset's own (reference: 320) without it.")
+    str | None, typer.Option(help="Input size: a number, HxW or dynamic; by default the preset's own (reference: 320).")
 ]
-BatchSize = Annotated[str, typer.Option(help="Images at once: a number or dynamic.")]
-OutputNames = Annotated[str, typer.Option(help="d0, all, or names with commas.")]
+BatchSize = Annotated[str, typer.Option(help="Images per run: a number or dynamic.")]
+OutputNames = Annotated[str, typer.Option(help="d0, all, or names separated by commas.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
 ExportPreset = Annotated[
     Preset,
@@ -69,9 +69,9 @@ OwnPreset = Annotated[
         "--preset", parser=_parser(find_preset), metavar="NAME", help="Preprocessing instead of the file's own."
     ),
 ]
-Images = Annotated[Path | None, typer.Option(help="Folder of photographs, 32 are tried; synthetic scenes without it.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of photographs (32 are tried); by default synthetic scenes.")]
 FlavourName = Annotated[
-    str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; the installed one without it.")
+    str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; by default the installed one.")
 ]
 DeviceName = Annotated[
     Device, typer.Option("--device", parser=_parser(Device.parse), metavar="NAME", help="cpu, cuda or cuda:N.")
@@ -85,12 +85,12 @@ JsonFile = Annotated[
 SheetFile = Annotated[
     Path | None,
     typer.Option(
-        "--sheet", parser=_target(".png"), metavar="FILE", help="Also draw what the first model met worst, as PNG."
+        "--sheet", parser=_target(".png"), metavar="FILE", help="Also draw the first model's worst pictures, as PNG."
     ),
 ]
 Weights = Annotated[
     Literal["ema", "model"] | None,
-    typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; ema without it."),
+    typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; by default ema."),
 ]
 
 
@@ -135,7 +135,7 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read whole numbers, separated by commas."""
     parts = [part.strip() for part in text.split(",")]
     if not all(map(_is_number, parts)):
-        raise InputError(f"{option} takes whole numbers with commas; got {text!r}")
+        raise InputError(f"{option} takes whole numbers separated by commas; got {text!r}")
     return tuple(int(part) for part in parts)
 
 

@@ -26,7 +26,7 @@ progress_console = Console(highlight=False, markup=False, emoji=False, stderr=Tr
 """Prints what is not a result, so that standard output stays clean for programs."""
 
 QUIET_SECONDS = 5
-"""Longest silence, in seconds, where there is no terminal to draw a spinner on."""
+"""Longest silence, in seconds, if there is no terminal to draw a spinner on."""
 
 FIRST_WIDTH = 8
 """Least width of a table's first column in characters, so that no stage's name is broken."""
@@ -69,7 +69,7 @@ def print_noise(noise: "Noise") -> None:
 
 @contextmanager
 def progress_lines() -> Iterator[Callable[[str], None]]:
-    """Yield a callback that shows the current work: beside a spinner, or without a terminal now and then on stderr."""
+    """Yield a callback that shows the current work: beside a spinner or, without a terminal, now and then on stderr."""
     if console.is_terminal:
         with console.status("starting") as status:
             yield status.update
@@ -93,7 +93,7 @@ def build_bar() -> Iterator[Callable[[str, float], None]]:
         task = progress.add_task("reading", total=1.0)
 
         def show(what: str, share: float) -> None:
-            if progress.tasks[0].finished and share < 1:  # the next part of the work has its own time
+            if progress.tasks[0].finished and share < 1:  # the next part of the work is timed anew
                 progress.reset(task)
             progress.update(task, description=what, completed=share)
 
@@ -113,7 +113,7 @@ def training_bar() -> Iterator[Callable[["TrainStatus"], None]]:
 
         def tell(status: "TrainStatus") -> None:
             text, percent = _describe_status(status), f"{status.progress:4.0%}"
-            if not shows:  # of several processes only the one that reports draws a bar
+            if not shows:  # only the process that reports draws a bar
                 shows.append(bar.enter_context(build_bar()))
             shows[0](text, status.progress)
             unseen = status.loss is not None and percent not in told and not console.is_terminal

@@ -11,13 +11,13 @@ from u2net.runtime.device import CPU
 
 
 def verify(
-    reference: Annotated[Path, typer.Argument(help="Checkpoint or model file that is right.")],
-    candidates: Annotated[list[Path], typer.Argument(help="Checkpoints or model files to judge by it.")],
+    reference: Annotated[Path, typer.Argument(help="Reference checkpoint or model file.")],
+    candidates: Annotated[list[Path], typer.Argument(help="Checkpoints or model files to compare with it.")],
     images: Images = None,
     preset: OwnPreset = None,
     device: DeviceName = CPU,
 ) -> None:
-    """Compare stages on photographs and hard inputs; exit status 1 where one is off by more than its tolerance."""
+    """Compare stages on photographs and hard inputs; exit status 1 if one exceeds its tolerances."""
     from u2net.benchmarks.report import PARITY_HEADER, parity_rows
     from u2net.export.parity import VerifyOptions
     from u2net.export.parity import verify as run_gate

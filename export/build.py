@@ -95,7 +95,7 @@ class BuildResult:
         return (*found, *(self.accuracy.failures if self.accuracy else ()))
 
     def parities(self) -> dict[str, StageParity]:
-        """The gate's findings by stage, of the stages that were run."""
+        """The gate's findings for each stage that was run."""
         found = {stage.name: stage.parity for stage in self.stages}
         if self.engine and self.engine.parity:
             found["engine"] = self.engine.parity

@@ -44,7 +44,7 @@ def wrap_network(network: U2Net, outputs: tuple[str, ...], *, whole_factors: boo
 
     Args:
         outputs: names out of ``d0``…``d6``.
-        whole_factors: True where height and width are multiples of 32. Every upsampling is then by a power of two,
+        whole_factors: True if height and width are multiples of 32. Every upsampling is then by a power of two,
             and every pooling halves an even side, so that rounding down, which more runtimes support, is exact.
     """
     folded = fold_batch_norm(network)

@@ -20,7 +20,7 @@ WRAPPERS: Mapping[WeightSet, tuple[str, ...]] = {
     "ema": ("ema", "ema_state_dict", "model_ema", "params_ema", "state_dict_ema"),
     "model": ("model", "state_dict", "model_state_dict", "net", "params", "weights"),
 }
-"""Keys under which training scripts put a state dict; where a file has several for one set, the first here is taken."""
+"""Keys under which training scripts put a state dict; if a file has several for one set, the first here is taken."""
 
 AVERAGE_COUNTER = "n_averaged"
 """Key that torch's AveragedModel adds to the weights."""
@@ -56,10 +56,10 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
 
     Args:
         path: file to read.
-        weights: set to take; None takes the averaged weights where the file holds them, else the only ones.
+        weights: set to take; None takes the averaged weights if the file holds them, else the only ones.
 
     Raises:
-        CheckpointError: the file is missing, truncated, no checkpoint, of another network, holds code or not the
+        CheckpointError: the file is missing, truncated, not a checkpoint or of another network, holds code, lacks the
             wanted weights, or its keys or shapes differ; the message names the first keys that differ.
     """
     path = Path(path)
@@ -140,7 +140,7 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
     variant = PROBE_CHANNELS.get(probe.shape[0])
     if variant is None:
         raise CheckpointError(
-            f"{path} is no known U²-Net: {PROBE_KEY} has {probe.shape[0]} output channels; "
+            f"{path} is not a known U²-Net: {PROBE_KEY} has {probe.shape[0]} output channels; "
             "u2net has 128 and u2netp has 64"
         )
     if head.shape[0] < 1:
@@ -158,7 +158,7 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
 
 
 def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path: Path, variant: str) -> None:
-    """Raise CheckpointError for missing or unknown keys, wrong shapes, and values that are no finite floats."""
+    """Raise CheckpointError for missing or unknown keys, wrong shapes, and values that are not finite floats."""
     counters = {key for key in expected if key.endswith("num_batches_tracked")}
     missing = [key for key in expected if key not in state and key not in counters]
     extra = [key for key in state if key not in expected]

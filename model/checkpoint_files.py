@@ -44,7 +44,7 @@ def read_checkpoint_file(path: Path) -> object:
     """Return the content of a file: safetensors if it has that suffix, else a pickle.
 
     Raises:
-        CheckpointError: the file is missing, damaged, something else than a checkpoint, or would run code.
+        CheckpointError: the file is missing, damaged, something other than a checkpoint, or would run code.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file" if not path.exists() else f"{path} is not a file")
@@ -80,7 +80,7 @@ def _read_pickle(path: Path) -> object:
         match = UNPICKLING_REASON.search(str(error))
         reason = match[1] if match else "PyTorch gives no reason"
         raise CheckpointError(
-            f"{path} is refused: it is no plain dictionary of tensors ({reason}). Unpickling anything else can run "
+            f"{path} is refused: it is not a plain dictionary of tensors ({reason}). Unpickling anything else can run "
             f"code. If you trust it, {SAVE_AGAIN}"
         ) from error
     except Exception as error:  # a damaged pickle makes torch's reader raise almost anything

@@ -43,7 +43,7 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is no folder; a data set has images/ and masks/ with the same stems")
+        raise DatasetError(f"{folder} is not a folder; a data set has images/ and masks/ with the same stems")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES:
@@ -69,8 +69,8 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
     """Refuse a data set that cannot be scored: read every mask and the header of every image.
 
     Raises:
-        DatasetError: a file is no picture, a mask has another size than its image, an object is not white, or no mask
-            has an object or none a background.
+        DatasetError: a file is not a picture, a mask has another size than its image, an object is not white, no mask
+            has an object, or none has a background.
     """
     darkest, brightest = [], []
     for pair in pairs:
@@ -87,7 +87,7 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
 
 
 def check_levels(darkest: int, brightest: int) -> None:
-    """Raise DatasetError where these grey levels, the extremes of all masks, leave no object or no background."""
+    """Raise DatasetError if these grey levels, the extremes of all masks, leave no object or no background."""
     if brightest < WHITE:
         raise DatasetError(f"no mask has a value above {WHITE - 1}; a mask is 255 where the object is, not 1")
     if darkest >= WHITE:
@@ -101,7 +101,7 @@ def read_mask(pair: Pair) -> ByteArray:
 
 
 def _open_mask(path: Path) -> Image.Image:
-    """Return the grey picture, or its alpha channel where that alone varies."""
+    """Return the grey picture, or its alpha channel if only that varies."""
     picture = open_picture(path, "RGBA")
     grey, alpha = picture.convert("L"), picture.getchannel("A")
     return alpha if _is_flat(grey) and not _is_flat(alpha) else grey
@@ -124,12 +124,12 @@ def _check_sizes(pair: Pair, image: tuple[int, int], mask: tuple[int, int]) -> N
     if image != mask:
         raise DatasetError(
             f"{pair.mask} is {mask[0]}×{mask[1]}, its picture {image[0]}×{image[1]} pixels wide and high; "
-            "they must have one size"
+            "they must have the same size"
         )
 
 
 def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs into a training set and a validation set of about that share, at least one pair, in their order.
+    """Split pairs into a training set and a validation set of about this share, at least one pair; keep their order.
 
     The name of a pair alone decides, so that a training that starts from another one's weights does not validate on
     pictures that those weights have seen, whatever its seed and whatever was added to the folder since.

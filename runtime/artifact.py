@@ -24,7 +24,7 @@ Precision = Literal["fp32", "fp16"]
 
 @dataclass(frozen=True)
 class InputShape:
-    """Shape of the input tensor, N×3×H×W; None where it is dynamic."""
+    """Shape of the input tensor, N×3×H×W; None stands for a dynamic side."""
 
     batch: int | None
     height: int | None
@@ -38,7 +38,7 @@ class InputShape:
         return self.height is None or self.width is None
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise InputError, which names the nearest valid sizes, where the network does not take this one."""
+        """Raise InputError, which names the nearest valid sizes, if the network does not take this one."""
         for what, value, fixed in (("height", height, self.height), ("width", width, self.width)):
             if fixed is not None:
                 if value != fixed:

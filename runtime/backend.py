@@ -14,7 +14,7 @@ Fill = Callable[[FloatArray], None]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a backend wants in its input memory."""
+    """What a backend expects in its input memory."""
 
     shape: InputShape
     dtype: Literal["float32"] = "float32"

@@ -16,7 +16,7 @@ class Device:
 
     @classmethod
     def parse(cls, name: str) -> "Device":
-        """Read a device's name. Raise InputError if it is none of these."""
+        """Read a device's name. Raise InputError for any other name."""
         if name == "cpu":
             return cls("cpu")
         match = re.fullmatch(r"cuda(?::([0-9]+))?", name)

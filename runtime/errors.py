@@ -22,7 +22,7 @@
     ├── DependencyError       a package of an optional extra is missing (also an ImportError)
     └── SessionClosedError    a session was used after close()
 
-A message says what failed, what was found, what was expected and how to mend it.
+A message says what failed, what was found, what was expected and how to fix it.
 """
 
 
@@ -98,7 +98,7 @@ class DependencyError(U2NetError, ImportError):
     """A package of an optional extra is missing."""
 
     def __init__(self, package: str, extra: str, found: str = "is not installed") -> None:
-        super().__init__(f"{package} {found}; `pip install 'u2net-deploy[{extra}]'` brings it")
+        super().__init__(f"{package} {found}; `pip install 'u2net-deploy[{extra}]'` installs it")
         self.package = package
         self.extra = extra
 

@@ -1,4 +1,4 @@
-"""Files and folders that are written: whole, or not at all."""
+"""Writes files whole or not at all, and locks folders."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ FULL = 2**20
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, named ``NAME.*.partial``; on leaving, it replaces ``path``.
 
-    After an error it is removed. Each call has a name of its own, so processes that write the same file do not meet.
+    After an error the temporary file is removed. Its name is unique, so processes can write the same file at once.
 
     Raises:
         OSError: something other than a file, such as a folder or a device, has the name; or no space is left.
@@ -48,13 +48,13 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Make a folder where it is missing, and keep out other processes that lock it too.
+    """Make a folder if it is missing, and keep out other processes that lock it too.
 
-    The system drops the lock when its process ends, however it ends, and no lock file is left. Windows and NFS cannot
-    lock a folder; there nothing is refused.
+    The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
+    cannot lock a folder, so there no process is kept out.
 
     Raises:
-        InputError: another process has locked the folder, or it cannot be made.
+        InputError: another process has locked the folder, or the folder cannot be made.
     """
     make_folder(folder)
     with contextlib.ExitStack() as stack:
@@ -73,9 +73,9 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
-    """Raise InputError, before a file is made, if it could not be written there or has none of the suffixes."""
+    """Raise InputError if no file could be written to this path, or if its name has none of the suffixes."""
     if suffixes and path.suffix.lower() not in suffixes:
-        raise InputError(f"{path} is no name for this file; it ends in {', '.join(suffixes)}")
+        raise InputError(f"{path} is not a valid name for this file; it must end in {', '.join(suffixes)}")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} cannot be written: {NOT_A_FILE}")
     if not path.parent.is_dir():
@@ -83,11 +83,11 @@ def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they are missing. Raise InputError if that fails."""
+    """Make a folder and its missing parents. Raise InputError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made a folder: {error.strerror or error}") from error
+        raise InputError(f"{folder} cannot be created as a folder: {error.strerror or error}") from error
 
 
 def hash_file(path: Path) -> str:

@@ -29,7 +29,7 @@ _opening = Lock()
 
 
 def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS) -> ByteArray:
-    """Read a picture as uint8 H×W×3 RGB, or H×W×4 RGBA where it has transparency; upright and in sRGB.
+    """Read a picture as uint8 H×W×3 RGB, or H×W×4 RGBA if it has transparency; upright and in sRGB.
 
     Args:
         source: a file, or its content as an open stream. Of several frames or pages the first is read.
@@ -97,7 +97,7 @@ def write_image(path: Path, image: ByteArray | Image.Image) -> None:
 
 
 def is_output(path: Path) -> bool:
-    """Tell whether a file is named as the masks and cut-outs that this package writes."""
+    """Tell whether a file is named like the masks and cut-outs that this package writes."""
     return path.name.lower().endswith((MASK, CUTOUT))
 
 
@@ -108,7 +108,7 @@ def find_images(folder: Path, *, any_format: bool = False) -> list[Path]:
         InputError: there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder")
+        raise InputError(f"{folder} is not a folder")
     suffixes = SUFFIXES | RARE_SUFFIXES if any_format else SUFFIXES
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_output(path))
     if not found:

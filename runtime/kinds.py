@@ -5,7 +5,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def check_kinds(value: object) -> None:
-    """Raise TypeError where a field of a dataclass, or an element of a tuple in it, is not of the declared type."""
+    """Raise TypeError if a field of a dataclass, or an element of a tuple in it, is not of the declared type."""
     for name, kind in get_type_hints(type(value)).items():
         found = getattr(value, name)
         if not _fits(found, kind):

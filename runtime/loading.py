@@ -103,7 +103,7 @@ def new_session(
     """Make a session from an open backend, with ``preset``, else the file's own contract, else ``assumed``.
 
     Raises:
-        ArtifactError: there is none of the three.
+        ArtifactError: none of the three is given.
         InputError: the preset cannot be used, or the network does not take the size.
     """
     artifact, shape = backend.artifact, backend.input.shape

@@ -16,7 +16,7 @@ from u2net.runtime.preprocess import FloatArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-"""Types of inputs and outputs that are taken; FP16 ones are converted from and to float32."""
+"""Accepted types of inputs and outputs; FP16 is converted from and to float32."""
 
 QUIET = 3
 """ONNX Runtime's log level for errors only; failures come back as exceptions."""
@@ -65,7 +65,7 @@ class OnnxRuntimeBackend:
         self.artifact = None if metadata is None else Artifact.from_json(metadata)
         entry = self._session.get_inputs()[0]
         self._entry, self._dtype = entry.name, FLOATS[entry.type]
-        # Workers of its own, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
+        # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
         self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
         self._subset = runtime.RunOptions()
         self._subset.only_execute_path_to_fetches = True
@@ -99,7 +99,7 @@ def _require_provider(runtime: Any, device: Device) -> None:
     if PROVIDERS[device.kind] not in available:
         raise DeviceError(
             f"{device} was asked for, but onnxruntime {runtime.__version__} here has only {', '.join(available)}; "
-            "`pip uninstall onnxruntime && pip install 'u2net-deploy[gpu]'` brings CUDA, device='cpu' does without"
+            "`pip uninstall onnxruntime && pip install 'u2net-deploy[gpu]'` adds CUDA; device='cpu' needs none"
         )
 
 
@@ -114,7 +114,7 @@ def _open(
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     model = str(source) if isinstance(source, Path) else source
     if device.kind == "cpu":
-        # Patterns of past shapes keep memory for good: without them the arena is the smallest, and as fast.
+        # Memory patterns of past shapes are never freed: without them the arena is smaller, and as fast.
         options.enable_mem_pattern = False
         return runtime.InferenceSession(model, options, providers=[PROVIDERS["cpu"]])
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -127,11 +127,11 @@ def _declared_shape(session: Any, what: Path | str) -> InputShape:
     sides = inputs[0].shape if inputs else []
     if len(inputs) != 1 or len(sides) != 4 or sides[1] != 3 or inputs[0].type not in FLOATS:
         found = ", ".join(f"{value.name}: {value.type} {value.shape}" for value in inputs)
-        raise ArtifactError(f"{what} is no U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")
+        raise ArtifactError(f"{what} is not a U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")
     for output in session.get_outputs():
         if len(output.shape) != 4 or output.type not in FLOATS:
             raise ArtifactError(
-                f"{what} is no U²-Net: its output {output.name} is {output.type} {output.shape}, not float N×C×H×W"
+                f"{what} is not a U²-Net: its output {output.name} is {output.type} {output.shape}, not float N×C×H×W"
             )
     batch, _, height, width = (side if isinstance(side, int) else None for side in sides)
     return InputShape(batch, height, width)

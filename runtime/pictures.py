@@ -28,7 +28,7 @@ def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
     """Name mask and cut-out of each picture: ``STEM.mask.png`` and ``STEM.cutout.png`` in ``folder``.
 
     Pictures that share a stem, as ``a.jpg`` and ``a.png`` do, keep their suffix: ``a.jpg.mask.png``. The places are
-    pictures and folders of pictures. A picture named twice is taken once, and files named as masks and cut-outs are
+    pictures and folders of pictures. A picture named twice is taken once, and files named like masks and cut-outs are
     left out, so that a second run makes no masks of masks.
 
     Raises:
@@ -50,7 +50,7 @@ def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
         name = path.stem if stems[path.stem] == 1 else path.name
         files = PictureFiles(path, folder / (name + MASK), folder / (name + CUTOUT))
         if other := plan.get(files.mask):
-            raise InputError(f"the masks of {other.source} and {path} would share a name; run them apart")
+            raise InputError(f"the masks of {other.source} and {path} would share a name; run them separately")
         plan[files.mask] = files
     return list(plan.values())
 

@@ -39,7 +39,7 @@ PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, struct.error, Imag
 
 @contextmanager
 def reading_picture(name: object) -> Iterator[None]:
-    """Turn whatever Pillow raises while it reads a picture into an InputError that names the picture."""
+    """Turn any error that Pillow raises while it reads a picture into an InputError that names the picture."""
     try:
         yield
     except PILLOW_ERRORS as error:
@@ -47,29 +47,29 @@ def reading_picture(name: object) -> Iterator[None]:
 
 
 def orientation(picture: Image.Image) -> int:
-    """EXIF orientation; 1, upright, where the tag is missing or damaged, and for TIFF, which Pillow turns itself."""
+    """EXIF orientation; 1 (upright) if the tag is missing or damaged, and for TIFF, which Pillow turns itself."""
     value = picture.getexif().get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) and value in TURNS and picture.format != "TIFF" else 1
 
 
 def standardize(picture: Image.Image) -> Image.Image:
-    """Turn a picture into upright sRGB of 8 bits a channel, mode RGBA where it has transparency, else RGB.
+    """Turn a picture into upright sRGB of 8 bits a channel, mode RGBA if it has transparency, else RGB.
 
     Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both.
 
     Raises:
-        ValueError: the picture has 32 bits a channel. Pillow raises others of :data:`PILLOW_ERRORS`.
+        ValueError: the picture has 32 bits a channel. Pillow may also raise any other of :data:`PILLOW_ERRORS`.
     """
     turn = TURNS.get(orientation(picture))
     upright = picture if turn is None else picture.transpose(turn)
     if upright.mode in ("I", "F"):
-        raise ValueError("its values have 32 bits, and nothing tells which is white; save it with 8 or 16")
+        raise ValueError("its values have 32 bits, so it is not known which is white; save it with 8 or 16")
     if upright.mode.startswith("I;16"):  # Pillow's convert would clip it to white
         upright = Image.fromarray((np.asarray(upright, np.float32) / 257).round().astype(np.uint8))
     standard = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     profile = upright.info.get("icc_profile")
     if profile and upright.mode in ("RGB", "RGBA", "P"):
-        with suppress(ImageCms.PyCMSError):  # a damaged profile changes nothing
+        with suppress(ImageCms.PyCMSError):  # a damaged profile is ignored
             ImageCms.profileToProfile(standard, BytesIO(profile), ImageCms.createProfile("sRGB"), inPlace=True)
     return standard
 
@@ -77,8 +77,8 @@ def standardize(picture: Image.Image) -> Image.Image:
 def as_pixels(image: object) -> ByteArray:
     """Return an image as a plain contiguous array, uint8 H×W×3 RGB or H×W×4 RGBA.
 
-    Takes uint8 arrays H×W×3 RGB, H×W×4 RGBA and H×W grey, and Pillow pictures as :func:`standardize` turns them.
-    Anything else is an InputError.
+    Takes uint8 arrays H×W×3 RGB, H×W×4 RGBA and H×W grey, and Pillow pictures, which :func:`standardize` converts.
+    Anything else raises InputError.
     """
     if isinstance(image, Image.Image):
         with reading_picture("the picture"):
@@ -87,7 +87,7 @@ def as_pixels(image: object) -> ByteArray:
         raise InputError(f"an image is a NumPy array of uint8 or a PIL.Image; got {type(image).__name__}")
     if image.dtype != np.uint8:
         raise InputError(f"an image holds uint8 values from 0 to 255; got {image.dtype} of shape {image.shape}")
-    pixels = np.asarray(image)  # subclasses such as matrices and masked arrays index by rules of their own
+    pixels = np.asarray(image)  # subclasses such as matrices and masked arrays have their own indexing rules
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.size == 0:

@@ -56,7 +56,7 @@ class Preset:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preset":
-        """Read :meth:`as_dict` back. Raise InputError if a field is missing or unknown, or :meth:`check` does."""
+        """Read :meth:`as_dict` back. Raise InputError if a field is missing or unknown, or if :meth:`check` does."""
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             odd = sorted(set(values) ^ known)
@@ -67,7 +67,7 @@ class Preset:
         return preset
 
     def check(self) -> None:
-        """Raise InputError where a field is of the wrong type or out of range."""
+        """Raise InputError if a field is of the wrong type or out of range."""
         try:
             check_kinds(self)
         except TypeError as error:

@@ -144,7 +144,7 @@ class Session:
         backend = self._require_open()
         wanted = self.info.outputs if outputs is None else outputs
         self._check_names(wanted)
-        # DLPack first: the other is a property that may compute and raise.
+        # DLPack first: the CUDA array interface is a property that may compute and raise.
         on_device = hasattr(tensor, "__dlpack__") or hasattr(tensor, "__cuda_array_interface__")
         if isinstance(tensor, np.ndarray) or not on_device:
             return self._infer_on_host(backend, tensor, wanted)
@@ -156,7 +156,7 @@ class Session:
         names = [outputs] if isinstance(outputs, str) else list(outputs)
         unknown = [name for name in names if name not in self.info.outputs]
         if unknown or not names or isinstance(outputs, str):
-            raise InputError(f"outputs are names out of {', '.join(self.info.outputs)}, in a list; got {outputs!r}")
+            raise InputError(f"outputs must be a list of names out of {', '.join(self.info.outputs)}; got {outputs!r}")
 
     def _infer_on_host(
         self, backend: Backend, tensor: object, outputs: Sequence[str] | Mapping[str, object]
@@ -184,7 +184,7 @@ class Session:
         return self._backend
 
     def close(self) -> None:
-        """Release the network: it is freed when running calls have finished, and later calls are refused."""
+        """Release the network: it is freed once running calls have finished, and later calls are refused."""
         self._backend = None
 
     def __enter__(self) -> Self:

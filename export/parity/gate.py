@@ -24,11 +24,11 @@ MASK = "mask"
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """What to compare on.
+    """Images, preset and device of a comparison.
 
     Attributes:
         images: folder of photographs, of which 32 are used; None uses seeded synthetic scenes.
-        preset: preset for the reference's input; None takes the published one of the candidate's name.
+        preset: preset for the reference's input; None takes the published preset that the candidate names.
         device: where both sides run.
     """
 
@@ -79,7 +79,7 @@ class ParityGate:
         """Read the photographs.
 
         Raises:
-            InputError: they cannot be read.
+            InputError: a photograph cannot be read.
         """
         self._reference = reference
         self._wanted = options.preset
@@ -90,7 +90,7 @@ class ParityGate:
         """Run the candidate on every probe and check the figures against their limits.
 
         Raises:
-            U2NetError: the candidate cannot be run. A difference is no error: see :attr:`StageParity.passed`.
+            U2NetError: the candidate cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
         """
         reference = self._reference.info
         names = pair_outputs(self._reference, candidate)
@@ -140,7 +140,7 @@ def verify(
     """Compare each candidate with the reference; each is a checkpoint or a model file.
 
     Raises:
-        U2NetError: a file cannot be opened or run. A difference is no error: see :attr:`StageParity.passed`.
+        U2NetError: a file cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
     """
     options = options or VerifyOptions()
     gate = ParityGate(open_for_parity(reference, options.device, options.preset), options)

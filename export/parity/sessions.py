@@ -38,7 +38,7 @@ def open_for_parity(source: Checkpoint | Path, device: Device, preset: Preset | 
 
 
 def claimed_preset(candidate: Session, wanted: Preset | None) -> Preset:
-    """Return the preset for the reference's input: the wanted one, else the published one of the candidate's name.
+    """Return the preset for the reference's input: the wanted one, else the published one that the candidate names.
 
     The numbers in the candidate's own preset are not used, so that a wrong one shows as a difference.
     """

@@ -35,7 +35,7 @@ class DecodedPairs:
         return self.images[here].to(device).float() / 255, self.masks[here].to(device).float() / 255
 
     def near(self, device: torch.device) -> "DecodedPairs":
-        """Return a copy in the memory of a GPU, or ``self`` where it does not fit or the device is a processor."""
+        """Return a copy in the memory of a GPU, or ``self`` if it does not fit or the device is a processor."""
         room = GPU_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
         fits = self.images.nbytes + self.masks.nbytes <= room
         return DecodedPairs(self.images.to(device), self.masks.to(device)) if fits else self

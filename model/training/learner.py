@@ -53,7 +53,7 @@ class Learner:
 
     @property
     def best(self) -> U2Net:
-        """The result of the training so far: the moving average where there is one."""
+        """The result of the training so far: the moving average if there is one."""
         return self.network if self.average is None else self.average.network
 
     def freeze(self, count: int) -> None:

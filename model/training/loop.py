@@ -120,7 +120,7 @@ class TrainingRun:
         return self.options.progress(self.step, self.seconds, self._batches.steps_per_epoch)
 
     def _enter(self, phase: Phase) -> None:
-        """Freeze the stages that the phase freezes; keep the compiled network where they are the same as before."""
+        """Freeze the stages that the phase freezes; keep the compiled network if they are the same as before."""
         if phase.frozen != self.learner.frozen:
             self._flush()  # because all steps of a row have the same number of losses
             self.learner.freeze(phase.frozen)

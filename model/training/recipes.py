@@ -89,7 +89,7 @@ class Recipe:
     def with_overrides(self, *, crop: int | None = None, frozen: int | None = None, **values: Any) -> "Recipe":
         """Return the recipe with every value that is not None in place of its own.
 
-        ``crop`` makes one phase of all, ``frozen`` applies to every phase, and each other name is that of a field.
+        ``crop`` merges all phases into one, ``frozen`` applies to every phase, and any other name is that of a field.
         """
         phases = self.phases if crop is None else (Phase(0.0, crop),)
         if frozen is not None:
@@ -128,8 +128,8 @@ def fast(kind: str) -> Recipe:
     """Return the recipe for the best weights in a given time.
 
     A GPU sees large batches in BF16 through compiled kernels. A processor starts with small pictures, because a step
-    at 128 px costs a fifth of one at 288; then the four inner stages learn, where a step costs a tenth, and at last the
-    whole network.
+    at 128 px costs a fifth of one at 288; then the four inner stages learn, where a step costs a tenth, and finally
+    the whole network.
     """
     gpu = kind != "cpu"
     growing = (Phase(0.0, 128), Phase(0.25, 192), Phase(0.4, 288, frozen=2), Phase(0.8, 288))
@@ -150,7 +150,7 @@ def fast(kind: str) -> Recipe:
 
 
 def _precision(gpu: bool) -> TrainPrecision:
-    """Return BF16 where the device computes in it: others emulate it, which is slower than FP16 or FP32."""
+    """Return BF16 if the device computes in it: others emulate it, which is slower than FP16 or FP32."""
     if gpu:
         old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
         return "16-mixed" if old else "bf16-mixed"

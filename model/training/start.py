@@ -136,7 +136,7 @@ def _check_output(output: Path, options: TrainOptions) -> None:
                 f"{path} exists from an earlier training; continue it with --resume, or name another folder"
             )
     if (output / LOG).exists() and not (output / LOG).is_dir():
-        raise InputError(f"{output / LOG} is no folder; the training writes its log there")
+        raise InputError(f"{output / LOG} is not a folder; the training writes its log there")
 
 
 def _split(pairs: list[Pair], options: TrainOptions) -> tuple[list[Pair], list[Pair]]:

@@ -16,7 +16,7 @@ class TrainOptions:
     variant: str = "u2netp"
     recipe: Recipe = field(default_factory=authors)
     epochs: int | None = None
-    """Number of passes over the pictures; 100 where neither this nor ``minutes`` is given."""
+    """Number of passes over the pictures; 100 if neither this nor ``minutes`` is given."""
     minutes: float | None = None
     """Duration of the training over all its runs; reading, compiling and validations do not count."""
     pause: float | None = None

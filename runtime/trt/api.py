@@ -1,8 +1,8 @@
 """The part of TensorRT's Python API that this project uses, as types.
 
 The same code serves TensorRT 8.6, 10, 11 and TensorRT-RTX. Everything declared here exists in all of them, with the
-same argument names; a test compares it with the bindings of every supported version. What only some versions have is
-not declared here but in :mod:`u2net.runtime.trt.features`.
+same argument names; a test compares it with the bindings of every supported version. The parts that
+only some versions have are declared in :mod:`u2net.runtime.trt.features`.
 """
 
 from collections.abc import Sequence

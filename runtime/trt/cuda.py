@@ -54,8 +54,8 @@ class Cuda:
         errors = self.api.cudaError_t
         if status == errors.cudaErrorMemoryAllocation:
             raise OutOfMemoryError(
-                f"{name} ran out of GPU memory; load with fewer contexts, build the engine for a smaller batch, or end "
-                "what else uses the GPU (nvidia-smi lists it)"
+                f"{name} ran out of GPU memory; load with fewer contexts, build the engine for a smaller batch, or "
+                "stop other programs that use the GPU (nvidia-smi lists them)"
             )
         if status != errors.cudaSuccess:
             raise DeviceError(f"{name} failed: {self.describe_status(status)}")
@@ -107,7 +107,7 @@ class Cuda:
 
     @contextmanager
     def using(self, index: int) -> Iterator[None]:
-        """Make a device current in the calling thread, and afterwards the previous one again."""
+        """Make a device current in the calling thread, and restore the previous one afterwards."""
         before = self.api.cudaGetDevice()
         try:
             self.use(index)
@@ -141,7 +141,7 @@ class Stream:
         self._cuda.call("cudaStreamSynchronize", self.handle)
 
     def order(self, *, before: int, after: int) -> None:
-        """Make later work in one stream wait for the work now in another; at least one is this stream."""
+        """Make later work in one stream wait for the work now in another; one of the two must be this stream."""
         self._cuda.call("cudaEventRecord", self._event, before)
         self._cuda.call("cudaStreamWaitEvent", after, self._event, 0)
 

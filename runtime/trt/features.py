@@ -1,4 +1,4 @@
-"""Which optional parts of the API a TensorRT has. No other file asks TensorRT objects for attributes."""
+"""Optional parts of TensorRT's API. No other file checks which attributes TensorRT's objects have."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Features:
-    """What only some versions have. A feature is True if every name that the code uses for it exists."""
+    """Features that only some versions have. Each is True if every name that the code uses for it exists."""
 
     strong_typing: bool
     """The graph alone decides precision: from TensorRT 10 on."""

@@ -12,7 +12,7 @@ MEMORY_WORDS = ("out of memory", "outofmemory")
 
 
 def make_logger(trt: TensorRTModule) -> Any:
-    """A logger for TensorRT that must outlive every object made with it; ``drain()`` returns the errors since then."""
+    """A logger for TensorRT that must outlive every object made with it; ``drain()`` returns and clears its errors."""
     severity = trt.ILogger.Severity
     serious = (severity.INTERNAL_ERROR, severity.ERROR)
 

@@ -109,7 +109,7 @@ class ProfileRequest:
         count = max(len(batches), len(sizes))
         if {len(batches), len(sizes)} - {1, count}:
             raise InputError(
-                f"{len(batches)} batch ranges and {len(sizes)} size ranges cannot be paired; give as many of each"
+                f"{len(batches)} batch ranges and {len(sizes)} size ranges cannot be paired; give the same number"
             )
         batches, sizes = batches * (count // len(batches)), sizes * (count // len(sizes))
         profiles = tuple(Profile(batch, size.height, size.width) for batch, size in zip(batches, sizes, strict=True))

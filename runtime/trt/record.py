@@ -23,19 +23,19 @@ class EngineRecord:
 
     flavour: Flavour
     version: str
-    """Version of the TensorRT that built it."""
+    """Version of the TensorRT that built the engine."""
     gpu: str | None
-    """Name of the GPU it was built on; None if it was built ahead of time."""
+    """Name of the GPU that the engine was built on; None if it was built ahead of time."""
     compute_capability: str | None
     """Compute capability of that GPU, such as ``8.6``."""
     targets: tuple[str, ...]
-    """Compute capabilities it was built for ahead of time; empty for TensorRT-RTX's default."""
+    """Compute capabilities that the engine was built for ahead of time; empty for TensorRT-RTX's default."""
     precision: str
     profiles: tuple[Profile, ...]
     opt_level: int | None
     tf32: bool
     onnx: str
-    """Path of the graph it was built from, relative to the engine's folder."""
+    """Path of the graph that the engine was built from, relative to the engine's folder."""
     onnx_sha256: str
     opset: int
     fp32_nodes: tuple[str, ...]
@@ -96,19 +96,19 @@ class EngineRecord:
         """Raise EngineVersionError or EngineGpuError if the engine was built for another TensorRT or GPU."""
         if version != self.version:
             raise EngineVersionError(
-                f"the engine was built by {self.flavour} {self.version}, here is {version}; compile it again, "
-                "load it with rebuild=True, or install the version it was built by"
+                f"the engine was built by {self.flavour} {self.version}, but this is {version}; compile it again, "
+                "load it with rebuild=True, or install the version that built it"
             )
         wanted = self.compute_capability
         if wanted is not None and wanted != compute_capability:
             raise EngineGpuError(
-                f"the engine was built on {self.gpu} (compute capability {wanted}), here is {gpu} "
+                f"the engine was built on {self.gpu} (compute capability {wanted}), but this is {gpu} "
                 f"({compute_capability}); compile it here, or load it with rebuild=True"
             )
         here = target_name(compute_capability)
         if self.targets and here not in self.targets:
             raise EngineGpuError(
-                f"the engine was built for {', '.join(self.targets)}, here is {gpu} ({here}); "
+                f"the engine was built for {', '.join(self.targets)}, but this is {gpu} ({here}); "
                 f"compile it with --target {here}, or load it with rebuild=True"
             )
 
@@ -168,5 +168,5 @@ def hash_bytes(content: bytes) -> str:
 
 def _strings(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is no list of names")
+        raise TypeError(f"{values!r} is not a list of names")
     return tuple(values)

@@ -220,7 +220,7 @@ def test_an_option_that_cannot_be_used_is_refused(small_onnx: Path, options: Ben
 
 @pytest.mark.timing
 def test_the_export_is_faster_than_eager(exported: Callable[[ExportOptions], Path]) -> None:
-    """At 320×320, batch 1; the report of a build has the figure that is aimed at, 1.7."""
+    """At 320×320 and batch 1; the report of a build shows the ratio, whose aim is 1.7."""
     report = measure([exported(ExportOptions())], BUNDLED_WEIGHTS, BenchOptions(rounds=9, memory=False))
 
     assert report.rows[1].ratio.value > 1.2

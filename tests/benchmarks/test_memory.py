@@ -26,7 +26,7 @@ def test_a_larger_batch_takes_more(session_peak: float, small_onnx: Path) -> Non
 
 
 def test_deployed_takes_far_less_than_eager(session_peak: float) -> None:
-    """The process of an ONNX file holds no torch."""
+    """The process that runs an ONNX file does not import torch."""
     assert session_peak < 0.7 * peak_memory_mb(BUNDLED_WEIGHTS, PRESET, 1)
 
 

@@ -1,4 +1,4 @@
-"""A loaded machine is told; covers ``benchmarks/noise.py``."""
+"""A busy machine is reported; covers ``benchmarks/noise.py``."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_the_spread_is_that_of_the_noisiest_batch_size() -> None:
     assert meter.summarize().spread == pytest.approx(0.8)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the load of other processes")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the load of other processes")
 def test_the_load_of_another_process_is_seen_and_that_of_this_one_is_not() -> None:
     meter = NoiseMeter(1)
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:

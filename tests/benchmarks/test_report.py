@@ -90,7 +90,7 @@ def failed(build: BuildResult) -> BuildResult:
 
 
 def strict_json(text: str) -> Any:
-    """Read JSON as the standard has it, where NaN and Infinity are no values."""
+    """Read JSON by the standard, which has no NaN and no Infinity."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")

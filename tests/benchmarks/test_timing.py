@@ -8,7 +8,7 @@ from u2net.benchmarks.timing import Run, time_in_turns
 
 
 class Clock:
-    """Stands still but for what is spent on it."""
+    """A clock that only :meth:`spend` moves."""
 
     def __init__(self) -> None:
         self.now = 100.0

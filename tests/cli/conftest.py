@@ -40,7 +40,7 @@ def _run(*words: object) -> CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def run_u2net() -> Command:
-    """Run ``u2net`` with these words in this process; gives status, stdout and stderr."""
+    """Run ``u2net`` with these words in this process; return status, stdout and stderr."""
     return _run
 
 
@@ -70,7 +70,7 @@ def built_onnx(built: tuple[Path, CompletedProcess[str]]) -> Path:
 
 @pytest.fixture
 def no_tracing(monkeypatch: pytest.MonkeyPatch, built_onnx: Path) -> None:
-    """Whatever is exported is the graph of the build: torch's exporter takes seconds."""
+    """Replace every export with the graph of the build, because torch's exporter takes seconds."""
 
     def export(_checkpoint: Checkpoint, path: Path, _options: ExportOptions) -> GraphStage:
         shutil.copy(built_onnx, path)
@@ -82,7 +82,7 @@ def no_tracing(monkeypatch: pytest.MonkeyPatch, built_onnx: Path) -> None:
 
 @pytest.fixture
 def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a GPU, also where there is one."""
+    """Simulate a machine without a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])

@@ -16,7 +16,7 @@ Command = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start no processes to read their memory."""
+    """Skip the processes whose memory is measured."""
     monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 123.4)
 
 

@@ -19,7 +19,7 @@ WORDS = ("build", "--size", 96, "--rounds", 2)
 
 @pytest.fixture
 def folder(built: tuple[Path, CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of an earlier build, with files of the user's beside it; the next build is quick."""
+    """A copy of an earlier build, with the user's own files beside it; the next build is quick."""
     monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
     shutil.copytree(built[0], tmp_path / "out")

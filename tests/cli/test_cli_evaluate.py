@@ -49,12 +49,12 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("{weights} nowhere", "is no folder"),
+        ("{weights} nowhere", "is not a folder"),
         ("nowhere.onnx {scenes}", "there is no such file"),
         ("{weights} {scenes} --preset odd", "odd"),
         ("{weights} {scenes} --device cuda:9", "cuda"),
         ("{weights} {scenes} --sheet nowhere/sheet.png", "nowhere/sheet.png cannot be written"),
-        ("{weights} {scenes} --sheet sheet.jpg", "sheet.jpg is no name for this file; it ends in .png"),
+        ("{weights} {scenes} --sheet sheet.jpg", "sheet.jpg is not a valid name for this file; it must end in .png"),
         ("{weights} {scenes} --json nowhere/s.json", "nowhere/s.json cannot be written"),
     ],
 )

@@ -58,8 +58,8 @@ def test_options_reach_the_exporter(
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("u2net.pth", "u2net.pth is no name for this file; it ends in .onnx"),
-        ("model", "model is no name for this file"),
+        ("u2net.pth", "u2net.pth is not a valid name for this file; it must end in .onnx"),
+        ("model", "model is not a valid name for this file"),
         ("nowhere/model.onnx", "there is no folder nowhere"),
     ],
 )

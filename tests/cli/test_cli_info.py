@@ -16,7 +16,7 @@ Command = Callable[..., CompletedProcess[str]]
 
 
 def facts(said: CompletedProcess[str]) -> dict[str, str]:
-    """Names of facts to their first line."""
+    """Return the first line of each fact by its name."""
     lines = [line.split(maxsplit=1) for line in said.stdout.splitlines()]
     return {line[0]: line[1].strip() for line in lines if len(line) == 2}
 

@@ -77,7 +77,7 @@ def test_a_missing_package_is_one_line_with_its_extra(module: str, words: tuple[
     said = run_without(module, *words)
 
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == f"u2net: {module} is not installed; `pip install 'u2net-deploy[{extra}]'` brings it\n"
+    assert said.stderr == f"u2net: {module} is not installed; `pip install 'u2net-deploy[{extra}]'` installs it\n"
 
 
 @pytest.mark.parametrize("module", ["torch", "onnx"])

@@ -15,7 +15,7 @@ Places = dict[str, Path]
 
 @pytest.fixture
 def places(tmp_path: Path, built_onnx: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    """What the words of a case may name; relative names are in a folder of the test's own."""
+    """Paths that a case may name; relative ones are in a folder of the test's own."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -38,7 +38,7 @@ def places(tmp_path: Path, built_onnx: Path, pictures: Path, monkeypatch: pytest
 
 
 def refusal(run_u2net: Command, places: Places, words: str) -> str:
-    """The one line that stderr must hold, less the name in front."""
+    """Run a command that must fail; return its one line on stderr without the program's name."""
     said = run_u2net(*words.format(**places).split())
 
     assert said.returncode == 2, said.stdout + said.stderr
@@ -60,7 +60,7 @@ def refusal(run_u2net: Command, places: Places, words: str) -> str:
         ("run {model} nowhere.png", "nowhere.png cannot be read as a picture"),
         ("info nowhere.pth", "nowhere.pth: there is no such file"),
         ("info nowhere.onnx", "nowhere.onnx: there is no such file"),
-        ("train nowhere -o run", "nowhere/images is no folder"),
+        ("train nowhere -o run", "nowhere/images is not a folder"),
         (
             "train {scenes} -o run --crop 32 --size 32 --batch 2 --init nowhere.pth",
             "nowhere.pth: there is no such file",
@@ -85,10 +85,10 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("verify {stranger} {model}", "stranger.pth is not a U²-Net"),
         ("verify {model} {text_onnx}", "notes.onnx cannot be loaded"),
         ("bench {text_onnx}", "notes.onnx cannot be loaded"),
-        ("bench {text_pth}", "notes.pth is refused: it is no plain dictionary of tensors"),
+        ("bench {text_pth}", "notes.pth is refused: it is not a plain dictionary of tensors"),
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
         ("run {text_pth} {pictures}", "the runtime loads .onnx and .engine, .plan, .trt files"),
-        ("train {empty} -o run", "images is no folder"),
+        ("train {empty} -o run", "images is not a folder"),
     ],
 )
 def test_what_is_something_else(run_u2net: Command, places: Places, words: str, found: str) -> None:
@@ -127,8 +127,8 @@ def test_an_option_of_the_export(run_u2net: Command, places: Places, command: st
         ("verify {model} {model} --preset nice", "there is no preset 'nice'"),
         ("run {model} {pictures} --preset nice", "there is no preset 'nice'"),
         ("bench {model} --batch 0", "batch sizes are at least 1"),
-        ("bench {model} --batch 1,,2", "--batch takes whole numbers with commas; got '1,,2'"),
-        ("bench {model} --batch few", "--batch takes whole numbers with commas"),
+        ("bench {model} --batch 1,,2", "--batch takes whole numbers separated by commas; got '1,,2'"),
+        ("bench {model} --batch few", "--batch takes whole numbers separated by commas"),
         ("bench {model} --rounds 1", "at least 2 rounds"),
         ("bench {model} --threads 0", "1 thread"),
         ("train {scenes} -o run --recipe mine", "there is no recipe 'mine'; there are authors"),
@@ -165,7 +165,7 @@ def test_a_gpu_that_is_not_there(run_u2net: Command, places: Places, words: str)
 
 @pytest.mark.usefixtures("no_tracing")
 @pytest.mark.parametrize("words", ["build --size 64", "export --size 64 --precision fp16", "verify {model} {model}"])
-@pytest.mark.parametrize(("folder", "found"), [("nowhere", "is no folder"), ("{empty}", "holds no picture")])
+@pytest.mark.parametrize(("folder", "found"), [("nowhere", "is not a folder"), ("{empty}", "holds no picture")])
 def test_a_folder_of_images_that_cannot_be_used(
     run_u2net: Command, places: Places, words: str, folder: str, found: str
 ) -> None:
@@ -178,9 +178,9 @@ def test_a_folder_of_images_that_cannot_be_used(
     [
         ("export -o {text}/model.onnx", "model.onnx cannot be written"),
         ("export -o nowhere/model.onnx", "model.onnx cannot be written"),
-        ("export -o {empty}", "empty is no name for this file; it ends in .onnx"),
-        ("build -o {text}", "notes.txt cannot be made a folder"),
-        ("run {model} {pictures} -o {text}", "notes.txt cannot be made a folder"),
+        ("export -o {empty}", "empty is not a valid name for this file; it must end in .onnx"),
+        ("build -o {text}", "notes.txt cannot be created as a folder"),
+        ("run {model} {pictures} -o {text}", "notes.txt cannot be created as a folder"),
         ("train {scenes} --crop 32 --size 32 --batch 2 --epochs 1 -o {text}", "notes.txt"),
     ],
 )

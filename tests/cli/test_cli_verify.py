@@ -45,7 +45,7 @@ def test_what_is_equal_passes(run_u2net: Command, built_onnx: Path, pictures: Pa
 
 @pytest.fixture(scope="module")
 def refused(run_u2net: Command, built_onnx: Path, other_onnx: Path, pictures: Path) -> CompletedProcess[str]:
-    """What is said of the same graph, and of one with other weights."""
+    """The output for the same graph and for one with other weights."""
     return run_u2net("verify", built_onnx, built_onnx, other_onnx, "--images", pictures)
 
 

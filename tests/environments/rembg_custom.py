@@ -11,7 +11,7 @@ from skimage import data
 import u2net.runtime as u2
 
 LIMIT = 2
-"""Grey levels: rembg rounds the map down to 8 bit before it resizes, and again after."""
+"""Largest difference in grey levels: rembg rounds the map down to 8 bit before it resizes, and again after."""
 
 model = Path(sys.argv[1]).resolve()
 session = new_session("u2net_custom", model_path=str(model))

@@ -1,4 +1,4 @@
-"""TensorRT's Python bindings where there is no TensorRT: stubs for the libraries they are linked with; what they hold.
+"""TensorRT's Python bindings without TensorRT: makes stubs for the libraries they need, and lists what they contain.
 
 ``tensorrt_bindings.py stub FOLDER...`` writes the stubs into folders that a wheel of bindings was unpacked in, and
 ``tensorrt_bindings.py dump [FOLDER]`` prints one as JSON; without a folder, the TensorRT-RTX that is installed.
@@ -20,7 +20,7 @@ STUBS = "stubs"
 
 
 def make_stubs(folder: Path) -> None:
-    """Write every NVIDIA library that the bindings name; each has all functions that they miss, and they do nothing."""
+    """Write a stub of every NVIDIA library that the bindings name; its functions, all that they need, do nothing."""
     bindings = next((folder / "tensorrt_bindings").glob("tensorrt*.so"))
     libraries = re.findall(r"\(NEEDED\).*\[(libnv\S+)\]", _run("readelf", "-d", str(bindings)))
     undefined = re.findall(r"^ *U (\w+)$", _run("nm", "-D", "--undefined-only", str(bindings)), re.MULTILINE)
@@ -35,7 +35,7 @@ def make_stubs(folder: Path) -> None:
 
 
 def import_over_stubs(folder: Path) -> ModuleType:
-    """The bindings; the loader takes a library that is already open for one it would have to find."""
+    """Import the bindings; the loader uses a stub that is already open instead of searching for the library."""
     for library in (folder / STUBS).glob("*.so*"):
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     sys.path.insert(0, str(folder))
@@ -45,8 +45,8 @@ def import_over_stubs(folder: Path) -> ModuleType:
 def describe_module(module: ModuleType) -> dict[str, Any]:
     """Version, names, the members of each class (nested ones under dotted names), and those that can be assigned.
 
-    A member is the list of its overloads, each with names of parameters, whether they have a default, and the class
-    returned; of what is no function it is None. Members of enums are members as any.
+    A function is described by its overloads: names of parameters, whether each has a default, and the class returned.
+    Any other member is described by None. Members of enums count as members.
     """
     classes: dict[str, Any] = {}
     writable: list[str] = []
@@ -72,7 +72,7 @@ def describe_module(module: ModuleType) -> dict[str, Any]:
 
 
 def gives_bytes(described: type) -> bool:
-    """Whether ``bytes`` and ``memoryview`` take its objects; before Python 3.12 only C can tell."""
+    """Whether ``bytes`` and ``memoryview`` accept objects of the class; before Python 3.12 only C can tell."""
     try:
         empty: object = described.__new__(described)  # type: ignore[call-overload]
     except TypeError:
@@ -98,7 +98,7 @@ def _parameter(text: str) -> tuple[str, bool]:
 
 
 def _split(arguments: str) -> list[str]:
-    """Split at commas that stand in no bracket."""
+    """Split at commas outside brackets."""
     depth, parts = 0, [""]
     for character in arguments:
         depth += (character in "([{<") - (character in ")]}>")

@@ -181,7 +181,7 @@ FAULTS: dict[str, Fault] = {
 
 
 def floor_for_ceil(checkpoint: Checkpoint) -> Checkpoint:
-    """Make pools drop an odd last row, before the export; this shows only at sizes that are no multiple of 32."""
+    """Make pools drop an odd last row, before the export; this shows only at sizes that are not multiples of 32."""
     network = copy.deepcopy(checkpoint.network)
     for module in network.modules():
         if isinstance(module, torch.nn.MaxPool2d):

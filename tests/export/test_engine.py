@@ -202,7 +202,7 @@ def test_files_without_a_graph_are_refused(tmp_path: Path) -> None:
         build_engine(tmp_path / "missing.onnx", tmp_path / "m.engine")
     with pytest.raises(ExportError, match="cannot be read as ONNX"):
         build_engine(tmp_path / "text.onnx", tmp_path / "m.engine")
-    with pytest.raises(InputError, match=r"is no U²-Net: it takes \[\(-1, 4, 32, 32\)\]"):
+    with pytest.raises(InputError, match=r"is not a U²-Net: it takes \[\(-1, 4, 32, 32\)\]"):
         build_engine(other_graph(tmp_path / "four.onnx", channels=4), tmp_path / "m.engine")
 
 

@@ -134,5 +134,5 @@ def test_converting_twice_is_refused(tiny_fp16: Path, tmp_path: Path) -> None:
 
 
 def test_missing_calibration_folder_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         convert_fp16(tiny_onnx, tmp_path / "half.onnx", tmp_path / "none")

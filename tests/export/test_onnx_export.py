@@ -127,7 +127,7 @@ def test_rounding_pools_down_is_exact_at_multiples_of_32(dynamic_onnx: Path, hei
 def test_odd_size_with_fixed_batch_has_constant_sizes(exported: Export) -> None:
     model = read_graph(exported(COMBINATIONS[2]))
     sizes = [node for node in model.graph if node.op_type == "Resize" and len(node.inputs) == 4]
-    assert sizes, "75 × 100 is no multiple of 32, so some maps are not doubled exactly"
+    assert sizes, "75 × 100 is not a multiple of 32, so some maps are not doubled exactly"
 
 
 def test_full_network_exports_and_equals_eager(

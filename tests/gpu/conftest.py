@@ -60,7 +60,7 @@ def gpu() -> Gpu:
 
 @pytest.fixture(scope="session")
 def graphs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graphs:
-    """The bundled network, exported now or before, if there is a GPU to run it on."""
+    """The bundled network, exported here or read from ``--graphs``. Without a GPU the test is skipped."""
     request.getfixturevalue("gpu")
     folder: Path | None = request.config.getoption("--graphs", default=None)
     if folder is None:
@@ -120,7 +120,7 @@ def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
 def engine(
     build: BuildEngine, options: EngineOptions, graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """An engine of batch 1:1:4. If the library does not support this GPU, the test is skipped with its answer."""
+    """An engine of batch 1:1:4. If the library does not support this GPU, the test is skipped with its message."""
     path = build(tmp_path_factory.mktemp("engines") / "model.engine", options)
     try:
         with load(path, DEVICE) as session:

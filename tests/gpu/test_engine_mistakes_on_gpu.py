@@ -54,7 +54,7 @@ def _truncate(content: bytes) -> bytes:
 @pytest.mark.parametrize("content", [b"", b"no plan at all", bytes(100_000)])
 @pytest.mark.usefixtures("engine")
 def test_a_file_that_is_no_plan_and_has_no_record(tmp_path: Path, content: bytes) -> None:
-    """Only TensorRT itself can recognize it, and must not crash."""
+    """Only TensorRT itself can recognize such a file, and it must not crash."""
     (tmp_path / "foreign.engine").write_bytes(content)
 
     with pytest.raises(ArtifactError):

@@ -46,7 +46,7 @@ class Intruder:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Run on one thread: it is faster for maps this small, above all beside other programs."""
+    """Run on one thread, which is faster for maps this small, especially beside other programs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

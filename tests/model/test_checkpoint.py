@@ -62,7 +62,7 @@ WRAPPINGS: dict[str, Callable[[State], object]] = {
         "model_ema": {"n_averaged": torch.tensor(7), **prefixed(state, "module.")}
     },
     "AveragedModel with prefix": lambda state: {"a.n_averaged": torch.tensor(7), **prefixed(state, "a.module.")},
-    "an average that is no state dict": lambda state: {"ema": {"decay": 0.9, "shadow": [1.0]}, "model": state},
+    "an average that is not a state dict": lambda state: {"ema": {"decay": 0.9, "shadow": [1.0]}, "model": state},
 }
 
 

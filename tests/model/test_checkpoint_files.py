@@ -1,4 +1,4 @@
-"""Files that are no checkpoints, and files that would run code. Module: checkpoint_files."""
+"""Files that are not checkpoints, and files that would run code. Module: checkpoint_files."""
 
 import io
 import pickle

@@ -64,7 +64,7 @@ def test_a_missing_side_is_named(folder: Callable[[list[str], list[str]], Path],
     (side / "a.png").touch()
     (place / missing).rmdir()
 
-    with pytest.raises(DatasetError, match=f"{missing} is no folder; a data set has images/ and masks/"):
+    with pytest.raises(DatasetError, match=f"{missing} is not a folder; a data set has images/ and masks/"):
         find_pairs(place)
 
 

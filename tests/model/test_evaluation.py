@@ -23,7 +23,7 @@ def truths(seeds: tuple[int, ...]) -> Iterator[FloatArray]:
 
 
 def perfect(seeds: tuple[int, ...], *, upside: bool = False) -> Callable[[ByteArray], FloatArray]:
-    """Knows the masks of these scenes, or their opposites, in turn."""
+    """A model that returns the true masks of these scenes in turn, or their opposites."""
     masks = truths(seeds)
     return lambda _image: 1 - next(masks) if upside else next(masks)
 

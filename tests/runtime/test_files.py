@@ -93,7 +93,7 @@ def test_a_folder_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
         check_target(tmp_path)
     with pytest.raises(InputError, match="there is no folder"):
         check_target(tmp_path / "nowhere" / "a")
-    with pytest.raises(InputError, match="cannot be made a folder"):
+    with pytest.raises(InputError, match="cannot be created as a folder"):
         make_folder(tmp_path / "file")
 
 

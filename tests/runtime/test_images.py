@@ -43,7 +43,7 @@ def test_a_transparent_colour_becomes_alpha(
 
 
 def profile_with_red_and_blue_swapped() -> bytes:
-    """An ICC profile by which a pure red pixel is shown blue."""
+    """An ICC profile that shows pure red as blue."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return srgb.replace(b"rXYZ", b"----").replace(b"bXYZ", b"rXYZ").replace(b"----", b"bXYZ")
 
@@ -221,8 +221,8 @@ def test_avif_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "is no folder"),
-        ("notes.txt", "is no folder"),
+        ("nowhere", "is not a folder"),
+        ("notes.txt", "is not a folder"),
         (".", "holds no picture .*; masks and cut-outs do not"),
     ],
 )

@@ -20,7 +20,7 @@ CPU, CUDA = Device("cpu"), Device("cuda", 1)
 
 
 class FakeSession:
-    """Stands for ``onnxruntime.InferenceSession``: remembers how it was made and runs on ``providers``."""
+    """Stands in for ``onnxruntime.InferenceSession``: remembers how it was made and runs on ``providers``."""
 
     made: list[tuple[Any, Any]]
     used = "CPUExecutionProvider"
@@ -80,7 +80,7 @@ def test_the_backend_names_itself(tiny_onnx: Callable[..., Path]) -> None:
 def test_a_network_of_another_kind_is_named(
     tiny_onnx: Callable[..., Path], options: dict[str, int], found: str
 ) -> None:
-    with pytest.raises(ArtifactError, match=rf"is no U²-Net: its input is .*{found}"):
+    with pytest.raises(ArtifactError, match=rf"is not a U²-Net: its input is .*{found}"):
         OnnxRuntimeBackend(tiny_onnx(**options), CPU)
 
 

@@ -35,7 +35,7 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
 
 
 SAYS = {"height": "size", "width": "size"}
-"""Names of fields in messages, where they differ."""
+"""Names of fields in messages, if they differ."""
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_infer_computes_only_the_outputs_asked_for() -> None:
 
 @pytest.mark.parametrize("outputs", ["d0", ["d7"], []])
 def test_infer_refuses_outputs_that_are_none(outputs: object) -> None:
-    with pytest.raises(InputError, match="outputs are names out of d0, in a list"):
+    with pytest.raises(InputError, match="outputs must be a list of names out of d0;"):
         fake_session(FakeBackend()).infer(np.zeros((1, 3, 32, 32), np.float32), outputs)  # type: ignore[call-overload]
 
 

@@ -38,8 +38,8 @@ def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource,
         raise InputError(f"{source.path}: there is no such file")
     if not features.strong_typing and source.opset > OLD_PARSER_OPSET:
         raise InputError(
-            f"{source.path.name} has opset {source.opset}, TensorRT {trt.__version__} reads up to {OLD_PARSER_OPSET}; "
-            f"export it with --opset {OLD_PARSER_OPSET}"
+            f"{source.path.name} has opset {source.opset}, but TensorRT {trt.__version__} reads up to "
+            f"{OLD_PARSER_OPSET}; export it with --opset {OLD_PARSER_OPSET}"
         )
     flags = trt.NetworkDefinitionCreationFlag
     explicit = 1 << int(flags.EXPLICIT_BATCH) if features.explicit_batch else 0
@@ -51,7 +51,7 @@ def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource,
         raise EngineBuildError(f"TensorRT {trt.__version__} cannot parse {source.path.name}: {why}")
     shapes = [tuple(network.get_input(index).shape) for index in range(network.num_inputs)]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3:
-        raise InputError(f"{source.path.name} is no U²-Net: it takes {shapes}, not one N×3×H×W")
+        raise InputError(f"{source.path.name} is not a U²-Net: it takes {shapes}, not one N×3×H×W")
     return network
 
 

@@ -26,7 +26,7 @@ def build_plan(
     """Compile a graph. Return the plan, which is to be written to ``path``, and its record, still without layers.
 
     Raises:
-        EngineBuildError: TensorRT cannot parse or build it; the message quotes TensorRT in full.
+        EngineBuildError: TensorRT cannot parse or build the graph; the message quotes TensorRT in full.
         InputError: an option cannot be used, or does not fit the graph.
         DependencyError: the flavour is not installed.
         DeviceError: the full TensorRT has no GPU to build on.
@@ -36,7 +36,7 @@ def build_plan(
     flavour = choose_flavour(options.flavour)
     options.check(flavour)
     library = import_flavour(flavour)
-    # Without a driver, creating a builder of the full TensorRT ends in a TypeError or a crash: CUDA is asked first.
+    # Without a driver, making a builder of the full TensorRT ends in a TypeError or a crash, so CUDA is checked first.
     gpu = None if flavour == "tensorrt-rtx" else open_cuda().find_gpu(options.device.index)
     with nullcontext() if gpu is None else open_cuda().using(gpu.index):
         profiles, content = _compile(library, gpu, source, options, progress)
@@ -162,7 +162,7 @@ def _timing_cache(config: IBuilderConfig, path: Path | None) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        raise InputError(f"{path} is no timing cache of this TensorRT and GPU; name another file")
+        raise InputError(f"{path} is not a timing cache of this TensorRT and GPU; name another file")
     yield
     try:
         with written_whole(path) as unfinished:

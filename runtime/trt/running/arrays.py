@@ -62,7 +62,7 @@ def as_device_array(value: object, device: int, stream: int | None) -> DeviceArr
     """
     if isinstance(value, DeviceArray):
         if value.device != device:
-            raise InputError(f"the engine is on cuda:{device}, the array in cuda:{value.device}; move it")
+            raise InputError(f"the engine is on cuda:{device}, the array on cuda:{value.device}; move it")
         return replace(value, ready=False)  # its receiver may have used it since
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
         return _from_dlpack(value, device, stream)
@@ -77,7 +77,7 @@ def _from_interface(value: object, device: int) -> DeviceArray:
     if facts["typestr"] != FLOAT32:
         raise InputError(f"infer takes float32 (<f4); got {facts['typestr']} {shape}")
     if facts.get("mask") is not None:
-        raise InputError("infer takes no array with a mask")
+        raise InputError("infer does not take an array with a mask")
     strides = facts.get("strides")
     _require_contiguous(shape, None if strides is None else tuple(strides), step=4)
     address, read_only = facts["data"]
@@ -104,8 +104,8 @@ class _Tensor(ctypes.Structure):
 def _from_dlpack(value: Any, device: int, stream: int | None) -> DeviceArray:
     kind, index = value.__dlpack_device__()
     if int(kind) != DLPACK_CUDA or int(index) != device:
-        where = f"cuda:{index}" if int(kind) == DLPACK_CUDA else f"no CUDA memory (DLPack device {int(kind)})"
-        raise InputError(f"the engine is on cuda:{device}, the array in {where}; move it, or give a NumPy array")
+        where = f"cuda:{index}" if int(kind) == DLPACK_CUDA else f"other memory (DLPack device {int(kind)})"
+        raise InputError(f"the engine is on cuda:{device}, the array on {where}; move it, or give a NumPy array")
     # -1 asks for no synchronization.
     try:
         capsule = value.__dlpack__(stream=-1 if stream is None else stream)

@@ -18,7 +18,7 @@ class ContextMaker:
     """Makes contexts of one engine, and knows the engine's tensors and profiles."""
 
     def __init__(self, opened: OpenEngine, *, use_graph: bool) -> None:
-        """Read the engine's tensors and profiles. Raise ArtifactError if it is no U²-Net."""
+        """Read the engine's tensors and profiles. Raise ArtifactError if the engine is not a U²-Net."""
         self._opened = opened
         self._cache_path = opened.path.with_name(opened.path.name + CACHE_SUFFIX)
         self.input, self.outputs = tensor_names(opened)
@@ -101,5 +101,5 @@ def tensor_names(opened: OpenEngine) -> tuple[str, tuple[str, ...]]:
     )
     if len(inputs) != 1 or not outputs or not fits or shapes[inputs[0]][1] != 3:
         found = ", ".join(f"{name}: {engine.get_tensor_dtype(name)} {shape}" for name, shape in shapes.items())
-        raise ArtifactError(f"{opened.path} is no U²-Net with float32 N×3×H×W inputs and N×C×H×W outputs: {found}")
+        raise ArtifactError(f"{opened.path} is not a U²-Net with float32 N×3×H×W inputs and N×C×H×W outputs: {found}")
     return inputs[0], outputs

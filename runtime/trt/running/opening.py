@@ -42,7 +42,7 @@ def open_engine(path: Path, device: Device) -> OpenEngine:
         DriverMissingError, DriverTooOldError, DeviceError: the GPU cannot be used.
         DependencyError: the flavour that built the engine is not installed.
         ArtifactError: there is no such file, or its record is damaged.
-        EngineDamagedError: the file is truncated, altered or no engine.
+        EngineDamagedError: the file is truncated, altered or not an engine.
         EngineVersionError, EngineGpuError: the engine was built for another TensorRT or GPU.
     """
     content, record = read_plan(path)
@@ -74,10 +74,10 @@ def open_plan(content: bytes, record: EngineRecord | None, path: Path, device: D
 Refusal = tuple[type[U2NetError], str]
 """Error class for a refused engine, and the remedy."""
 
-DAMAGED: Refusal = (EngineDamagedError, "it is damaged or no engine: compile it again")
+DAMAGED: Refusal = (EngineDamagedError, "it is damaged or not an engine: compile it again")
 OTHER_VERSION: Refusal = (EngineVersionError, "another TensorRT built it: compile it again with this one")
 OTHER_GPU: Refusal = (EngineGpuError, "it was built for another GPU: compile it for this one")
-NO_MEMORY: Refusal = (OutOfMemoryError, "end what else uses the GPU, or compile it for a smaller batch")
+NO_MEMORY: Refusal = (OutOfMemoryError, "stop other programs that use the GPU, or compile it for a smaller batch")
 
 REFUSALS: Mapping[str, Refusal] = {
     "version_mismatch": OTHER_VERSION,

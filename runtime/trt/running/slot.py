@@ -77,7 +77,7 @@ class Slot:
         self.sizes = {name: four_sides(self.context.get_tensor_shape(name)) for name in self._maker.outputs}
         for name, size in self.sizes.items():
             if (size[0], *size[2:]) != (shape[0], *shape[2:]):  # the buffers would be too small or too large
-                raise ArtifactError(f"the engine is no U²-Net: its output {name!r} is {size} for an input of {shape}")
+                raise ArtifactError(f"the engine is not a U²-Net: its output {name!r} is {size} for input {shape}")
         self.sizes[self._maker.input] = self.shape = shape
 
     def _execute(self, addresses: tuple[Address, ...]) -> None:

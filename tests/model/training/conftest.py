@@ -50,7 +50,7 @@ def network() -> U2NETP:
 
 @dataclass
 class Cramped:
-    """Memory in which a forward pass finds room for ``room`` pictures."""
+    """Memory with room for the forward pass of ``room`` pictures."""
 
     room: int = 3
     sizes: list[int] = field(default_factory=list)

@@ -16,7 +16,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def of_a_step(shape: tuple[int, ...], gradient: Tensor, *, lr: float = 0.01, decay: float = 0.0) -> Tensor:
-    """Return weights that were all 1 after one step."""
+    """Return the weights after one step that starts from ones."""
     weight = nn.Parameter(torch.ones(shape))
     weight.grad = gradient.clone()
     Muon([{"params": [weight], "weight_decay": decay}], lr=lr).step()

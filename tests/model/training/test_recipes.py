@@ -24,7 +24,7 @@ def test_the_recipe_of_the_authors() -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine with a recent GPU, Triton and a C compiler, as far as the recipe asks."""
+    """Simulate what recipes check of a machine with a recent GPU, Triton and a C compiler."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))

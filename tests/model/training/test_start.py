@@ -47,7 +47,7 @@ def test_masks_of_ones_and_white_masks_are_refused(
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(scenes: Path, tmp_path: Path) -> None:
     for name, make, found in (
-        ("log", Path.touch, "log is no folder"),
+        ("log", Path.touch, "log is not a folder"),
         ("u2netp.safetensors", Path.mkdir, r"u2netp\.safetensors is a folder"),
         ("last.ckpt", Path.mkdir, r"last\.ckpt is a folder"),
     ):

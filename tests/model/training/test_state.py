@@ -128,7 +128,7 @@ def test_a_checkpoint_that_no_training_wrote_is_neither_resumed_nor_run(
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """Let the system refuse to write a file beyond 6 MB: it has room for the weights, but not for the optimizer."""
+    """Make the system refuse files above 6 MB: enough for the weights, but not for the optimizer."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, before[1]))
     yield

@@ -15,7 +15,7 @@ DESTRUCTOR = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 
 
 class CallerArray:
-    """Memory with values in it, or on their way: put there by work in a stream of the caller's, where that is given."""
+    """Memory with values in it; if the caller's stream is given, pending work in that stream writes the values."""
 
     def __init__(self, cuda: FakeCudaRuntime, values: Tensor, *, stream: int | None = None, offset: int = 0) -> None:
         self.cuda, self.shape, self.offset = cuda, values.shape, offset
@@ -35,7 +35,7 @@ class CallerArray:
 
 
 class WithInterface(CallerArray):
-    """With the CUDA array interface; ``changes`` are made to what it says."""
+    """An array with the CUDA array interface, of which ``changes`` replaces entries."""
 
     changes: dict[str, Any] = {}  # noqa: RUF012
 
@@ -63,14 +63,14 @@ class DLTensor(ctypes.Structure):
 
 
 class WithDlpack(CallerArray):
-    """With DLPack; as its specification says, it makes the consumer's stream wait for its own."""
+    """An array with DLPack; as the specification says, it makes the consumer's stream wait for its own."""
 
     device = (CUDA, 0)
     kind = (2, 32, 1)
     strides: tuple[int, ...] | None = None
     refuses: str | None = None
     on_release: Callable[[int], None] | None = None
-    """Called with each capsule that goes."""
+    """Called for each capsule that is released."""
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.device

@@ -43,7 +43,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> I
     open_cuda.cache_clear()
     yield fake
     open_cuda.cache_clear()
-    caplog.get_records("call").clear()  # an exception that was logged keeps what it passed through
+    caplog.get_records("call").clear()  # a logged exception keeps the frames that it passed through
     if fake.leaks():
         gc.collect()
     assert fake.complaints == []

@@ -144,7 +144,7 @@ class Builder:
         return HostMemory(self.trt.make_plan(profiles=config.profiles, **network.facts))
 
     def _walk(self, config: Config) -> bool:
-        """Two phases, one in the other, as far as a monitor lets them go on."""
+        """Run two nested phases until a monitor stops them."""
         monitor = getattr(config, "progress_monitor", None)
         if monitor is None:
             return True

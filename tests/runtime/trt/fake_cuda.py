@@ -1,6 +1,6 @@
-"""A CUDA without a GPU: device memory is host memory, and what is put into a stream runs when somebody waits for it.
+"""A CUDA without a GPU: device memory is host memory, and work in a stream runs when somebody waits for it.
 
-So a wait that the code forgets shows as a wrong result, as it may on a GPU. Stands for ``cuda.bindings.runtime``.
+A wait that the code forgets then gives a wrong result, as it may on a GPU. Stands in for ``cuda.bindings.runtime``.
 """
 
 import itertools
@@ -20,11 +20,11 @@ Bytes = npt.NDArray[np.uint8]
 Run = Callable[[], object]
 errors = real.cudaError_t
 NEEDED = 13000
-"""CUDA that a driver must be for, as CUDA counts versions."""
+"""CUDA version that a driver must support, as CUDA counts versions."""
 
 
 class Failure(Exception):
-    """A status that is no success."""
+    """A status other than success."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ NEED_NO_DRIVER = ("cudaGetDevice", "cudaGetDeviceCount", "cudaDriverGetVersion",
 
 
 def entry(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """A function of CUDA's: one at a time, counted, made to fail where a test says so, answered with a status."""
+    """Make a method a CUDA function: runs one at a time, counted, fails if a test says so, returns a status."""
     name = function.__name__
 
     @wraps(function)
@@ -81,13 +81,13 @@ def entry(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
 
 class FakeCudaRuntime:
-    """See the module. ``complaints`` holds every misuse, also one that a finalizer swallowed."""
+    """The simulated module. ``complaints`` holds every misuse, even if a finalizer swallowed its exception."""
 
     def __init__(self, *, devices: int = 1, driver: int = 13000, memory: int = 1 << 30) -> None:
         self.devices, self.driver, self.memory = devices, driver, memory
         self.capability = (8, 6)
         self.allowed: int | None = None
-        """Allocations of any kind until there is no memory left."""
+        """Number of allocations of any kind until memory runs out; None for no limit."""
         self.failures: dict[str, Any] = {}
         self.calls: Counter[str] = Counter()
         self.complaints: list[str] = []
@@ -113,7 +113,7 @@ class FakeCudaRuntime:
 
     @property
     def device(self) -> int:
-        """The calling thread's current one."""
+        """Current device of the calling thread."""
         return getattr(self._thread, "device", 0)
 
     @property
@@ -124,7 +124,7 @@ class FakeCudaRuntime:
         return [f"{type(thing).__name__} {address:#x}" for address, thing in self.live.items()]
 
     def find(self, address: int, size: int) -> Bytes:
-        """Bytes in memory, where all of them are allocated."""
+        """Return bytes of memory; misuse if not all of them are allocated."""
         for start, memory in self.live.copy().items():
             if isinstance(memory, Memory) and start <= address and address + size <= start + len(memory.content):
                 return memory.content[address - start :][:size]
@@ -135,7 +135,7 @@ class FakeCudaRuntime:
         return self.find(address, 4 * int(np.prod(shape))).view(np.float32).reshape(shape)
 
     def enqueue(self, handle: Any, run: Run) -> None:
-        """Put work into a stream, or record it where the stream is being captured."""
+        """Put work into a stream, or record it if the stream is being captured."""
         with self.lock:
             stream = self._stream(handle)
             if stream.device != self.device:
@@ -148,7 +148,7 @@ class FakeCudaRuntime:
                 stream.capture.append(run)
 
     def charge(self, size: int = 0) -> int:
-        """Address of something new, if there is memory for it."""
+        """Return the address of something new if there is memory for it."""
         used = sum(len(thing.content) for thing in self.live.copy().values() if isinstance(thing, Memory))
         if self.allowed == 0 or used + size > self.memory:
             raise Failure(errors.cudaErrorMemoryAllocation)

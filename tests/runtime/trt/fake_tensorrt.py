@@ -1,6 +1,6 @@
 """A TensorRT without a GPU: compiles JSON to plans, and computes means over the channels on the fake CUDA's memory.
 
-Output ``d0`` is the mean, each further one is 1 larger. Stands for the module ``tensorrt`` or ``tensorrt_rtx``.
+Output ``d0`` is the mean, each further one is 1 larger. Stands in for the module ``tensorrt`` or ``tensorrt_rtx``.
 """
 
 import json
@@ -32,13 +32,13 @@ def enum(names: str, *, kind: Any = IntEnum, start: int = 1) -> Any:
 
 
 def expected(tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What ``d0`` must be."""
+    """The correct ``d0``."""
     mean: npt.NDArray[np.float32] = tensor.mean(axis=1, keepdims=True)
     return mean
 
 
 class FakeTensorRT:
-    """The module. What is set here says how it behaves; what it was asked to do is remembered here."""
+    """The simulated module. Its attributes set how it behaves and record what it was asked to do."""
 
     __spec__ = ModuleSpec("tensorrt", None)
     DataType = enum("FLOAT HALF", kind=Enum)
@@ -54,16 +54,16 @@ class FakeTensorRT:
         self.cuda, self.kind = cuda, kind
         self.__version__ = {"8.6": "8.6.1", "full": "10.16.0.72", "rtx": "1.7.1.116"}[kind]
         self.refused: set[str] = set()
-        """Methods of the context that say no."""
+        """Methods of the context that report failure."""
         self.errors: list[str] = []
-        """What the next failure says."""
+        """Messages that the next failure logs."""
         self.compiled: Counter[tuple[int, ...]] = Counter()
         """Kernels that TensorRT-RTX compiled while running."""
         self.cache_reads = 0
         self.executed: list[tuple[int, tuple[int, ...]]] = []
         """Profile and shape of each run that was enqueued or recorded."""
         self.on_run: Callable[[], object] = lambda: True
-        """Called in each; False is a refusal."""
+        """Called in each run, which fails if this returns False."""
         self.contexts = 0
         self.built_on: list[int] = []
         """Device of each builder."""
@@ -71,7 +71,7 @@ class FakeTensorRT:
         self.networks: list[Network] = []
         self.runtime_configs: list[Any] = []
         self.steps, self.pace = 4, 0.0
-        """Of a build: number, and seconds each."""
+        """Number of steps of a build, and seconds per step."""
         old, rtx = kind == "8.6", kind == "rtx"
         self.Runtime = partial(Runtime, self)
         self.ILayer = Layer if old else SimpleNamespace()
@@ -114,7 +114,7 @@ class Runtime:
             self.get_engine_validity = lambda content: (2, self._judge(content)[0])
 
     def _judge(self, content: bytes) -> tuple[int, str]:
-        """Diagnostics as TensorRT-RTX gives them, and the full TensorRT's message, as the real one words it."""
+        """TensorRT-RTX's diagnostics, and the full TensorRT's message in its real wording."""
         if not content.startswith(MAGIC) or not content.endswith(END):
             return (
                 MALFORMED,
@@ -201,7 +201,7 @@ class Engine(Held):
 
 
 class Inspector:
-    """Tells one layer, whose format depends on a context with a shape, as the real one's does."""
+    """Reports one layer, whose format depends on a context with a shape, as in the real inspector."""
 
     execution_context: "Context"
 
@@ -250,7 +250,7 @@ class Context(Held):
 
     @contextmanager
     def _alone(self, method: str) -> Iterator[bool]:
-        """One call at a time, on the engine's device; whether the method is to work."""
+        """Check that calls come one at a time and on the engine's device; yield whether the method succeeds."""
         if not self._busy.acquire(blocking=False):
             self.trt.cuda.complain(f"{method} while another thread uses the context")
         if self.trt.cuda.device != self.device:

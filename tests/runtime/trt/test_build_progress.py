@@ -177,7 +177,7 @@ def real() -> None:
 
 @pytest.mark.usefixtures("real")
 def test_a_signal_ends_a_real_build_and_leaves_no_file(small_onnx: Path, tmp_path: Path) -> None:
-    """As Ctrl-C in a terminal does. Undisturbed, this build takes more than 20 seconds."""
+    """Ctrl-C in a terminal sends the same signal. Undisturbed, this build takes more than 20 seconds."""
     command = [sys.executable, "-c", INTERRUPTED, str(small_onnx), str(tmp_path / "model.engine")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -32,7 +32,7 @@ class Thing:
 
 
 def counting(made: list[Thing], fails: Callable[[int], bool] = lambda _call: False) -> Callable[[], Thing]:
-    """A maker of things that fails in some of its calls, counted from 0."""
+    """A function that makes things and fails in some of its calls, counted from 0."""
     calls = iter(range(10**6))
 
     def make() -> Thing:

@@ -98,7 +98,7 @@ def test_outputs_are_written_where_the_caller_wants_them(
 def test_other_outputs_stay_in_the_slot(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, mapped: bool
 ) -> None:
-    """Names give new arrays, a mapping writes to the caller's; the set changes also once a graph was captured."""
+    """Names give new arrays, a mapping writes to the caller's; the set also changes after a graph was captured."""
     array = make(WithInterface, cuda, noise(*SHAPE))
     own = {name: make(WithInterface, cuda, noise(2, 1, 32, 32)) for name in ("d0", "d1", "d2")}
     with load(write_engine(trt, outputs={"d0": 1, "d1": 1, "d2": 1}), "cuda:0", contexts=1) as session:
@@ -146,7 +146,7 @@ def test_host_and_device_memory_may_come_in_turns(session: Session, cuda: FakeCu
 def test_with_the_callers_stream_only_the_gpu_waits(
     session: Session, cuda: FakeCudaRuntime, caller: int, kind: type[CallerArray]
 ) -> None:
-    session.infer(noise(*SHAPE))  # the context is there; making one waits for the GPU
+    session.infer(noise(*SHAPE))  # makes the context, which waits for the GPU
     values = noise(*SHAPE, seed=1)
     array = make(kind, cuda, values, stream=caller)
     out, copy = make(kind, cuda, np.zeros((2, 1, 32, 32), np.float32)), np.zeros((2, 1, 32, 32), np.float32)
@@ -251,7 +251,7 @@ def test_the_input_lives_as_long_as_the_run(session: Session, cuda: FakeCudaRunt
 def test_synchronising_does_not_break_a_capture_in_another_thread(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """CUDA forbids to wait for a device while any stream of it is captured."""
+    """CUDA forbids waiting for a device while any of its streams is captured."""
     capturing, waited = threading.Event(), threading.Event()
 
     def linger() -> None:
@@ -302,7 +302,7 @@ class NeedsGradient(WithDlpack):
         (WithDlpack, {"kind": (2, 16, 1)}, "type 2 of 16 bits"),
         (WithDlpack, {"kind": (0, 32, 1)}, "type 0 of 32 bits"),
         (WithDlpack, {"kind": (2, 32, 4)}, "float32"),
-        (WithDlpack, {"device": (CUDA, 1)}, "engine is on cuda:0, the array in cuda:1; move it"),
+        (WithDlpack, {"device": (CUDA, 1)}, "engine is on cuda:0, the array on cuda:1; move it"),
         (WithDlpack, {"device": (CPU, 0)}, r"DLPack device 1\); move it, or give a NumPy array"),
         (WithDlpack, {"strides": (3072, 1, 96, 3)}, "C-contiguous"),
         (NeedsGradient, {}, "cannot be shared: it requires grad"),
@@ -347,7 +347,7 @@ def test_unusable_outputs_are_refused(trt: FakeTensorRT, write_engine: WriteEngi
     array = make(WithDlpack, cuda, noise(*SHAPE))
     good = make(WithDlpack, cuda, noise(2, 1, 32, 32))
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"d0": good, "d1": DeviceArray(1 << 20, (2, 1, 32, 32), 1, None)}, "the array in cuda:1"),
+        ({"d0": good, "d1": DeviceArray(1 << 20, (2, 1, 32, 32), 1, None)}, "the array on cuda:1"),
         ({"d0": good, "d1": array}, r"output 'd1' is \(2, 1, 32, 32\), the array to write it to \(2, 3, 32, 32\)"),
         ({"d0": good, "d1": make(WithDlpack, cuda, noise(2, 1, 32, 32), device=(CPU, 0))}, "move it"),
         ({"d0": good, "d1": noise(2, 1, 32, 32)}, "DLPack device 1"),

@@ -30,7 +30,7 @@ def find(title: str) -> Finding:
 def test_a_tensorrt_works_builds_only_or_is_not_here(
     request: pytest.FixtureRequest, kind: str, changes: dict[str, Any], state: str, says: str
 ) -> None:
-    """A missing GPU is no defect: there is no command that mends it."""
+    """No command is suggested for a missing GPU."""
     module: FakeTensorRT = request.getfixturevalue(kind)
     vars(module.cuda).update(changes)
 

@@ -126,7 +126,7 @@ def test_an_altered_plan_is_refused_and_not_rebuilt(trt: FakeTensorRT, write_eng
 @pytest.mark.parametrize("content", [b"", b"this is no engine", MAGIC, bytes(range(256))])
 @pytest.mark.parametrize("kind", ["trt", "rtx"])
 def test_a_foreign_file_is_refused(request: pytest.FixtureRequest, tmp_path: Path, content: bytes, kind: str) -> None:
-    """Also one whose name contains the words that tell other errors apart."""
+    """The name of one file contains words by which other errors are recognized."""
     request.getfixturevalue(kind)
     path = tmp_path / "different gpu, version mismatch.engine"
     path.write_bytes(content)
@@ -144,7 +144,7 @@ def test_an_engine_of_another_tensorrt_is_refused(
     path = write_engine(module)
     module.__version__ = "12.0"
 
-    with pytest.raises(EngineVersionError, match=r"here is 12\.0" if recorded else "Version tag.*with this one"):
+    with pytest.raises(EngineVersionError, match=r"this is 12\.0" if recorded else "Version tag.*with this one"):
         load(path if recorded else unrecorded(path), "cuda:0", preset=PRESET)
     assert module.built_on == []
 
@@ -156,7 +156,7 @@ def test_an_engine_of_another_gpu_is_refused(
     path = write_engine(trt)
     cuda.capability = (8, 9)
 
-    with pytest.raises(EngineGpuError, match=r"here is Fake GPU \(8\.9\)" if recorded else "expecting compute 8.9"):
+    with pytest.raises(EngineGpuError, match=r"but this is Fake GPU \(8\.9\)" if recorded else "expecting compute 8.9"):
         load(path if recorded else unrecorded(path), "cuda:0", preset=PRESET)
 
 
@@ -212,7 +212,7 @@ def test_every_diagnostic_of_the_real_tensorrt_rtx_has_an_error() -> None:
 
 
 def test_an_engine_for_other_targets_is_refused(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
-    with pytest.raises(EngineGpuError, match=r"for sm_89, here is Fake GPU \(sm_86\); compile it with --target sm_86"):
+    with pytest.raises(EngineGpuError, match=r"for sm_89, but this is Fake GPU \(sm_86\); .* with --target sm_86"):
         load(write_engine(rtx, record={"targets": ("sm_89",)}), "cuda:0")
     with load(write_engine(rtx, record={"targets": ("sm_89", "sm_86")}), "cuda:0") as session:
         works(session)
@@ -222,7 +222,7 @@ def test_an_engine_for_other_targets_is_refused(rtx: FakeTensorRT, write_engine:
 
 
 def make_stale(module: FakeTensorRT, cuda: FakeCudaRuntime, path: Path, why: str) -> None:
-    """Make the engine one of another TensorRT or GPU."""
+    """Change the engine to one of another TensorRT or GPU."""
     if why == "version":
         module.__version__ = "12.0"
     elif why == "plan":  # the record fits, but TensorRT refuses the plan
@@ -253,7 +253,7 @@ def test_a_stale_engine_is_rebuilt_on_request(
     with load(path, "cuda:0", rebuild=True) as session:
         works(session)
         assert session.info.rebuilt
-        assert {"version": "here is 12.0", "gpu": "(9.0)", "plan": "Version tag"}[why] in session.info.rebuilt
+        assert {"version": "but this is 12.0", "gpu": "(9.0)", "plan": "Version tag"}[why] in session.info.rebuilt
         assert session.info.precision == "fp16"
 
     assert f"building {path} again from {path.with_name('model.onnx')}" in caplog.text

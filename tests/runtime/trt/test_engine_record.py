@@ -107,9 +107,9 @@ def test_a_missing_record_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "here", "kind", "says"),
     [
-        ({}, ("10.17", "8.6"), EngineVersionError, r"built by tensorrt 10, here is 10\.17; .*rebuild=True"),
-        ({}, ("10", "8.9"), EngineGpuError, r"Fake GPU \(compute capability 8\.6\), here is New \(8\.9\).*rebuild"),
-        ({"targets": ("sm_75", "sm_89")}, ("10", "8.6"), EngineGpuError, r"sm_75, sm_89, here is New \(sm_86\)"),
+        ({}, ("10.17", "8.6"), EngineVersionError, r"built by tensorrt 10, but this is 10\.17; .*rebuild=True"),
+        ({}, ("10", "8.9"), EngineGpuError, r"Fake GPU \(compute capability 8\.6\), but this is New \(8\.9\).*rebuild"),
+        ({"targets": ("sm_75", "sm_89")}, ("10", "8.6"), EngineGpuError, r"sm_75, sm_89, but this is New \(sm_86\)"),
         ({"targets": ("sm_120",), "compute_capability": None}, ("10", "12.1"), EngineGpuError, "--target sm_121"),
     ],
 )

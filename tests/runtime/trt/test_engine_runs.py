@@ -40,7 +40,7 @@ def test_each_batch_gets_its_own_result(session: Session, count: int, size: tupl
 def test_only_the_outputs_asked_for_are_copied(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
 ) -> None:
-    """The copied set changes between runs, also once a graph was captured."""
+    """The copied set changes between runs, even after a graph was captured."""
     channels = {"d0": 1, "d1": 1, "d2": 4}
     with load(write_engine(trt, outputs=channels), "cuda:0", contexts=1) as session:
         for seed, names in enumerate([["d0"], ["d0"], ["d2", "d0"], ["d1"], ["d0", "d1", "d2"], ["d0"]]):
@@ -220,7 +220,7 @@ def test_an_output_of_another_size_than_the_input_is_refused(trt: FakeTensorRT, 
 def test_an_engine_of_another_network_is_named(
     trt: FakeTensorRT, write_engine: WriteEngine, facts: dict[str, Any], found: str
 ) -> None:
-    with pytest.raises(ArtifactError, match=f"is no U²-Net with .*{found}"):
+    with pytest.raises(ArtifactError, match=f"is not a U²-Net with .*{found}"):
         load(write_engine(trt, **facts), "cuda:0")
 
 
@@ -239,7 +239,7 @@ def test_running_out_of_memory_leaks_nothing(
                     check(session, noise(2, 3, 32, 32, seed=seed))
         except OutOfMemoryError as error:
             failed += 1
-            assert "fewer contexts" in str(error) or "end what else uses the GPU" in str(error)
+            assert "fewer contexts" in str(error) or "stop other programs that use the GPU" in str(error)
         else:
             break
         assert cuda.leaks() == []

@@ -1,6 +1,6 @@
 """Covers building/{plan,graph,engine_options}.py, profiles.py, flavours.py and messages.py.
 
-What TensorRT is told, and how its errors are reported.
+The tests check what TensorRT is told, and how its errors are reported.
 """
 
 import json
@@ -37,7 +37,7 @@ Write = Callable[..., GraphSource]
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Write:
-    """Write a graph for the simulated parser; keywords change its facts, ``source`` what is known of it."""
+    """Write a graph for the simulated parser; keywords change its facts, ``source`` what the caller knows of it."""
 
     def write(source: Any = (), **facts: Any) -> GraphSource:
         path = tmp_path / "model.onnx"
@@ -104,7 +104,7 @@ def test_a_foreign_timing_cache_is_refused_and_kept(graph: Write, tmp_path: Path
     cache = tmp_path / "kernels.cache"
     cache.write_bytes(content)
 
-    with pytest.raises(InputError, match=r"kernels\.cache is no timing cache of this TensorRT and GPU"):
+    with pytest.raises(InputError, match=r"kernels\.cache is not a timing cache of this TensorRT and GPU"):
         build(graph(), timing_cache=cache)
     assert cache.read_bytes() == content
 
@@ -207,7 +207,7 @@ ERRORS = [
 
 @pytest.mark.usefixtures("old")
 def test_tensorrt_8_is_not_given_a_newer_opset(graph: Write) -> None:
-    with pytest.raises(InputError, match=r"model\.onnx has opset 18, TensorRT 8\.6\.1 reads up to 17; .*--opset 17"):
+    with pytest.raises(InputError, match=r"has opset 18, but TensorRT 8\.6\.1 reads up to 17; .*--opset 17"):
         build(graph({"opset": 18}))
 
 
@@ -262,7 +262,7 @@ def test_all_builder_errors_are_quoted(request: pytest.FixtureRequest, graph: Wr
 @pytest.mark.usefixtures("trt")
 @pytest.mark.parametrize("sides", [[-1, 1, 320, 320], [-1, 320, 320, 3], [-1, 3]])
 def test_the_graph_of_another_network_is_refused(graph: Write, sides: list[int]) -> None:
-    with pytest.raises(InputError, match=r"is no U²-Net: it takes .*, not one N×3×H×W"):
+    with pytest.raises(InputError, match=r"is not a U²-Net: it takes .*, not one N×3×H×W"):
         build(graph(input=sides))
 
 

@@ -74,7 +74,7 @@ def test_an_unchanged_cache_is_not_written_again(rtx: FakeTensorRT, write_engine
 def test_the_cache_is_read_only_after_a_new_shape(
     rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
 ) -> None:
-    """Reading it makes a copy, which is too slow for every run. New addresses are no new shape."""
+    """Reading it makes a copy, which is too slow for every run. New addresses do not count as a new shape."""
     with load(write_engine(rtx), "cuda:0", contexts=1) as session:
         for seed in range(4):
             values = np.random.default_rng(seed).random((1 + seed % 2, 3, 32, 32), dtype=np.float32)

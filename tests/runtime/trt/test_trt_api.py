@@ -1,6 +1,6 @@
 """Covers api.py and features.py: what the code uses of TensorRT, compared with the bindings of every version.
 
-Also holds that nothing else asks what a version has, and that building and running do not import each other.
+Also checks that no other file asks what a version has, and that building and running do not import each other.
 """
 
 import inspect
@@ -187,7 +187,7 @@ def test_names_outside_the_declared_api_exist_or_are_features(version: str) -> N
 
 def test_only_features_asks_what_a_version_has() -> None:
     asking = {name for name, text in sources().items() if re.search(r"\b(hasattr|getattr)\b", text)}
-    own = {"arrays.py", "cuda.py"}  # they ask callers' arrays and CUDA, and know no TensorRT
+    own = {"arrays.py", "cuda.py"}  # they ask callers' arrays and CUDA, never TensorRT
 
     assert asking == {"features.py", *own}
     assert not [name for name in own if re.search(r"trt\.(api|flavours)\b", sources()[name])]
@@ -200,7 +200,7 @@ def test_only_features_asks_what_a_version_has() -> None:
 
 @pytest.mark.parametrize(("wing", "other"), [("building", "running"), ("running", "building"), (".", "building")])
 def test_building_and_running_do_not_import_each_other(wing: str, other: str) -> None:
-    """What both share imports neither, so that there is no way around either."""
+    """The modules that both share import neither, so there is no indirect import."""
     paths = [path for path in (TRT / wing).glob("*.py") if path.name != "compiling.py"]
     forbidden = (other, "compiling", *(("running",) if wing == "." else ()))
 
