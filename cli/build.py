@@ -17,7 +17,6 @@ from u2net.cli.options import (
     Size,
     Weights,
     export_options,
-    parse_flavour_name,
     read_checkpoint,
 )
 from u2net.cli.printing import console, print_noise, print_table, progress_lines
@@ -50,7 +49,7 @@ def build(
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
     from u2net.export import BuildOptions, EngineOptions
 
-    compiled = EngineOptions(parse_flavour_name(flavour)) if engine else None
+    compiled = EngineOptions(flavour) if engine else None
     options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
     with progress_lines() as report:
         done = deploy_checkpoint(read_checkpoint(checkpoint, weights), output, DeployOptions(options, rounds), report)

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import FlavourName, parse_flavour_name, parse_names, parse_profiles
+from u2net.cli.options import DeviceName, FlavourName, parse_names, parse_profiles
 from u2net.cli.printing import build_bar, console, describe_engine_stage
+from u2net.runtime.device import CUDA
 
 
 def compile(
@@ -19,20 +20,19 @@ def compile(
     timing_cache: Annotated[Path | None, typer.Option(help="File of kernel timings, read and updated.")] = None,
     target: Annotated[str | None, typer.Option(help="For TensorRT-RTX: sm_86,sm_89,…")] = None,
     tf32: Annotated[bool, typer.Option("--tf32", help="Let the GPU round FP32 convolutions to TF32.")] = False,
-    device: Annotated[str, typer.Option(help="GPU that the full TensorRT builds on.")] = "cuda",
+    device: DeviceName = CUDA,
 ) -> None:
     """Compile an ONNX file into a TensorRT engine, and write a record beside it."""
     from u2net.export import EngineOptions, build_engine
-    from u2net.runtime.device import Device
 
     options = EngineOptions(
-        flavour=parse_flavour_name(flavour),
+        flavour=flavour,
         profiles=parse_profiles(batch or [], size or []),
         opt_level=opt_level,
         tf32=tf32,
         timing_cache=timing_cache,
         targets=parse_names(target),
-        device=Device.parse(device),
+        device=device,
     )
     with build_bar() as report:
         stage = build_engine(model, output or model.with_suffix(".engine"), options, report)

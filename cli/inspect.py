@@ -5,21 +5,19 @@ from typing import Annotated
 
 import typer
 
+from u2net.cli.options import GpuName
 from u2net.cli.printing import console, print_table
 
 
 def inspect(
     engine: Annotated[Path, typer.Argument(help="TensorRT engine.")],
-    device: Annotated[
-        str | None, typer.Option(help="GPU to time the layers on; by default the recorded layers are listed.")
-    ] = None,
+    device: GpuName = None,
 ) -> None:
     """List the layers of an engine: type, precision, time; then fused convolutions, copies and separate upsamplings."""
-    from u2net.runtime.device import Device
     from u2net.runtime.trt.layers import summarize_layers
     from u2net.runtime.trt.running.inspection import inspect_engine
 
-    found = inspect_engine(engine, None if device is None else Device.parse(device))
+    found = inspect_engine(engine, device)
     times = found.times or {}
     rows = [
         (layer.name, layer.kind, layer.precision, f"{times[layer.name]:.4f}" if layer.name in times else "")

@@ -10,11 +10,11 @@ from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
 from u2net.runtime.presets import PRESETS, Preset, find_preset
+from u2net.runtime.trt.flavours import Flavour, parse_flavour
 
 if TYPE_CHECKING:
     from u2net.export.onnx_export import ExportOptions
     from u2net.model.checkpoint import Checkpoint
-    from u2net.runtime.trt.flavours import Flavour
     from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 DYNAMIC = "dynamic"
@@ -71,10 +71,25 @@ OwnPreset = Annotated[
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder of photographs (32 are tried); by default synthetic scenes.")]
 FlavourName = Annotated[
-    str | None, typer.Option("--flavour", help="tensorrt or tensorrt-rtx; by default the installed one.")
+    Flavour | None,
+    typer.Option(
+        "--flavour",
+        parser=_parser(parse_flavour),
+        metavar="NAME",
+        help="tensorrt or tensorrt-rtx; by default the installed one.",
+    ),
 ]
 DeviceName = Annotated[
     Device, typer.Option("--device", parser=_parser(Device.parse), metavar="NAME", help="cpu, cuda or cuda:N.")
+]
+GpuName = Annotated[
+    Device | None,
+    typer.Option(
+        "--device",
+        parser=_parser(Device.parse),
+        metavar="NAME",
+        help="GPU to time the layers on; by default the recorded layers are listed.",
+    ),
 ]
 OnnxFile = Annotated[
     Path, typer.Option("--output", "-o", parser=_target(".onnx"), metavar="FILE", help="File to write.")
@@ -156,13 +171,6 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
 def parse_names(text: str | None) -> tuple[str, ...]:
     """Read names, separated by commas; none if the option was left out."""
     return () if text is None else tuple(name.strip() for name in text.split(","))
-
-
-def parse_flavour_name(text: str | None) -> "Flavour | None":
-    """Read a TensorRT flavour; None if the option was left out."""
-    from u2net.runtime.trt.flavours import parse_flavour
-
-    return None if text is None else parse_flavour(text)
 
 
 def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":

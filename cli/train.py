@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
+from u2net.cli.options import DeviceName
 from u2net.cli.printing import console, describe_scores, training_bar
+from u2net.runtime.device import CPU
 
 if TYPE_CHECKING:
     from u2net.model.training import TrainResult
@@ -32,7 +34,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     init: Annotated[Path | None, typer.Option(help="Start from this checkpoint's weights.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from last.ckpt in the output folder.")] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: DeviceName = CPU,
     devices: Annotated[int, typer.Option(help="Number of devices.")] = 1,
 ) -> None:
     """Train a network with seven-way deep supervision."""

@@ -12,14 +12,14 @@ import torch
 from u2net.export import BuildOptions, BuildResult, build_artifacts
 from u2net.model.training import TrainOptions, find_recipe, train_network
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import Device
 
-LEARNING_RATE = 2e-4
-"""Far lower than in a training from scratch, so that the weights keep what they know."""
+LEARNING_RATE = 2e-4  # far lower than in a training from scratch, so that the weights keep what they know
 
 
 def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
     """Train from the bundled weights, then export, verify and compile."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = Device("cuda" if torch.cuda.is_available() else "cpu")
     fast = find_recipe("fast", device)
     # One crop throughout: the recipe's small crops would undo much of what the weights know.
     recipe = fast.with_overrides(crop=fast.crop, learning_rate=LEARNING_RATE, batch=4)

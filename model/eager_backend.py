@@ -63,7 +63,11 @@ class EagerBackend:
             InputError: an array is on another device, or is not float32 of the right shape.
         """
         with self._in_stream(stream):
-            maps = self._compute(self._as_tensor("the input", tensor), outputs)
+            pixels = self._as_tensor("the input", tensor)
+            if pixels.shape[1] != 3 or len(pixels) < 1:
+                raise InputError(f"the network takes N×3×H×W; got {tuple(pixels.shape)}")
+            self.input.shape.check_size(*pixels.shape[2:])
+            maps = self._compute(pixels, outputs)
             if not isinstance(outputs, Mapping):
                 return {**maps}
             for name, value in maps.items():
@@ -79,7 +83,15 @@ class EagerBackend:
             return {name: self._network.probabilities(logits[OUTPUT_NAMES.index(name)]) for name in outputs}
 
     def _as_tensor(self, what: str, array: Any) -> Tensor:
-        tensor = array if isinstance(array, Tensor) else torch.as_tensor(array, device=self._device)
+        # Never as_tensor(…, device=…): it copies an array from elsewhere, and a result would go into the copy.
+        if isinstance(array, Tensor):
+            tensor = array
+        elif hasattr(array, "__dlpack__"):
+            tensor = torch.from_dlpack(array)
+        elif hasattr(array, "__cuda_array_interface__"):
+            tensor = torch.as_tensor(array)
+        else:
+            raise InputError(f"{what} must be an array in memory of {self._device}; got {type(array).__name__}")
         if tensor.device != self._device or tensor.dtype != torch.float32 or tensor.ndim != 4:
             found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
             raise InputError(f"{what} must be a float32 array N×C×H×W on {self._device}; got {found}")

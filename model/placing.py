@@ -1,5 +1,6 @@
 """Devices as torch names them, and full FP32 arithmetic on them."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,8 @@ import torch
 
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError
+
+_FLAGS = threading.RLock()
 
 
 def torch_device(device: Device) -> torch.device:
@@ -22,10 +25,11 @@ def torch_device(device: Device) -> torch.device:
 
 @contextmanager
 def full_fp32() -> Iterator[None]:
-    """Keep CUDA from rounding FP32 products to TF32."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    """Keep CUDA from rounding FP32 products to TF32. One thread at a time: the setting is the whole process's."""
+    with _FLAGS:
+        matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn

@@ -28,4 +28,4 @@ class Device:
         return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
 
 
-CPU = Device("cpu")
+CPU, CUDA = Device("cpu"), Device("cuda")

@@ -66,7 +66,7 @@ def _train(command: Train) -> dict[str, Any]:
             precision="bf16-mixed" if kind == "cuda" else "32-true",
         ),
         minutes=command.minutes,
-        device=kind,
+        device=Device.parse(command.device),
     )
     result = train_network(folder / "scenes", folder / "run", options)
     result.weights.replace(command.path)

@@ -12,6 +12,7 @@ import torch
 
 from u2net.model.network import MIN_SIZE
 from u2net.model.training.augmentation import AUGMENTATIONS, AugmentationName
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 
 TrainPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -119,19 +120,19 @@ class Recipe:
                 raise InputError(f"there is no {name} {getattr(self, name)!r}; there are {', '.join(known)}")
 
 
-def authors(_kind: str = "cpu") -> Recipe:
+def authors(_device: Device = CPU) -> Recipe:
     """Return the recipe of the authors' training script: 320 px, crop 288, batch 12, Adam at a constant 1e-3."""
     return Recipe(size=320, phases=(Phase(0.0, 288),), batch=12, learning_rate=1e-3)
 
 
-def fast(kind: str) -> Recipe:
+def fast(device: Device) -> Recipe:
     """Return the recipe for the best weights in a given time.
 
     A GPU sees large batches in BF16 through compiled kernels. A processor starts with small pictures, because a step
     at 128 px costs a fifth of one at 288; then the four inner stages learn, where a step costs a tenth, and finally
     the whole network.
     """
-    gpu = kind != "cpu"
+    gpu = device.kind == "cuda"
     growing = (Phase(0.0, 128), Phase(0.25, 192), Phase(0.4, 288, frozen=2), Phase(0.8, 288))
     return Recipe(
         size=320,
@@ -144,30 +145,35 @@ def fast(kind: str) -> Recipe:
         annealed=True,
         warmup=0.02,
         ema=0.999,
-        precision=_precision(gpu),
-        compiled=gpu and _compiles(),
+        precision=_gpu_precision(device) if gpu else _cpu_precision(),
+        compiled=gpu and _compiles(device),
     )
 
 
-def _precision(gpu: bool) -> TrainPrecision:
-    """Return BF16 if the device computes in it: others emulate it, which is slower than FP16 or FP32."""
-    if gpu:
-        old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
-        return "16-mixed" if old else "bf16-mixed"
+def _gpu_precision(device: Device) -> TrainPrecision:
+    """Return BF16 if the GPU computes in it: others emulate it, which is slower than FP16."""
+    if not torch.cuda.is_available():
+        return "bf16-mixed"
+    with torch.cuda.device(device.index):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
+def _cpu_precision() -> TrainPrecision:
+    """Return BF16 if the processor computes in it: others emulate it, which is slower than FP32."""
     capabilities = torch.cpu.get_capabilities()
     return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
 
 
-def _compiles() -> bool:
+def _compiles(device: Device) -> bool:
     """Return whether torch.compile works here: it needs Triton, a C compiler and a GPU from Volta on."""
     able = find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
-    return able and torch.cuda.is_available() and torch.cuda.get_device_capability() >= OLDEST_FOR_TRITON
+    return able and torch.cuda.is_available() and torch.cuda.get_device_capability(device.index) >= OLDEST_FOR_TRITON
 
 
-RECIPES: Mapping[str, Callable[[str], Recipe]] = {"authors": authors, "fast": fast}
+RECIPES: Mapping[str, Callable[[Device], Recipe]] = {"authors": authors, "fast": fast}
 
 
-def find_recipe(name: str, kind: str) -> Recipe:
+def find_recipe(name: str, device: Device) -> Recipe:
     """Return the recipe of that name for a processor or a GPU.
 
     Raises:
@@ -175,4 +181,4 @@ def find_recipe(name: str, kind: str) -> Recipe:
     """
     if name not in RECIPES:
         raise InputError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
-    return RECIPES[name](kind)
+    return RECIPES[name](device)

@@ -23,7 +23,6 @@ from u2net.model.training.loop import TrainingRun, TrainResult
 from u2net.model.training.state import LAST, fingerprint, read_state, restore_state
 from u2net.model.training.step_log import LOG, StatusCallback, TrainStatus
 from u2net.model.training.train_options import TrainOptions
-from u2net.runtime.device import Device
 from u2net.runtime.errors import DeviceError, InputError
 from u2net.runtime.files import make_folder
 
@@ -103,7 +102,7 @@ def stop_on_signals() -> Iterator[list[int]]:
 def launch_fabric(options: TrainOptions) -> Fabric:
     """Start Fabric on the devices of the options, or as one of the processes that ``torchrun`` started."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    device = Device.parse(options.device)
+    device = options.device
     started = "TORCHELASTIC_RUN_ID" in os.environ
     count = int(os.environ["LOCAL_WORLD_SIZE"]) if started else options.devices
     nodes = int(os.environ["WORLD_SIZE"]) // count if started else 1

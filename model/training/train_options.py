@@ -5,7 +5,7 @@ from pathlib import Path
 
 from u2net.model.network import VARIANTS
 from u2net.model.training.recipes import Recipe, authors
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 
 
@@ -26,7 +26,7 @@ class TrainOptions:
     resume: bool = False
     val_fraction: float = 0.02
     """Share of the pictures that is held out for validation."""
-    device: str = "cpu"
+    device: Device = CPU
     devices: int = 1
 
     @property
@@ -61,5 +61,5 @@ class TrainOptions:
             raise InputError("resuming takes the weights of last.ckpt; leave out either --init or --resume")
         if self.recipe.phases[0].frozen and self.init is None and not self.resume:
             raise InputError("frozen stages do not learn: give their weights with --init")
-        if Device.parse(self.device).kind == "cpu" and self.recipe.precision == "16-mixed":
+        if self.device.kind == "cpu" and self.recipe.precision == "16-mixed":
             raise InputError("16-mixed is for GPUs; on a processor take bf16-mixed or 32-true")

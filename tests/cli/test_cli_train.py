@@ -10,6 +10,7 @@ from u2net.model.checkpoint import load_checkpoint
 from u2net.model.metrics import SaliencyScores
 from u2net.model.synthetic import write_scenes
 from u2net.model.training import Phase, Recipe, StatusCallback, TrainOptions, TrainResult, TrainStatus, find_recipe
+from u2net.runtime.device import CPU, CUDA
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -37,21 +38,24 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
             "--size 160 --crop 128 --batch 4 --lr 0.01",
             TrainOptions(recipe=Recipe(size=160, phases=(Phase(0.0, 128),), batch=4, learning_rate=0.01)),
         ),
-        ("--recipe fast", TrainOptions(recipe=find_recipe("fast", "cpu"))),
-        ("--recipe fast --device cuda", TrainOptions(recipe=find_recipe("fast", "cuda"), device="cuda")),
+        ("--recipe fast", TrainOptions(recipe=find_recipe("fast", CPU))),
+        (
+            "--recipe fast --device cuda",
+            TrainOptions(recipe=find_recipe("fast", CUDA), device=CUDA),
+        ),
         ("--minutes 90 --pause 8.5 --init net.pth", TrainOptions(minutes=90, pause=8.5, init=Path("net.pth"))),
         (
             "--init net.pth --freeze 2",
-            TrainOptions(recipe=find_recipe("authors", "cpu").with_overrides(frozen=2), init=Path("net.pth")),
+            TrainOptions(recipe=find_recipe("authors", CPU).with_overrides(frozen=2), init=Path("net.pth")),
         ),
         ("--resume --devices 4", TrainOptions(resume=True, devices=4)),
         (
             "--augmentation composed --optimizer muon",
-            TrainOptions(recipe=replace(find_recipe("authors", "cpu"), augmentation="composed", optimizer="muon")),
+            TrainOptions(recipe=replace(find_recipe("authors", CPU), augmentation="composed", optimizer="muon")),
         ),
         (
             "--precision bf16-mixed",
-            TrainOptions(recipe=find_recipe("authors", "cpu").with_overrides(precision="bf16-mixed")),
+            TrainOptions(recipe=find_recipe("authors", CPU).with_overrides(precision="bf16-mixed")),
         ),
     ],
 )

@@ -62,11 +62,24 @@ def test_outputs_are_written_to_the_arrays_given(eager: Session) -> None:
         (torch.zeros(1, 1, 32, 64), r"output 'd0' is \(1, 1, 64, 64\), its array \(1, 1, 32, 64\)"),
         (torch.zeros(1, 1, 64, 64, dtype=torch.float16), "torch.float16"),
         (torch.zeros(64, 64), r"\(64, 64\)"),
+        (torch.zeros(1, 1, 64, 64, device="meta"), "on meta"),
+        (torch.zeros(1, 1, 64, 64).tolist(), "got list"),
     ],
 )
-def test_an_array_that_does_not_fit_is_refused(eager: Session, target: torch.Tensor, found: str) -> None:
+def test_an_array_that_does_not_fit_is_refused(eager: Session, target: object, found: str) -> None:
     with pytest.raises(InputError, match=found):
         eager.infer(noise(1, 3, 64, 64), {"d0": target})
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [((1, 4, 64, 64), r"N×3×H×W; got \(1, 4, 64, 64\)"), ((1, 3, 64, 16), "16"), ((0, 3, 64, 64), "0")],
+)
+def test_a_device_array_that_is_no_input_is_refused(
+    eager: Session, shape: tuple[int, int, int, int], found: str
+) -> None:
+    with pytest.raises(InputError, match=found):
+        eager.infer(noise(*shape))
 
 
 def test_a_checkpoint_says_what_it_is_and_assumes_its_preset(checkpoint: Checkpoint) -> None:

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -7,14 +8,15 @@ import torch
 
 from u2net.model.training import Phase, Recipe, find_recipe
 from u2net.model.training.recipes import WARMUP_START
+from u2net.runtime.device import CPU, CUDA, Device
 from u2net.runtime.errors import InputError
 
 RECIPE = Recipe(size=48, phases=(Phase(0.0, 32), Phase(0.5, 40)), batch=2, learning_rate=1e-3)
 
 
 def test_the_recipe_of_the_authors() -> None:
-    for kind in ("cpu", "cuda"):
-        assert find_recipe("authors", kind) == Recipe(
+    for device in (CPU, CUDA):
+        assert find_recipe("authors", device) == Recipe(
             size=320,
             phases=(Phase(0.0, 288),),
             batch=12,
@@ -27,7 +29,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Simulate what recipes check of a machine with a recent GPU, Triton and a C compiler."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _index: (9, 0))
+    monkeypatch.setattr(torch.cuda, "device", lambda _index: nullcontext())
     monkeypatch.setattr("u2net.model.training.recipes.find_spec", lambda name: name)
     monkeypatch.setattr("shutil.which", lambda name: name)
     return monkeypatch
@@ -35,7 +38,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.usefixtures("gpu")
 def test_fast_on_a_gpu_is_compiled_and_in_bf16() -> None:
-    recipe = find_recipe("fast", "cuda:1")
+    recipe = find_recipe("fast", Device("cuda", 1))
 
     recipe.check()
     assert (recipe.precision, recipe.compiled, recipe.optimizer, recipe.annealed) == ("bf16-mixed", True, "adamw", True)
@@ -45,9 +48,9 @@ def test_fast_on_a_gpu_is_compiled_and_in_bf16() -> None:
 
 def test_an_old_gpu_gets_fp16_and_no_compiler(gpu: pytest.MonkeyPatch) -> None:
     gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    gpu.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    gpu.setattr(torch.cuda, "get_device_capability", lambda _index: (6, 1))
 
-    recipe = find_recipe("fast", "cuda")
+    recipe = find_recipe("fast", CUDA)
 
     recipe.check()
     assert (recipe.precision, recipe.compiled) == ("16-mixed", False)
@@ -57,8 +60,8 @@ def test_an_old_gpu_gets_fp16_and_no_compiler(gpu: pytest.MonkeyPatch) -> None:
 def test_what_torch_compile_needs_may_be_missing(gpu: pytest.MonkeyPatch, missing: str) -> None:
     gpu.setattr(missing, lambda _name: None)
 
-    assert find_recipe("fast", "cuda").compiled is False
-    assert find_recipe("fast", "cuda").with_overrides(compiled=True).compiled is True
+    assert find_recipe("fast", CUDA).compiled is False
+    assert find_recipe("fast", CUDA).with_overrides(compiled=True).compiled is True
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_fast_on_a_processor_grows_and_takes_bf16_where_it_is_computed(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
 
-    recipe = find_recipe("fast", "cpu")
+    recipe = find_recipe("fast", CPU)
 
     recipe.check()
     assert [(phase.crop, phase.frozen) for phase in recipe.phases] == [(128, 0), (192, 0), (288, 2), (288, 0)]
@@ -79,7 +82,7 @@ def test_fast_on_a_processor_grows_and_takes_bf16_where_it_is_computed(
 
 def test_there_is_no_other_recipe() -> None:
     with pytest.raises(InputError, match="no recipe 'slow'; there are authors, fast"):
-        find_recipe("slow", "cpu")
+        find_recipe("slow", CPU)
 
 
 @pytest.mark.parametrize(("progress", "crops", "side"), [(0.0, [32, 40], 38), (0.49, [32, 40], 38), (0.5, [40], 48)])
