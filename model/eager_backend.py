@@ -87,7 +87,7 @@ class EagerBackend:
         if isinstance(array, Tensor):
             tensor = array
         elif hasattr(array, "__dlpack__"):
-            tensor = torch.from_dlpack(array)
+            tensor = torch.utils.dlpack.from_dlpack(array)
         elif hasattr(array, "__cuda_array_interface__"):
             tensor = torch.as_tensor(array)
         else:
