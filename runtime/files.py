@@ -90,6 +90,11 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder} cannot be created as a folder: {error.strerror or error}") from error
 
 
+def hash_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def hash_file(path: Path) -> str:
     """Return a file's SHA-256 as hexadecimal digits."""
     with path.open("rb") as stream:

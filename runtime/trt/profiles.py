@@ -130,6 +130,12 @@ def declared_shape(sides: Sequence[int]) -> InputShape:
     return InputShape(batch, height, width)
 
 
+def profiled_shape(profiles: Sequence[Profile]) -> InputShape:
+    """Input shape of an engine: a side for which all profiles hold the same single value is fixed, others dynamic."""
+    sides = [{getattr(profile, side) for profile in profiles} for side in ("batch", "height", "width")]
+    return InputShape(*(min(spans).low if len(spans) == 1 and min(spans).low == min(spans).high else None for spans in sides))
+
+
 def _own_size(shape: InputShape, preset: Preset | None) -> SizeSpan:
     height = shape.height or (preset.height if preset else None)
     width = shape.width or (preset.width if preset else None)

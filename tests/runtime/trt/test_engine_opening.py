@@ -24,9 +24,10 @@ from u2net.runtime.errors import (
     EngineVersionError,
     OutOfMemoryError,
 )
+from u2net.runtime.files import hash_bytes
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS
-from u2net.runtime.trt.record import EngineRecord, hash_bytes, read_record, record_path
+from u2net.runtime.trt.record import EngineRecord, read_record, record_path
 from u2net.runtime.trt.running.opening import REFUSALS
 
 PRESET = PRESETS["raw"].with_size(32, 32)
