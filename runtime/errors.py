@@ -18,7 +18,7 @@
     ├── DeviceError           the device or provider asked for is not there
     │   ├── DriverMissingError    there is no NVIDIA driver
     │   ├── DriverTooOldError     the driver is older than the CUDA packages need
-    │   └── OutOfMemoryError      GPU memory ran out
+    │   └── OutOfMemoryError      memory ran out
     ├── DependencyError       a package of an optional extra is missing (also an ImportError)
     └── SessionClosedError    a session was used after close()
 
@@ -91,7 +91,7 @@ class DriverTooOldError(DeviceError):
 
 
 class OutOfMemoryError(DeviceError):
-    """GPU memory ran out."""
+    """Memory ran out, in most cases the GPU's."""
 
 
 class DependencyError(U2NetError, ImportError):

@@ -131,9 +131,10 @@ def declared_shape(sides: Sequence[int]) -> InputShape:
 
 
 def profiled_shape(profiles: Sequence[Profile]) -> InputShape:
-    """Input shape of an engine: a side for which all profiles hold the same single value is fixed, others dynamic."""
-    sides = [{getattr(profile, side) for profile in profiles} for side in ("batch", "height", "width")]
-    return InputShape(*(min(spans).low if len(spans) == 1 and min(spans).low == min(spans).high else None for spans in sides))
+    """Input shape of an engine: a side that has the same single value in all profiles is fixed, another is dynamic."""
+    sides = zip(*(shape for profile in profiles for shape in profile.shapes()), strict=True)
+    batch, _, height, width = (values[0] if len(set(values)) == 1 else None for values in sides)
+    return InputShape(batch, height, width)
 
 
 def _own_size(shape: InputShape, preset: Preset | None) -> SizeSpan:
