@@ -19,7 +19,7 @@ STEP = 32
 LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)

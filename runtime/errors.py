@@ -98,7 +98,6 @@ class DependencyError(U2NetError, ImportError):
     """A package of an optional extra is missing."""
 
     def __init__(self, package: str, *extras: str, found: str = "is not installed") -> None:
-        """Name the package, and each extra of this project that installs it."""
         commands = " or ".join(f"`pip install 'u2net-deploy[{extra}]'`" for extra in extras)
         super().__init__(f"{package} {found}; {commands} installs it")
         self.package = package

@@ -86,13 +86,7 @@ class OnnxRuntimeBackend:
     def run(
         self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
     ) -> Iterator[dict[str, FloatArray]]:
-        """Run the network; see :class:`Backend`.
-
-        Raises:
-            InputError: ONNX Runtime refuses the tensor.
-            OutOfMemoryError: memory ran out.
-            DeviceError, ArtifactError: the run failed on a GPU, or on the processor.
-        """
+        """See :class:`Backend`. A refused tensor is an InputError, another failure a DeviceError or ArtifactError."""
         maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
         yield {name: value[: shape[0]].astype(np.float32, copy=False) for name, value in maps.items()}
 

@@ -8,7 +8,7 @@ from typing import Any, Self, overload
 import numpy as np
 from PIL import Image
 
-from u2net.runtime.artifact import InputShape
+from u2net.runtime.artifact import InputShape, Precision
 from u2net.runtime.backend import Backend, DeviceBackend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, SessionClosedError
@@ -38,8 +38,8 @@ class SessionInfo:
     preset: Preset
     preset_stated: bool
     """True if the preset is the one in the file's metadata; False if the caller named it or it was assumed."""
-    precision: str | None
-    """``fp32``, ``fp16`` or ``int8``; None if the file does not say."""
+    precision: Precision | None
+    """None if the file does not say."""
     variant: str | None
     checkpoint_sha256: str | None
     rebuilt: str | None = None

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from u2net.runtime.artifact import Artifact
+from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
 from u2net.runtime.files import hash_bytes, written_whole
 from u2net.runtime.kinds import check_kinds
@@ -29,7 +29,7 @@ class EngineRecord:
     """Compute capability of that GPU, such as ``8.6``."""
     targets: tuple[str, ...]
     """Compute capabilities that the engine was built for ahead of time; empty for TensorRT-RTX's default."""
-    precision: str
+    precision: Precision
     profiles: tuple[Profile, ...]
     opt_level: int | None
     tf32: bool

@@ -81,6 +81,7 @@ def test_onnx_runtime_for_cuda(
     assert bool(found.remedy) == bool(remedy)
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
 @pytest.mark.usefixtures("cuda")
 def test_a_cuda_provider_that_cannot_run_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """The onnxruntime here claims a provider that it does not have."""
