@@ -116,7 +116,7 @@ def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetErr
 def _preload_libraries(runtime: Any) -> str:
     """Load the CUDA libraries that pip installed. Return the advice for a session that does not open all the same."""
     with redirect_stdout(StringIO()) as printed:
-        runtime.preload_dlls()
+        getattr(runtime, "preload_dlls", lambda: None)()  # there from 1.21 on
     missing = ", ".join(re.findall(r"Failed to load (\S+):", printed.getvalue())) or "a library of CUDA or cuDNN"
     return f"; {missing} may be missing: `pip install 'u2net-deploy[gpu]'` brings all; see also `u2net doctor`"
 
