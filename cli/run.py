@@ -22,7 +22,6 @@ def run(
 ) -> None:
     """Write the mask and the cut-out of each picture."""
     from u2net.runtime import InputError, load
-    from u2net.runtime.images import has_more_frames
     from u2net.runtime.pictures import write_pictures
 
     skipped: list[InputError] = []
@@ -31,7 +30,7 @@ def run(
             if isinstance(done, InputError):
                 skipped.append(done)
                 continue
-            first = " (the first of several frames)" if has_more_frames(done.source) else ""
+            first = " (the first of several frames)" if done.more_frames else ""
             console.print(printable(f"{done.source}{first} → {done.mask}, {done.cutout}"), soft_wrap=True)
     if skipped:
         reasons = "\n".join(map(str, skipped))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx_ir as ir
 
-from u2net.runtime.artifact import METADATA_KEY, Artifact
+from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
@@ -87,8 +87,8 @@ def open_graph(model: ir.Model, path: Path = Path("graph"), *, optimize: bool = 
     return new_session(backend, path, CPU, assumed=PRESETS["raw"])
 
 
-def find_precision(model: ir.Model) -> str:
-    """``int8``, ``fp16`` or ``fp32``, from the nodes and weights of a graph that may come from elsewhere."""
+def find_precision(model: ir.Model) -> Precision:
+    """Find the precision from the nodes and weights of a graph that may come from elsewhere."""
     if any(QUANTIZED.fullmatch(node.op_type) for node in model.graph):
         return "int8"
     halves = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())

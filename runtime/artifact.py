@@ -19,7 +19,7 @@ STEP = 32
 LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class InputShape:
         """True if height or width is dynamic."""
         return self.height is None or self.width is None
 
-    def check_size(self, height: int, width: int) -> None:
+    def check_size(self, height: int, width: int, where: object = "the network") -> None:
         """Raise InputError, which names the nearest valid sizes, if the network does not take this one."""
         for what, value, fixed in (("height", height, self.height), ("width", width, self.width)):
             if fixed is not None:
                 if value != fixed:
-                    raise InputError(f"the artifact takes {what} {fixed}; got {value}")
+                    raise InputError(f"{where} takes {what} {fixed}; got {value}")
             elif self.any_size:
                 if value < STEP:
-                    raise InputError(f"{what} is at least {STEP}; got {value}")
+                    raise InputError(f"{where} takes a {what} of at least {STEP}; got {value}")
             elif value % STEP or not STEP <= value <= LARGEST:
                 below = min(max(value // STEP * STEP, STEP), LARGEST - STEP)
                 raise InputError(
-                    f"{what} {value} is not a multiple of {STEP} from {STEP} to {LARGEST}; "
+                    f"{where}: {what} {value} is not a multiple of {STEP} from {STEP} to {LARGEST}; "
                     f"the nearest are {below} and {below + STEP}"
                 )
 
@@ -88,13 +88,13 @@ class Artifact:
         return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": meaning})
 
     @classmethod
-    def from_json(cls, text: str) -> "Artifact":
-        """Read :meth:`to_json` back. Raise ArtifactError if the text is damaged or has another schema."""
+    def from_json(cls, text: str, where: object = "the artifact") -> "Artifact":
+        """Read :meth:`to_json` back. Raise ArtifactError, which names the file, if the text is damaged or too new."""
         try:
             values: dict[str, Any] = json.loads(text)
             schema = values.pop("schema")
             if schema != SCHEMA:
-                raise ArtifactError(f"the artifact has metadata schema {schema}; this version reads {SCHEMA}")
+                raise ArtifactError(f"{where} has metadata schema {schema}; this version reads {SCHEMA}")
             values.pop("meaning")
             artifact = cls(
                 **{
@@ -110,5 +110,5 @@ class Artifact:
             return artifact
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, InputError):
-                raise ArtifactError(f"the artifact's preset cannot be used: {error}") from error
-            raise ArtifactError(f"the artifact's metadata is damaged: {error!r}; export it again") from error
+                raise ArtifactError(f"{where}: its preset cannot be used: {error}") from error
+            raise ArtifactError(f"{where}: its metadata is damaged: {error!r}; export it again") from error

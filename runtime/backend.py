@@ -19,6 +19,8 @@ class InputSpec:
     shape: InputShape
     dtype: Literal["float32"] = "float32"
     layout: Literal["NCHW"] = "NCHW"
+    best_size: tuple[int, int] | None = None
+    """Height and width to use instead of a preset's size that an engine was not built for."""
 
 
 class Backend(Protocol):
@@ -45,14 +47,14 @@ class Backend(Protocol):
         """Metadata of the file; None if this project did not export it."""
 
     def batch_limit(self, height: int, width: int) -> int | None:
-        """Largest batch at this size; None if only memory limits it."""
+        """Largest batch at this size; None if only memory limits it. Raise ProfileError if an engine lacks the size."""
 
     def run(
         self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
     ) -> AbstractContextManager[Mapping[str, FloatArray]]:
         """Run one batch and return the named outputs, float32 N×C×H×W, valid until the context is left.
 
-        Only the named outputs are computed and copied. A network with a larger fixed batch is padded with zeros.
+        Only the named outputs are copied, though an engine computes all. A larger fixed batch is filled up with zeros.
         """
 
 

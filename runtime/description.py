@@ -1,5 +1,6 @@
 """Describe a model file without running it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,6 @@ def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:
         "classes": artifact.classes,
         "opset": artifact.opset,
         "checkpoint_sha256": artifact.checkpoint_sha256,
-        "preset": artifact.preset.as_dict(),
+        "preset": asdict(artifact.preset),
         "versions": artifact.versions,
     }

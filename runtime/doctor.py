@@ -1,11 +1,13 @@
 """Examine which backends and tools work on this machine, and what would help. Imports nothing heavy."""
 
-import ctypes
+import base64
 import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from u2net.runtime.errors import DependencyError, U2NetError
+from u2net.runtime.device import CPU, Device
+from u2net.runtime.errors import DependencyError, DeviceError, DriverTooOldError, U2NetError
+from u2net.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeBackend
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS, Flavour, import_flavour
@@ -18,6 +20,13 @@ TOOLS = {
 
 TWINS = ("onnxruntime", "onnxruntime-gpu")
 """Packages with the same files: installed together, they overwrite each other."""
+
+
+ONE_CONVOLUTION = base64.b64decode(
+    "CAg6bQoQCgF4CgF3EgJkMCIEQ29udhIBZyobCAEIAwgBCAEQASIMAACAPwAAgD8AAIA/QgF3WhsKAXgSFgoUCAESEAoCCAEKAggDCgIIAQoC"
+    "CAFiHAoCZDASFgoUCAESEAoCCAEKAggBCgIIAQoCCAFCBAoAEBE="
+)
+"""An ONNX file that shows whether a provider works: having one says nothing about the libraries that it needs."""
 
 
 FindingState = Literal["works", "builds only", "not here", "does not work"]
@@ -36,34 +45,23 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Examine every backend, then the extras that make artifacts."""
-    cpu = _onnxruntime("ONNX Runtime, CPU", "CPUExecutionProvider", _install("cpu"))
+    cpu = _onnxruntime("ONNX Runtime, CPU", CPU, _install("cpu"))
     findings = [cpu, _onnxruntime_cuda(), *map(_tensorrt, FLAVOUR_EXTRAS)]
     return findings + [_tools(extra, packages) for extra, packages in TOOLS.items()]
 
 
-def count_cuda_devices() -> tuple[int, str]:
-    """Number of CUDA devices that the driver sees, and the reason if there are none."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0, "there is no NVIDIA driver (libcuda.so.1)"
-    status = driver.cuInit(0)
-    if status:
-        return 0, f"the NVIDIA driver does not start (cuInit answers {status})"
-    count = ctypes.c_int()
-    driver.cuDeviceGetCount(ctypes.byref(count))
-    return count.value, "" if count.value else "the NVIDIA driver sees no device"
-
-
 def _onnxruntime_cuda() -> Finding:
     subject = "ONNX Runtime, CUDA"
-    devices, reason = count_cuda_devices()
-    if not devices:
-        return Finding(subject, "not here", f"needs an NVIDIA GPU: {reason}")
-    return _onnxruntime(subject, "CUDAExecutionProvider", f"pip uninstall -y {TWINS[0]} && {_install('gpu')}")
+    try:
+        open_cuda().require_driver()
+    except (DependencyError, DriverTooOldError):  # ONNX Runtime needs no cuda-bindings, and may be for an older CUDA
+        pass
+    except DeviceError as error:
+        return Finding(subject, "not here", f"needs an NVIDIA GPU: {error}")
+    return _onnxruntime(subject, Device("cuda"), f"pip uninstall -y {TWINS[0]} && {_install('gpu')}")
 
 
-def _onnxruntime(subject: str, provider: str, remedy: str) -> Finding:
+def _onnxruntime(subject: str, device: Device, remedy: str) -> Finding:
     try:
         runtime: Any = importlib.import_module("onnxruntime")
         providers = runtime.get_available_providers()
@@ -75,8 +73,15 @@ def _onnxruntime(subject: str, provider: str, remedy: str) -> Finding:
     if len(installed_versions(TWINS)) == len(TWINS):
         both = f"{' and '.join(TWINS)} are both installed and overwrite each other's files"
         return Finding(subject, "does not work", both, f"pip uninstall -y {' '.join(TWINS)} && {_install('gpu')}")
-    if provider not in providers:
-        return Finding(subject, "not here", f"onnxruntime {runtime.__version__} has no {provider}", remedy)
+    if PROVIDERS[device.kind] not in providers:
+        detail = f"onnxruntime {runtime.__version__} has no {PROVIDERS[device.kind]}"
+        return Finding(subject, "not here", detail, remedy)
+    try:
+        backend = OnnxRuntimeBackend(ONE_CONVOLUTION, device)
+        with backend.run((1, 3, 1, 1), lambda _tensor: None, backend.outputs):
+            pass
+    except U2NetError as error:
+        return Finding(subject, "does not work", str(error), remedy)
     return Finding(subject, "works", f"onnxruntime {runtime.__version__}")
 
 

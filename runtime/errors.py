@@ -18,7 +18,7 @@
     ├── DeviceError           the device or provider asked for is not there
     │   ├── DriverMissingError    there is no NVIDIA driver
     │   ├── DriverTooOldError     the driver is older than the CUDA packages need
-    │   └── OutOfMemoryError      GPU memory ran out
+    │   └── OutOfMemoryError      memory ran out
     ├── DependencyError       a package of an optional extra is missing (also an ImportError)
     └── SessionClosedError    a session was used after close()
 
@@ -91,16 +91,17 @@ class DriverTooOldError(DeviceError):
 
 
 class OutOfMemoryError(DeviceError):
-    """GPU memory ran out."""
+    """Memory ran out, in most cases the GPU's."""
 
 
 class DependencyError(U2NetError, ImportError):
     """A package of an optional extra is missing."""
 
-    def __init__(self, package: str, extra: str, found: str = "is not installed") -> None:
-        super().__init__(f"{package} {found}; `pip install 'u2net-deploy[{extra}]'` installs it")
+    def __init__(self, package: str, *extras: str, found: str = "is not installed") -> None:
+        commands = " or ".join(f"`pip install 'u2net-deploy[{extra}]'`" for extra in extras)
+        super().__init__(f"{package} {found}; {commands} installs it")
         self.package = package
-        self.extra = extra
+        self.extras = extras
 
 
 class SessionClosedError(U2NetError):

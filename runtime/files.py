@@ -47,8 +47,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Make a folder if it is missing, and keep out other processes that lock it too.
+def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Make a folder if it is missing, and keep out other processes that lock it too; ``wait`` until they are done.
 
     The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
     cannot lock a folder, so there no process is kept out.
@@ -64,7 +64,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as error:
                 raise InputError(f"another process is writing {folder}; wait for it, or name another folder") from error
             except OSError:  # NFS
@@ -88,6 +88,11 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be created as a folder: {error.strerror or error}") from error
+
+
+def hash_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def hash_file(path: Path) -> str:

@@ -38,8 +38,14 @@ def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS)
     Raises:
         InputError: the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
     """
-    with _opened(source, megapixels) as picture:
-        return np.array(standardize(picture))
+    return read_first_frame(source, megapixels=megapixels)[0]
+
+
+def read_first_frame(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS) -> tuple[ByteArray, bool]:
+    """Read a picture as :func:`read_image` does, and tell whether it is an animation or has further pages."""
+    with _opened(source, megapixels) as picture:  # phones store previews as further frames of an MPO file
+        more = picture.format != "MPO" and getattr(picture, "is_animated", False)
+        return np.array(standardize(picture)), more
 
 
 def open_picture(source: str | Path | BinaryIO, mode: Literal["RGB", "RGBA", "L"]) -> Image.Image:
@@ -53,12 +59,6 @@ def read_size(source: str | Path | BinaryIO) -> tuple[int, int]:
     with _opened(source) as picture:
         width, height = picture.size
         return (height, width) if orientation(picture) >= 5 else (width, height)  # a quarter turn
-
-
-def has_more_frames(source: str | Path | BinaryIO) -> bool:
-    """Tell whether a file holds an animation or several pages, of which :func:`read_image` reads the first."""
-    with _opened(source) as picture:  # phones store previews as further frames of an MPO file
-        return picture.format != "MPO" and getattr(picture, "is_animated", False)
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """From a model file to a session."""
 
 import inspect
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Never
 
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, EngineStaleError, InputError
+from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineStaleError, InputError, ProfileError
+from u2net.runtime.files import locked_folder
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.session import Session, SessionInfo
 
@@ -35,7 +38,8 @@ def load(
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``. A missing device is an error; nothing falls back.
         preset: preprocessing contract, by name or in full; None takes the one in the file's metadata.
-        size: input height and width in pixels, for a network of dynamic size; None takes the preset's.
+        size: input height and width in pixels, for a network of dynamic size; None takes the preset's,
+            or the optimum of an engine's first profile if no profile has the preset's.
         threads: processor threads within one operator, for ONNX files; None lets ONNX Runtime choose.
         tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
         contexts: largest number of runs at once; further threads wait. Each run needs memory of its own. None means 1
@@ -104,7 +108,7 @@ def new_session(
 
     Raises:
         ArtifactError: none of the three is given.
-        InputError: the preset cannot be used, or the network does not take the size.
+        InputError: the preset cannot be used, or the network does not take the size (ProfileError for an engine).
     """
     artifact, shape = backend.artifact, backend.input.shape
     chosen = preset or (artifact.preset if artifact else None) or assumed
@@ -112,6 +116,13 @@ def new_session(
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
     chosen.check()
     height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
+    try:
+        limit = backend.batch_limit(height, width)
+    except ProfileError:
+        if size or backend.input.best_size is None:
+            raise
+        height, width = backend.input.best_size
+        limit = backend.batch_limit(height, width)
     sized = chosen.with_size(height, width)
     info = SessionInfo(
         path=path,
@@ -120,7 +131,7 @@ def new_session(
         device=device,
         shape=shape,
         outputs=backend.outputs,
-        batch_limit=backend.batch_limit(height, width),
+        batch_limit=limit,
         preset=sized,
         preset_stated=artifact is not None and artifact.preset.with_size(height, width) == sized,
         precision=artifact.precision if artifact else None,
@@ -136,13 +147,17 @@ def _open_engine(
 ) -> tuple[Backend, str | None]:
     from u2net.runtime.trt.running.backend import TensorRTBackend
 
-    try:
-        return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), None
-    except EngineStaleError as error:
-        if not rebuild:
-            raise
-        reason = str(error)
-    from u2net.runtime.trt.compiling import rebuild_engine
+    attempt = partial(TensorRTBackend, path, device, contexts=contexts, cuda_graph=cuda_graph)
+    with suppress(EngineDamagedError, EngineStaleError):
+        return attempt(), None
+    with locked_folder(path.parent, wait=True):  # another process may have been replacing the plan and its record
+        try:
+            return attempt(), None
+        except EngineStaleError as error:
+            if not rebuild:
+                raise
+            reason = str(error)
+        from u2net.runtime.trt.compiling import rebuild_engine
 
-    rebuild_engine(path, device, reason)
-    return TensorRTBackend(path, device, contexts=contexts, cuda_graph=cuda_graph), reason
+        rebuild_engine(path, device, reason)
+    return attempt(), reason

@@ -1,8 +1,10 @@
 """ONNX Runtime behind the backend seam: CPU and CUDA providers, never one in place of the other."""
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,18 @@ import numpy as np
 from u2net.runtime.artifact import METADATA_KEY, Artifact, InputShape
 from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError
+from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.preprocess import FloatArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 """Accepted types of inputs and outputs; FP16 is converted from and to float32."""
+
+REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
+"""Exceptions of ONNX Runtime that a file or a tensor causes, whatever the device. They share no public base class."""
+
+MEMORY_WORDS = ("out of memory", "failed to allocate", "alloc_failed", "bad_alloc", "smaller than requested bytes")
+"""How ONNX Runtime, CUDA and C++ say, in lower case, that memory ran out."""
 
 QUIET = 3
 """ONNX Runtime's log level for errors only; failures come back as exceptions."""
@@ -49,20 +57,20 @@ class OnnxRuntimeBackend:
         if isinstance(source, Path) and not source.is_file():
             raise ArtifactError(f"{source}: there is no such file")
         _require_provider(runtime, device)
+        advice = _preload_libraries(runtime) if device.kind == "cuda" else ""
         try:
             self._session = _open(runtime, source, device, threads, tf32=tf32, optimize=optimize)
-        except Exception as error:  # ONNX Runtime's exceptions share no public base class but this one
-            kind = DeviceError if device.kind == "cuda" and "CUDA" in str(error) else ArtifactError
-            raise kind(f"{what} cannot be loaded by ONNX Runtime on {device}: {error}") from error
-        used = self._session.get_providers()[0]
-        if used != PROVIDERS[device.kind]:
-            raise DeviceError(f"ONNX Runtime was asked for {device} and fell back to {used}; see `u2net doctor`")
+            self.provider = self._session.get_providers()[0]
+            if self.provider != PROVIDERS[device.kind]:
+                raise RuntimeError(f"it fell back to {self.provider}")
+        except Exception as error:
+            raise _failure(error, f"{what} cannot be loaded by ONNX Runtime", device, ArtifactError, advice) from error
         self.name = f"onnxruntime {runtime.__version__}"
-        self.provider = used
+        self._device = device
         self.input = InputSpec(_declared_shape(self._session, what))
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        self.artifact = None if metadata is None else Artifact.from_json(metadata)
+        self.artifact = None if metadata is None else Artifact.from_json(metadata, what)
         entry = self._session.get_inputs()[0]
         self._entry, self._dtype = entry.name, FLOATS[entry.type]
         # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
@@ -78,7 +86,7 @@ class OnnxRuntimeBackend:
     def run(
         self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
     ) -> Iterator[dict[str, FloatArray]]:
-        """Run the network; see :class:`Backend`. Raise InputError if ONNX Runtime refuses the tensor."""
+        """See :class:`Backend`. A refused tensor is an InputError, another failure a DeviceError or ArtifactError."""
         maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
         yield {name: value[: shape[0]].astype(np.float32, copy=False) for name, value in maps.items()}
 
@@ -89,9 +97,28 @@ class OnnxRuntimeBackend:
         options = None if set(outputs) == set(self.outputs) else self._subset
         try:
             values = self._session.run(list(outputs), feed, options)
-        except Exception as error:  # see __init__
-            raise InputError(f"ONNX Runtime cannot run the network on {tensor.shape}: {error}") from error
+        except Exception as error:
+            what = f"ONNX Runtime cannot run the network on {tensor.shape}"
+            raise _failure(error, what, self._device, InputError) from error
         return dict(zip(outputs, values, strict=True))
+
+
+def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetError], advice: str = "") -> U2NetError:
+    """The error for an exception of ONNX Runtime; ``refusal`` if the file or the tensor caused it."""
+    said = f"{what} on {device}: {error}"
+    if any(words in said.lower() for words in MEMORY_WORDS):
+        return OutOfMemoryError(f"{said}; use a smaller batch or size, fewer contexts, or stop other programs")
+    if type(error).__name__ in REFUSALS:
+        return refusal(said)
+    return DeviceError(said + advice) if device.kind == "cuda" else ArtifactError(said)
+
+
+def _preload_libraries(runtime: Any) -> str:
+    """Load the CUDA libraries that pip installed. Return the advice for a session that does not open all the same."""
+    with redirect_stdout(StringIO()) as printed:
+        getattr(runtime, "preload_dlls", lambda: None)()  # there from 1.21 on
+    missing = ", ".join(re.findall(r"Failed to load (\S+):", printed.getvalue())) or "a library of CUDA or cuDNN"
+    return f"; {missing} may be missing: `pip install 'u2net-deploy[gpu]'` brings all; see also `u2net doctor`"
 
 
 def _require_provider(runtime: Any, device: Device) -> None:
@@ -119,7 +146,8 @@ def _open(
         return runtime.InferenceSession(model, options, providers=[PROVIDERS["cpu"]])
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     settings = {"device_id": device.index, "use_tf32": int(tf32)}
-    return runtime.InferenceSession(model, options, providers=[(PROVIDERS["cuda"], settings)])
+    # ONNX Runtime's own fallback would go on on the processor, after a failed run too.
+    return runtime.InferenceSession(model, options, providers=[(PROVIDERS["cuda"], settings)], enable_fallback=False)
 
 
 def _declared_shape(session: Any, what: Path | str) -> InputShape:

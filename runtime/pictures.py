@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.files import make_folder
-from u2net.runtime.images import CUTOUT, MASK, MEGAPIXELS, find_images, is_output, read_image, write_image
+from u2net.runtime.images import CUTOUT, MASK, MEGAPIXELS, find_images, is_output, read_first_frame, write_image
 from u2net.runtime.postprocess import cut_out, to_grey
 from u2net.runtime.preprocess import reading_picture
 from u2net.runtime.session import Session
@@ -22,6 +22,8 @@ class PictureFiles:
     """Grey PNG of the picture's size."""
     cutout: Path
     """RGBA PNG: the picture in sRGB, its alpha times the mask as alpha."""
+    more_frames: bool = False
+    """True if the source is an animation or has further pages, of which only the first was read."""
 
 
 def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
@@ -67,7 +69,7 @@ def write_pictures(
     make_folder(folder)
     for files in plan:
         try:
-            image = read_image(files.source, megapixels=megapixels)
+            image, more = read_first_frame(files.source, megapixels=megapixels)
             mask = session(image)
         except InputError as error:
             yield error
@@ -76,4 +78,4 @@ def write_pictures(
         else:
             write_image(files.mask, to_grey(mask))
             write_image(files.cutout, cut_out(image, mask))
-            yield files
+            yield replace(files, more_frames=more)

@@ -5,7 +5,7 @@ So it is data: a named preset with all its numbers, stored in the artifact's met
 """
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from u2net.runtime.errors import InputError
@@ -50,13 +50,9 @@ class Preset:
         """Return the same contract at another input size."""
         return replace(self, height=height, width=width)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON-ready values, for metadata."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preset":
-        """Read :meth:`as_dict` back. Raise InputError if a field is missing or unknown, or if :meth:`check` does."""
+        """Make a preset from its fields. Raise InputError if one is missing or unknown, or if :meth:`check` does."""
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             odd = sorted(set(values) ^ known)

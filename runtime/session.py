@@ -8,7 +8,7 @@ from typing import Any, Self, overload
 import numpy as np
 from PIL import Image
 
-from u2net.runtime.artifact import InputShape
+from u2net.runtime.artifact import InputShape, Precision
 from u2net.runtime.backend import Backend, DeviceBackend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, SessionClosedError
@@ -38,8 +38,8 @@ class SessionInfo:
     preset: Preset
     preset_stated: bool
     """True if the preset is the one in the file's metadata; False if the caller named it or it was assumed."""
-    precision: str | None
-    """``fp32``, ``fp16`` or ``int8``; None if the file does not say."""
+    precision: Precision | None
+    """None if the file does not say."""
     variant: str | None
     checkpoint_sha256: str | None
     rebuilt: str | None = None
@@ -55,7 +55,7 @@ class Session:
     """A loaded network with its preprocessing contract; safe to call from many threads."""
 
     def __init__(self, backend: Backend, info: SessionInfo) -> None:
-        info.shape.check_size(info.preset.height, info.preset.width)
+        info.shape.check_size(info.preset.height, info.preset.width, info.path)
         self._backend: Backend | None = backend
         self.info = info
 
@@ -71,6 +71,7 @@ class Session:
 
         Raises:
             InputError: the argument is not an image.
+            ArtifactError: the network's output holds NaN or Inf.
             SessionClosedError: the session was closed.
         """
         return self.batch([image], stretch=stretch)[0]
@@ -80,6 +81,7 @@ class Session:
 
         Raises:
             InputError: an element is not an image, or a single image was passed.
+            ArtifactError: the network's output for an image holds NaN or Inf.
             SessionClosedError: the session was closed.
         """
         backend = self._require_open()
@@ -137,7 +139,7 @@ class Session:
             float32 N×C×H×W probabilities for each output.
 
         Raises:
-            InputError: kind, dtype, dimensions, size or names do not fit.
+            InputError: kind, dtype, dimensions, size or names do not fit, or a stream came with a NumPy array.
             ProfileError: the engine was not built for the shape.
             SessionClosedError: the session was closed.
         """
@@ -147,6 +149,8 @@ class Session:
         # DLPack first: the CUDA array interface is a property that may compute and raise.
         on_device = hasattr(tensor, "__dlpack__") or hasattr(tensor, "__cuda_array_interface__")
         if isinstance(tensor, np.ndarray) or not on_device:
+            if stream is not None:
+                raise InputError("stream is for device arrays; a call with a NumPy array waits for its result")
             return self._infer_on_host(backend, tensor, wanted)
         if not isinstance(backend, DeviceBackend):
             raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
@@ -172,7 +176,7 @@ class Session:
         if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32 or tensor.ndim != 4 or tensor.shape[1] != 3:
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise InputError(f"infer takes a float32 array N×3×H×W; got {got}")
-        self.info.shape.check_size(*tensor.shape[2:])
+        self.info.shape.check_size(tensor.shape[2], tensor.shape[3], self.info.path)
         fixed = self.info.shape.batch
         if len(tensor) < 1 or (fixed is not None and len(tensor) > fixed):
             raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {len(tensor)}")

@@ -167,7 +167,7 @@ class PinnedMemory:
         return np.ctypeslib.as_array((ctypes.c_float * count).from_address(self.address)).reshape(shape)
 
 
-class Graph:
+class CudaGraph:
     """A captured CUDA graph."""
 
     def __init__(self, cuda: Cuda, recorded: Any) -> None:

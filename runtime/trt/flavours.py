@@ -48,7 +48,7 @@ def choose_flavour(wanted: Flavour | None) -> Flavour:
     """Return the wanted flavour, or else the installed one: the full TensorRT if both are installed."""
     found = installed_flavours() if wanted is None else [wanted]
     if not found:
-        raise DependencyError("TensorRT", "gpu]' (the full TensorRT) or 'u2net-deploy[rtx")
+        raise DependencyError("TensorRT", *FLAVOUR_EXTRAS.values())
     return found[0]
 
 
@@ -60,7 +60,7 @@ def import_flavour(flavour: Flavour) -> TensorRTLibrary:
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: the package opens a shared library that is missing
-        raise DependencyError(flavour, extra, f"is installed but cannot be imported ({error})") from error
+        raise DependencyError(flavour, extra, found=f"is installed but cannot be imported ({error})") from error
     return TensorRTLibrary(flavour, cast(TensorRTModule, module), Features.of(module))
 
 

@@ -130,6 +130,13 @@ def declared_shape(sides: Sequence[int]) -> InputShape:
     return InputShape(batch, height, width)
 
 
+def profiled_shape(profiles: Sequence[Profile]) -> InputShape:
+    """Input shape of an engine: a side that has the same single value in all profiles is fixed, another is dynamic."""
+    sides = zip(*(shape for profile in profiles for shape in profile.shapes()), strict=True)
+    batch, _, height, width = (values[0] if len(set(values)) == 1 else None for values in sides)
+    return InputShape(batch, height, width)
+
+
 def _own_size(shape: InputShape, preset: Preset | None) -> SizeSpan:
     height = shape.height or (preset.height if preset else None)
     width = shape.width or (preset.width if preset else None)

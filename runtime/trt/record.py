@@ -1,14 +1,13 @@
 """The record of an engine: ``model.engine.json`` beside the plan, because a plan has no room for metadata."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from u2net.runtime.artifact import Artifact
+from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import hash_bytes, written_whole
 from u2net.runtime.kinds import check_kinds
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
@@ -30,7 +29,7 @@ class EngineRecord:
     """Compute capability of that GPU, such as ``8.6``."""
     targets: tuple[str, ...]
     """Compute capabilities that the engine was built for ahead of time; empty for TensorRT-RTX's default."""
-    precision: str
+    precision: Precision
     profiles: tuple[Profile, ...]
     opt_level: int | None
     tf32: bool
@@ -38,7 +37,6 @@ class EngineRecord:
     """Path of the graph that the engine was built from, relative to the engine's folder."""
     onnx_sha256: str
     opset: int
-    fp32_nodes: tuple[str, ...]
     plan_bytes: int
     plan_sha256: str
     seconds: float
@@ -67,7 +65,6 @@ class EngineRecord:
                     **values,
                     "flavour": parse_flavour(values["flavour"]),
                     "targets": _strings(values["targets"]),
-                    "fp32_nodes": _strings(values["fp32_nodes"]),
                     "profiles": tuple(
                         Profile(**{side: Span(**span) for side, span in profile.items()})
                         for profile in values["profiles"]
@@ -159,11 +156,6 @@ def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
     if record is not None:
         record.check_plan(content, engine)
     return content, record
-
-
-def hash_bytes(content: bytes) -> str:
-    """SHA-256 as hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _strings(values: Any) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from subprocess import CompletedProcess
 import pytest
 
 from u2net.runtime.doctor import Finding
+from u2net.runtime.errors import DriverMissingError
+from u2net.runtime.trt.cuda import Cuda
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -27,7 +29,10 @@ def test_every_backend_and_extra_has_a_row_and_what_is_installed_works(run_u2net
 
 
 def test_a_missing_gpu_is_described_and_has_no_remedy(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("u2net.runtime.doctor.count_cuda_devices", lambda: (0, "there is no NVIDIA driver"))
+    def fail(_cuda: Cuda) -> None:
+        raise DriverMissingError("there is no NVIDIA driver")
+
+    monkeypatch.setattr(Cuda, "require_driver", fail)
 
     said = run_u2net("doctor").stdout
 

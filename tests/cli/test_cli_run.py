@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.runtime import cut_out, load, read_image, to_grey
+from u2net.runtime import cut_out, images, load, read_image, to_grey
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -62,6 +62,19 @@ def test_bad_pictures_are_listed_at_the_end_with_status_1(run_u2net: Command, bu
         "Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input",
         f"{tmp_path / 'c.png'} cannot be read as a picture: it has 1.1 million pixels; the limit, megapixels, is 1",
     ]
+
+
+def test_a_picture_above_the_default_limit_does_not_stop_the_others(
+    run_u2net: Command, built_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default is lowered here, so that the picture can be small."""
+    monkeypatch.setattr(images._opened.__wrapped__, "__defaults__", (0.001,))  # type: ignore[attr-defined]
+    for name in ("a.png", "b.png"):
+        Image.new("L", (110, 100)).save(tmp_path / name)
+
+    said = run_u2net("run", built_onnx, tmp_path, "-o", tmp_path / "out", "--megapixels", 1)
+
+    assert (said.returncode, said.stderr, said.stdout.count("\n")) == (0, "", 2)
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "-", "https://example.org/cat.jpg"])

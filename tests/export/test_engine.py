@@ -14,9 +14,10 @@ from u2net.export import EngineOptions, ExportOptions, build_engine, convert_fp1
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime.device import Device
 from u2net.runtime.errors import EngineBuildError, ExportError, InputError
+from u2net.runtime.files import hash_bytes
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
-from u2net.runtime.trt.record import hash_bytes, read_record
+from u2net.runtime.trt.record import read_record
 
 HEADER = struct.Struct("<4s12xQ4B4sI")
 """Header of a plan of TensorRT-RTX 1.7: magic, size, version, magic, one bit for each compute capability."""
@@ -177,7 +178,7 @@ def test_a_node_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
             "height is fixed at 64",
         ),
         (EngineOptions(timing_cache=Path("timing.cache")), "it has no timing cache"),
-        (EngineOptions(flavour="tensorrt", timing_cache=Path("/")), "is a folder"),
+        (EngineOptions(flavour="tensorrt", timing_cache=Path("/")), "something other than a file"),
     ],
 )
 def test_an_option_that_cannot_be_used_leaves_no_file(

@@ -9,11 +9,18 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    EPFail,
+    Fail,
+    InvalidArgument,
+    InvalidProtobuf,
+    RuntimeException,
+)
 
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.backend import InputSpec
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, DeviceError, InputError
+from u2net.runtime.errors import ArtifactError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
 CPU, CUDA = Device("cpu"), Device("cuda", 1)
@@ -22,12 +29,12 @@ CPU, CUDA = Device("cpu"), Device("cuda", 1)
 class FakeSession:
     """Stands in for ``onnxruntime.InferenceSession``: remembers how it was made and runs on ``providers``."""
 
-    made: list[tuple[Any, Any]]
+    made: list[tuple[Any, Any, Any]]
     used = "CPUExecutionProvider"
     error: Exception | None = None
 
-    def __init__(self, _path: str, options: Any, providers: Any) -> None:
-        self.made.append((options, providers))
+    def __init__(self, _path: str, options: Any, providers: Any, **more: Any) -> None:
+        self.made.append((options, providers, more))
         if self.error is not None:
             raise self.error
 
@@ -108,18 +115,70 @@ def test_a_tensor_that_onnxruntime_refuses_is_an_input_error(tiny_onnx: Callable
 def test_falling_back_to_the_processor_is_an_error(
     tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession]
 ) -> None:
-    with pytest.raises(DeviceError, match=r"asked for cuda:1 and fell back to CPUExecutionProvider"):
+    with pytest.raises(DeviceError, match=r"loaded by ONNX Runtime on cuda:1: it fell back to CPUExecutionProvider; "):
         OnnxRuntimeBackend(tiny_onnx(), CUDA)
     assert fake_cuda.made
 
 
-def test_a_cuda_that_cannot_start_is_a_device_error(
-    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession]
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (RuntimeError("CUDA failure 100: no CUDA-capable device is detected"), DeviceError, "cuda:1: CUDA failure 100"),
+        (Fail("This session contains graph nodes that are assigned to the default CPU EP"), DeviceError, "default CPU"),
+        (Fail("x"), DeviceError, r"libcudnn\.so\.9, libcufft\.so\.11 may be missing: .*\[gpu\].*u2net doctor"),
+        (Fail("CUDA failure 2: out of memory"), OutOfMemoryError, "out of memory; use a smaller batch"),
+        (InvalidProtobuf("Protobuf parsing failed"), ArtifactError, "parsing failed$"),
+    ],
+)
+def test_a_failure_to_open_on_cuda_is_a_device_error_unless_the_file_is_damaged(
+    tiny_onnx: Callable[..., Path],
+    fake_cuda: type[FakeSession],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    error: Exception,
+    kind: type[U2NetError],
+    says: str,
 ) -> None:
-    fake_cuda.error = RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+    """ONNX Runtime prints the names of the libraries that it does not find."""
+    printed = "Failed to load libcudnn.so.9: no such file\nFailed to load libcufft.so.11: no such file"
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print(printed))
+    fake_cuda.error = error
 
-    with pytest.raises(DeviceError, match="cuda:1: CUDA failure 100"):
+    with pytest.raises(U2NetError, match=says) as caught:
         OnnxRuntimeBackend(tiny_onnx(), CUDA)
+    assert caught.type is kind
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("device", "error", "kind"),
+    [
+        (CUDA, Fail("CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR"), DeviceError),
+        (CUDA, EPFail("CUDA failure 999: unknown error"), DeviceError),
+        (CUDA, Fail("CUDA failure 2: out of memory"), OutOfMemoryError),
+        (CPU, RuntimeException("Failed to allocate memory for requested buffer of size 9"), OutOfMemoryError),
+        (CPU, Fail("Non-zero status code returned while running Concat node"), ArtifactError),
+        (CUDA, InvalidArgument("Got invalid dimensions for input"), InputError),
+    ],
+)
+def test_a_failed_run_blames_the_tensor_the_memory_the_device_or_the_file(
+    tiny_onnx: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    device: Device,
+    error: Exception,
+    kind: type[U2NetError],
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
+    monkeypatch.setattr(backend, "_device", device)
+    monkeypatch.setattr(backend._session, "run", fail)
+
+    with pytest.raises(U2NetError, match=str(error)) as caught, backend.run((1, 3, 4, 4), lambda _: None, ["d0"]):
+        pass
+    assert caught.type is kind
 
 
 @pytest.mark.parametrize("tf32", [True, False])
@@ -129,9 +188,10 @@ def test_cuda_gets_its_number_and_tf32_and_no_way_back(
     with pytest.raises(DeviceError):
         OnnxRuntimeBackend(tiny_onnx(), CUDA, tf32=tf32)
 
-    options, providers = fake_cuda.made[0]
+    options, providers, more = fake_cuda.made[0]
     assert providers == [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": int(tf32)})]
     assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+    assert more == {"enable_fallback": False}
 
 
 def test_threads_are_passed_on(

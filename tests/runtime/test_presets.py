@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ def test_the_documented_presets_exist_and_can_be_used() -> None:
 def test_a_preset_survives_json(name: str) -> None:
     preset = PRESETS[name].with_size(96, 160)
 
-    assert Preset.from_dict(json.loads(json.dumps(preset.as_dict()))) == preset
+    assert Preset.from_dict(json.loads(json.dumps(asdict(preset)))) == preset
 
 
 def test_with_size_changes_the_size_alone() -> None:
@@ -63,14 +63,14 @@ SAYS = {"height": "size", "width": "size"}
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused(field: str, value: object) -> None:
-    values = PRESETS["reference"].as_dict() | {field: value}
+    values = asdict(PRESETS["reference"]) | {field: value}
 
     with pytest.raises(InputError, match=SAYS.get(field, field)):
         Preset.from_dict(values)
 
 
 def test_missing_and_unknown_fields_are_named() -> None:
-    values = PRESETS["reference"].as_dict() | {"gamma": 2.2}
+    values = asdict(PRESETS["reference"]) | {"gamma": 2.2}
     del values["divisor_floor"]
 
     with pytest.raises(InputError, match=r"differ: \['divisor_floor', 'gamma'\]"):

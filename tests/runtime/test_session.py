@@ -285,6 +285,11 @@ def test_infer_refuses_what_does_not_fit(session: Session, tensor: object, found
         session.infer(tensor)
 
 
+def test_infer_refuses_a_stream_with_a_numpy_array() -> None:
+    with pytest.raises(InputError, match="stream is for device arrays"):
+        fake_session(FakeBackend()).infer(np.zeros((1, 3, 32, 32), np.float32), stream=0)
+
+
 def test_infer_refuses_more_than_a_fixed_batch() -> None:
     with pytest.raises(InputError, match="1 to 2 images at once; got 3"):
         fake_session(FakeBackend(InputShape(2, 32, 32))).infer(np.zeros((3, 3, 32, 32), np.float32))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import check_target
 from u2net.runtime.trt.flavours import Flavour
 from u2net.runtime.trt.profiles import ProfileRequest
 
@@ -51,5 +52,5 @@ class EngineOptions:
             raise InputError(f"targets are distinct compute capabilities such as sm_86; got {', '.join(self.targets)}")
         if self.timing_cache is not None and flavour == "tensorrt-rtx":
             raise InputError("TensorRT-RTX measures no kernels during a build, so it has no timing cache")
-        if self.timing_cache is not None and self.timing_cache.is_dir():
-            raise InputError(f"{self.timing_cache} is a folder; the timing cache is a file")
+        if self.timing_cache is not None:
+            check_target(self.timing_cache)

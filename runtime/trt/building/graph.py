@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from u2net.runtime.artifact import Artifact
+from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import EngineBuildError, InputError
 from u2net.runtime.trt.api import Builder, INetworkDefinition, OnnxParser
 from u2net.runtime.trt.flavours import TensorRTLibrary
@@ -19,8 +19,7 @@ class GraphSource:
     """An ONNX file to compile, with the facts that only an ONNX reader could find in it."""
 
     path: Path
-    precision: str
-    """``fp32`` or ``fp16``."""
+    precision: Precision
     opset: int
     artifact: Artifact | None = None
     """Metadata of the graph; None if this project did not export it."""

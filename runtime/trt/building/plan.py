@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from u2net.runtime.errors import EngineBuildError, InputError
-from u2net.runtime.files import hash_file, written_whole
+from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.trt.api import Builder, IBuilderConfig, INetworkDefinition
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.building.graph import GraphSource, parse_graph
@@ -17,7 +17,7 @@ from u2net.runtime.trt.cuda import Gpu, open_cuda
 from u2net.runtime.trt.flavours import TensorRTLibrary, choose_flavour, import_flavour
 from u2net.runtime.trt.messages import make_logger, trt_log
 from u2net.runtime.trt.profiles import Profile, declared_shape
-from u2net.runtime.trt.record import EngineRecord, hash_bytes
+from u2net.runtime.trt.record import EngineRecord
 
 
 def build_plan(
@@ -53,7 +53,6 @@ def build_plan(
         onnx=Path(os.path.relpath(source.path, path.parent)).as_posix(),
         onnx_sha256=hash_file(source.path),
         opset=source.opset,
-        fp32_nodes=source.fp32_nodes,
         plan_bytes=len(content),
         plan_sha256=hash_bytes(content),
         seconds=round(time.perf_counter() - started, 3),

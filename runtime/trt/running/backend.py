@@ -10,7 +10,7 @@ from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.profiles import Shape, declared_shape
+from u2net.runtime.trt.profiles import Shape, profiled_shape
 from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
 from u2net.runtime.trt.running.contexts import ContextMaker
 from u2net.runtime.trt.running.opening import open_engine
@@ -36,13 +36,14 @@ class TensorRTBackend:
         self.name = str(opened.library)
         self.provider = f"{opened.gpu.name} (compute capability {opened.gpu.compute_capability})"
         self.outputs = maker.outputs
-        self.input = InputSpec(declared_shape(opened.engine.get_tensor_shape(maker.input)))
+        best = self.profiles[0]
+        self.input = InputSpec(profiled_shape(self.profiles), best_size=(best.height.best, best.width.best))
         self.artifact = opened.record.artifact if opened.record else None
 
     def batch_limit(self, height: int, width: int) -> int:
-        """Largest batch of the profiles that contain this size, or of all profiles if none does."""
-        sized = [profile for profile in self.profiles if profile.takes(height, width)]
-        return max(profile.batch.high for profile in sized or self.profiles)
+        """Largest batch of the profiles that contain this size. Raise ProfileError if none does."""
+        self._fit((1, 3, height, width))
+        return max(profile.batch.high for profile in self.profiles if profile.takes(height, width))
 
     @contextmanager
     def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, FloatArray]]:

@@ -30,9 +30,10 @@ class ContextMaker:
         self.captures_itself = opened.library.features.runtime_config
         self._config: Any = None
         self._cache: Any = None
+        self._kept = b""
+        """Content of the cache's file."""
         if self.captures_itself:
             self._configure(use_graph)
-        self._kept = b""
         self._keeping = threading.Lock()
 
     def make(self, profile: int, stream: Stream) -> IExecutionContext:
@@ -82,7 +83,8 @@ class ContextMaker:
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         self._cache = cache = config.create_runtime_cache()
         try:
-            if self._cache_path.is_file() and not cache.deserialize(self._cache_path.read_bytes()):
+            self._kept = self._cache_path.read_bytes() if self._cache_path.is_file() else b""
+            if self._kept and not cache.deserialize(self._kept):
                 trt_log.warning("%s is from another machine or version; kernels are compiled again", self._cache_path)
         except OSError as error:
             trt_log.warning("%s cannot be read, so kernels are compiled again: %s", self._cache_path, error)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from u2net.runtime.errors import ArtifactError, DeviceError, ProfileError
 from u2net.runtime.preprocess import FloatArray
-from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory, Graph, PinnedMemory, Stream
+from u2net.runtime.trt.cuda import Address, Cuda, CudaGraph, DeviceMemory, PinnedMemory, Stream
 from u2net.runtime.trt.messages import trt_log
 from u2net.runtime.trt.profiles import Shape, four_sides
 from u2net.runtime.trt.running.contexts import ContextMaker
@@ -37,7 +37,7 @@ class Slot:
         """Shapes of the input and the outputs at that input shape."""
         self._addresses: tuple[Address, ...] | None = None
         """Addresses that the context is set to: the input's, then the outputs'."""
-        self._graph: Graph | None = None
+        self._graph: CudaGraph | None = None
         self._use_graph = use_graph
         self._runs = 0
         self._seen: set[Shape] = set()
@@ -113,7 +113,7 @@ class Slot:
         self._graph.launch(self.stream)
         return True
 
-    def _record(self) -> Graph:
+    def _record(self) -> CudaGraph:
         mode = self._cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._cuda.call("cudaStreamBeginCapture", self.stream.handle, mode)
         try:
@@ -123,7 +123,7 @@ class Slot:
             if status == self._cuda.api.cudaError_t.cudaSuccess:
                 self._cuda.api.cudaGraphDestroy(unfinished)
             raise
-        return Graph(self._cuda, self._cuda.call("cudaStreamEndCapture", self.stream.handle))
+        return CudaGraph(self._cuda, self._cuda.call("cudaStreamEndCapture", self.stream.handle))
 
     def _enqueue(self) -> None:
         if not self.context.execute_async_v3(self.stream.handle):

@@ -16,11 +16,11 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import PROFILES, FakeTensorRT
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
-from u2net.runtime.files import hash_file
+from u2net.runtime.files import hash_bytes, hash_file
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Profile
-from u2net.runtime.trt.record import EngineRecord, hash_bytes
+from u2net.runtime.trt.record import EngineRecord
 from u2net.runtime.trt.record import write_engine as write_engine_files
 
 ARTIFACT = Artifact(
@@ -88,7 +88,6 @@ RECORD = EngineRecord(
     onnx="model.onnx",
     onnx_sha256="",
     opset=17,
-    fp32_nodes=(),
     plan_bytes=0,
     plan_sha256="",
     seconds=0.5,

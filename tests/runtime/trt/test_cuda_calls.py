@@ -19,17 +19,17 @@ from u2net.runtime.errors import (
     DriverTooOldError,
     OutOfMemoryError,
 )
-from u2net.runtime.trt.cuda import Cuda, DeviceMemory, Graph, PinnedMemory, Stream, open_cuda
+from u2net.runtime.trt.cuda import Cuda, CudaGraph, DeviceMemory, PinnedMemory, Stream, open_cuda
 
 
-def recorded(cuda: Cuda, target: int = 0, source: int = 0) -> Graph:
+def recorded(cuda: Cuda, target: int = 0, source: int = 0) -> CudaGraph:
     """A graph of one copy, or of nothing."""
     stream = Stream(cuda)
     mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
     cuda.call("cudaStreamBeginCapture", stream.handle, mode)
     if target:
         cuda.copy(target, source, 16, stream)
-    return Graph(cuda, cuda.call("cudaStreamEndCapture", stream.handle))
+    return CudaGraph(cuda, cuda.call("cudaStreamEndCapture", stream.handle))
 
 
 def entries() -> list[str]:

@@ -3,11 +3,17 @@
 from types import SimpleNamespace
 from typing import Any
 
+import onnxruntime
 import pytest
 
+from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
 from u2net.runtime import doctor
+from u2net.runtime.device import CPU
 from u2net.runtime.doctor import Finding
+from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+BOTH = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def find(title: str) -> Finding:
@@ -41,25 +47,47 @@ def test_a_tensorrt_works_builds_only_or_is_not_here(
 
 
 @pytest.mark.parametrize(
-    ("devices", "providers", "twins", "state", "remedy"),
+    ("changes", "providers", "twins", "state", "remedy"),
     [
-        (1, ["CUDAExecutionProvider", "CPUExecutionProvider"], 1, "works", ""),
-        (0, ["CPUExecutionProvider"], 1, "not here", ""),
-        (1, ["CPUExecutionProvider"], 1, "not here", "pip uninstall -y onnxruntime && pip install"),
-        (1, ["CUDAExecutionProvider"], 2, "does not work", "pip uninstall -y onnxruntime onnxruntime-gpu && pip"),
-        (1, None, 1, "does not work", "pip uninstall -y onnxruntime && pip install"),
+        ({}, BOTH, 1, "works", ""),
+        ({"driver": 11080}, BOTH, 1, "works", ""),
+        ({"driver": 0}, ["CPUExecutionProvider"], 1, "not here", ""),
+        ({"devices": 0}, BOTH, 1, "not here", ""),
+        ({}, ["CPUExecutionProvider"], 1, "not here", "pip uninstall -y onnxruntime && pip install"),
+        ({}, BOTH, 2, "does not work", "pip uninstall -y onnxruntime onnxruntime-gpu && pip"),
+        ({}, None, 1, "does not work", "pip uninstall -y onnxruntime && pip install"),
     ],
 )
 def test_onnx_runtime_for_cuda(
-    monkeypatch: pytest.MonkeyPatch, *, devices: int, providers: list[str] | None, twins: int, state: str, remedy: str
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: FakeCudaRuntime,
+    *,
+    changes: dict[str, int],
+    providers: list[str] | None,
+    twins: int,
+    state: str,
+    remedy: str,
 ) -> None:
-    """Damaged files of onnxruntime have no list of providers."""
+    """Damaged files of onnxruntime have no list of providers. The graph that is tried runs on the processor here."""
     runtime = SimpleNamespace(__version__="1", **({"get_available_providers": lambda: providers} if providers else {}))
-    monkeypatch.setattr(doctor, "count_cuda_devices", lambda: (devices, "there is no NVIDIA driver"))
+    vars(cuda).update(changes)
     monkeypatch.setattr("importlib.import_module", lambda _name: runtime)
     monkeypatch.setattr(doctor, "installed_versions", lambda packages: dict.fromkeys(list(packages)[:twins], "1"))
+    monkeypatch.setattr(doctor, "OnnxRuntimeBackend", lambda graph, _device: OnnxRuntimeBackend(graph, CPU))
 
     found = find("ONNX Runtime, CUDA")
 
     assert (found.state, found.remedy[: len(remedy)]) == (state, remedy)
     assert bool(found.remedy) == bool(remedy)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.usefixtures("cuda")
+def test_a_cuda_provider_that_cannot_run_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The onnxruntime here claims a provider that it does not have."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: BOTH)
+
+    found = find("ONNX Runtime, CUDA")
+
+    assert found.state == "does not work"
+    assert "on cuda:0: " in found.detail and "u2net-deploy[gpu]" in found.remedy

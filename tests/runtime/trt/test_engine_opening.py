@@ -1,6 +1,10 @@
 """Covers running/opening.py and compiling.py: which engines are refused, with which error, and which are rebuilt."""
 
 import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,10 @@ from u2net.runtime.errors import (
     EngineVersionError,
     OutOfMemoryError,
 )
+from u2net.runtime.files import hash_bytes, locked_folder
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS
-from u2net.runtime.trt.record import EngineRecord, hash_bytes, read_record, record_path
+from u2net.runtime.trt.record import EngineRecord, read_record, record_path
 from u2net.runtime.trt.running.opening import REFUSALS
 
 PRESET = PRESETS["raw"].with_size(32, 32)
@@ -288,6 +293,44 @@ def test_an_engine_is_rebuilt_on_the_gpu_that_was_asked_for(
         works(session)
         assert {thing.device for thing in cuda.live.values() if hasattr(thing, "device")} == {1}
     assert (trt.built_on, cuda.device) == ([1], 0)
+
+
+@contextmanager
+def loading_while_locked(path: Path, *, loads: int = 1, **options: Any) -> Iterator[list[Future[Session]]]:
+    """Start loads in threads, and hold the lock of the engine's folder while the caller changes files."""
+    with ThreadPoolExecutor(loads) as threads, ExitStack() as stack:
+        stack.enter_context(locked_folder(path.parent))
+        opened = [threads.submit(load, path, "cuda:0", **options) for _ in range(loads)]
+        wait(opened, timeout=0.5)
+        yield opened
+        stack.close()
+        for each in opened:
+            each.result().close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot lock a folder")
+def test_an_engine_that_is_being_replaced_is_read_when_that_is_done(
+    trt: FakeTensorRT, write_engine: WriteEngine
+) -> None:
+    path = write_engine(trt)
+    record, before = record_path(path), record_path(path).read_bytes()
+    record.write_bytes(before.replace(hash_bytes(path.read_bytes()).encode(), b"0" * 64))  # of another plan
+
+    with loading_while_locked(path) as opened:
+        record.write_bytes(before)
+    assert opened[0].result().info.rebuilt is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot lock a folder")
+def test_of_several_loads_at_once_one_rebuilds(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+    path = write_engine(trt)
+    trt.__version__ = "12.0"
+
+    with loading_while_locked(path, loads=4, rebuild=True) as opened:
+        pass
+
+    assert len(trt.configs) == 1
+    assert sum(each.result().info.rebuilt is not None for each in opened) == 1
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,32 @@ def test_a_shape_outside_every_profile_names_them(trt: FakeTensorRT, write_engin
             session.infer(noise(1, 3, 32, 64))
 
 
+@pytest.mark.parametrize(
+    ("profiles", "shape", "size"),
+    [
+        (profiles_of([(1, 2, 4)], 64), "dynamic×3×64×64", (64, 64)),
+        (profiles_of([(2, 2, 2), (1, 1, 1)], 64), "dynamic×3×64×64", (64, 64)),
+        ([[(2, 3, 64, 96), (2, 3, 64, 128), (2, 3, 64, 160)]], "2×3×64×dynamic", (64, 128)),
+        ([*profiles_of([(1, 1, 1)], 96), *profiles_of([(1, 1, 1)], 64)], "1×3×dynamic×dynamic", (96, 96)),
+        ([*profiles_of([(1, 1, 1)], 96), *profiles_of([(1, 1, 1)])], "1×3×dynamic×dynamic", (32, 32)),
+    ],
+)
+def test_a_session_of_a_dynamic_graphs_engine_takes_the_sizes_it_was_built_for(
+    trt: FakeTensorRT, write_engine: WriteEngine, profiles: Shapes, shape: str, size: tuple[int, int]
+) -> None:
+    """The preset's size is 32×32, which only the last engine was built for."""
+    path = write_engine(trt, profiles=profiles)
+
+    with load(path, "cuda:0") as session:
+        assert str(session.info.shape) == shape
+        assert (session.info.preset.height, session.info.preset.width) == size
+        assert session(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30)
+        with pytest.raises(InputError):
+            session.infer(noise(1, 3, 256, 256))
+    with pytest.raises(ProfileError, match=r"the engine was built for .* not for 1×3×256×256; .*--size"):
+        load(path, "cuda:0", size=(256, 256))
+
+
 def test_a_batch_is_split_to_the_profiles_maximum(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     """The maximum is that of the profile for the preset's size, 32×32."""
     images = [np.random.default_rng(seed).integers(0, 256, (20 + seed, 30, 3), dtype=np.uint8) for seed in range(11)]

@@ -71,6 +71,24 @@ def test_an_unchanged_cache_is_not_written_again(rtx: FakeTensorRT, write_engine
     assert not cache.exists()
 
 
+def test_a_cache_that_the_run_leaves_unchanged_is_not_written(
+    rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a process that reads its kernels from a read-only folder does not warn."""
+    path = write_engine(rtx)
+    with load(path, "cuda:0") as session:
+        run(session, 1)
+
+    def refuse(_path: Path, _content: bytes) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with load(path, "cuda:0") as session:
+        run(session, 1)
+
+    assert caplog.text == ""
+
+
 def test_the_cache_is_read_only_after_a_new_shape(
     rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
 ) -> None:
