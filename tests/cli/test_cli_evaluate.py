@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 import pytest
 from PIL import Image
 
-from u2net.benchmarks.report import METRIC_TITLES
+from u2net.export.accuracy import METRICS
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_file
@@ -31,7 +31,7 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
     assert any(
         line.split() == ["metric", BUNDLED_WEIGHTS.name, built_onnx.name, "centred", "Gaussian"] for line in lines
     )
-    for title in METRIC_TITLES:
+    for title in METRICS.values():
         assert sum(line.strip().startswith(f"{title} ") for line in lines) == 1
     written = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     scores = written["scores"]
