@@ -189,16 +189,15 @@ def short_names(models: Iterable[Path | str]) -> dict[Path | str, str]:
     return names
 
 
-def scores_as_json(dataset: Path, files: Iterable[Path], results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
+def scores_as_json(dataset: Path, results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
     """Return the scores by model with each file's hash, because a file of the same name may hold other weights later.
 
     Args:
-        files: the models that are files.
         worst: number of pictures to name for each model, those with the largest MAE.
     """
     return {
         "dataset": dataset.resolve().name,
-        "sha256": {path: hash_file(path) for path in files},
+        "sha256": {each.model: hash_file(each.model) for each in results if isinstance(each.model, Path)},
         "scores": {each.model: each.scores for each in results},
         "worst": {
             each.model: {picture.pair.image.name: picture.mae for picture in each.pictures[:worst]} for each in results

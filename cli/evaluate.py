@@ -32,12 +32,11 @@ def evaluate(
     keep_freed_memory()
     pairs = find_pairs(dataset)
     check_pairs(pairs)
-    paths = (model, *(more or []))
-    sessions = [open_for_parity(path, device, preset=preset) for path in paths]
+    sessions = [open_for_parity(path, device, preset=preset) for path in (model, *(more or []))]
     with progress_lines() as say:
         results = (*score_sessions(sessions, pairs, say), score_masks("centred Gaussian", centred_gaussian, pairs))
     print_table(*score_table(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
-        write_json(json_file, scores_as_json(dataset, paths, results, WORST))
+        write_json(json_file, scores_as_json(dataset, results, WORST))
     if sheet is not None:
         draw_contact_sheet(results[0].pictures[:WORST], sessions[0], sheet)

@@ -85,8 +85,7 @@ def open_graph(
 
     Args:
         path: file that messages name.
-        preset: preprocessing contract; None takes the one in the graph's metadata.
-        assumed: contract of a graph that states none.
+        preset, assumed: see :func:`new_session`.
         optimize: False runs each node as it is written; see :class:`OnnxRuntimeBackend`.
 
     Raises:

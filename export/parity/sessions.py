@@ -23,8 +23,7 @@ def open_for_parity(
     The precision of a graph is read from its nodes: a tool that quantizes a file may leave its metadata as they are.
 
     Args:
-        preset: preprocessing contract; None takes the one that a file states.
-        assumed: contract of a checkpoint, or of a file that states none.
+        preset, assumed: see :func:`open_session`.
 
     Raises:
         ExportError: the file is to be read as ONNX and cannot be.

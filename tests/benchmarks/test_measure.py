@@ -18,7 +18,9 @@ from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS, Session
 from u2net.runtime.artifact import METADATA_KEY
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError
+from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError, U2NetError
+from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
+from u2net.runtime.presets import Preset
 
 QUICK = BenchOptions(rounds=2, warmup=0, threads=1, memory=False)
 
@@ -132,6 +134,37 @@ def test_memory_is_read_of_each_model_at_each_batch(small_onnx: Path, monkeypatc
     preset = PRESETS["reference"].with_size(160, 160)
     assert asked == [(BUNDLED_WEIGHTS, preset, 2), (small_onnx, preset, 2)]
     assert [row.peak_memory_mb for row in report.rows] == [1.0, 2.0]
+
+
+def test_a_process_that_fails_costs_only_its_memory_figure(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def peak(path: Path, *_: object) -> float:
+        if path == small_onnx:
+            raise U2NetError("killed")
+        return 1.0
+
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", peak)
+
+    report = measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, memory=True))
+
+    assert [(row.peak_memory_mb, row.memory_failure) for row in report.rows] == [(1.0, ""), (None, "killed")]
+    assert "killed" in report.warnings
+
+
+def test_a_picture_is_timed_at_the_size_of_the_report(
+    exported: Callable[[ExportOptions], Path], small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[int, int]] = set()
+
+    def prepare(image: ByteArray, preset: Preset) -> FloatArray:
+        seen.add((preset.height, preset.width))
+        return preprocess(image, preset)
+
+    monkeypatch.setattr("u2net.benchmarks.measure.preprocess", prepare)
+    dynamic = exported(ExportOptions(size=None, preset=PRESETS["reference"].with_size(64, 64)))
+
+    report = measure_models([small_onnx, dynamic], BUNDLED_WEIGHTS, QUICK)
+
+    assert seen == {report.input_size}
 
 
 def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from u2net.benchmarks import DeployOptions
-from u2net.export import BuildOptions, ExportOptions
+from u2net.export import BuildOptions, EngineOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
@@ -133,7 +133,9 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
             ("--size", "dynamic", "--outputs", "all"),
             BuildOptions(ExportOptions(None, outputs=OUTPUT_NAMES)),
         ),
-        (("--opset", "17", "--preset", "rembg"), BuildOptions(ExportOptions(opset=17, preset=PRESETS["rembg"]))),
+        (("--opset", "19", "--preset", "rembg"), BuildOptions(ExportOptions(opset=19, preset=PRESETS["rembg"]))),
+        (("--flavour", "tensorrt"), BuildOptions(engine=EngineOptions("tensorrt"))),
+        (("--no-engine",), BuildOptions(engine=None)),
         (("--device", "cuda:1"), BuildOptions(device=Device("cuda", 1))),
         (("--eval", "DUTS-TE"), BuildOptions(dataset=Path("DUTS-TE"))),
     ],

@@ -1,8 +1,9 @@
 """Covers export/parity/gate.py, sessions.py and inputs.py, and model/placing.py."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -10,13 +11,17 @@ import torch
 
 from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions
-from u2net.export.parity import VerifyOptions, verify_models
+from u2net.export.parity import ParityGate, VerifyOptions, verify_models
+from u2net.export.parity.inputs import find_sizes
+from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime.device import Device
-from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError
+from u2net.runtime.artifact import InputShape
+from u2net.runtime.device import CPU, Device
+from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError, ProfileError
+from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
 
 Export = Callable[[ExportOptions], Path]
@@ -121,3 +126,59 @@ def test_tf32_is_off_inside_and_restored_after() -> None:
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32
+
+
+@dataclass
+class StubSession:
+    """Takes the sizes of its shape, and as an engine only those within its profile."""
+
+    info: SimpleNamespace
+    profile: range
+
+    def infer(self, tensor: FloatArray, _outputs: list[str]) -> None:
+        if not set(tensor.shape[2:]) <= set(self.profile):
+            raise ProfileError("no profile")
+
+
+@pytest.mark.parametrize(
+    ("shape", "profile", "sizes"),
+    [
+        (InputShape(1, None, None), range(2049), [(64, 64), (224, 416)]),
+        (InputShape(1, 160, None), range(2049), [(160, 64), (160, 416)]),
+        (InputShape(1, 160, 192), range(2049), [(160, 192)]),
+        (InputShape(1, None, None), range(32, 97), [(64, 64), (96, 96)]),
+        (InputShape(1, None, None), range(64, 65), [(64, 64)]),
+    ],
+)
+def test_the_second_size_is_one_that_every_session_takes(
+    shape: InputShape, profile: range, sizes: list[tuple[int, int]]
+) -> None:
+    free, other = (
+        StubSession(SimpleNamespace(shape=each, mask_output="d0"), limits)
+        for each, limits in ((InputShape(None, None, None, any_size=True), range(2049)), (shape, profile))
+    )
+
+    for pair in ((free, other), (other, free)):
+        assert find_sizes(pair, PRESETS["reference"].with_size(64, 64)) == sizes  # type: ignore[arg-type]
+
+
+def test_a_fixed_size_is_compared_with_a_dynamic_reference(
+    dynamic_onnx: Path, tiny_onnx: Path, on_photographs: VerifyOptions
+) -> None:
+    assert verify_models(dynamic_onnx, [tiny_onnx], on_photographs)[0].passed
+
+
+def test_the_reference_computes_only_what_is_compared_and_nothing_twice(
+    exported: Export, tiny_onnx: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2net.export.parity.inputs.hard_images", dict)
+    reference = open_for_parity(BUNDLED_WEIGHTS, CPU)
+    asked: list[str] = []
+    infer = reference.infer
+    monkeypatch.setattr(reference, "infer", lambda tensor, names: asked.extend(names) or infer(tensor, names))
+    gate = ParityGate(reference, VerifyOptions(photograph_folder))
+
+    for path in (tiny_onnx, tiny_onnx, exported(ExportOptions(size=(128, 128), outputs=("d0", "d2")))):
+        assert gate.compare(open_for_parity(path, CPU)).passed
+
+    assert asked == ["d0", "d0", "d2", "d2"], "two photographs"
