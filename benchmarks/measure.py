@@ -1,7 +1,7 @@
 """Latency and memory of eager PyTorch and of each artifact, in turns within one run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -90,10 +90,8 @@ class BenchReport:
     """What was measured, how, and on what."""
 
     machine: Machine
-    device: Device
-    threads: int
-    rounds: int
-    warmup: int
+    options: BenchOptions
+    """As asked for, with the number of threads that were taken."""
     input_size: tuple[int, int]
     reference: Path
     """The checkpoint that ran in eager PyTorch."""
@@ -124,6 +122,7 @@ def measure_models(
     if not models:
         raise InputError("there is no model to measure")
     threads = options.threads or usable_cores()
+    options = replace(options, threads=threads)
     opened = [open_session(path, options.device, preset=options.preset, threads=threads) for path in models]
     preset = opened[0].info.preset
     eager = open_session(reference, options.device, preset=preset, outputs=("d0",))
@@ -146,10 +145,7 @@ def measure_models(
         torch.set_num_threads(previous)
     return BenchReport(
         describe_machine(options.device),
-        options.device,
-        threads,
-        options.rounds,
-        options.warmup,
+        options,
         (preset.height, preset.width),
         eager.info.path,
         tuple(rows),

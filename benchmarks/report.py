@@ -249,15 +249,15 @@ def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
 
 def bench_markdown(bench: BenchReport) -> str:
     """The tables of a benchmark, and the machine and settings behind them."""
-    machine = bench.machine
+    machine, options = bench.machine, bench.options
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     return "\n".join(
         (
             table(BENCH_HEADER, bench_cells(bench)),
             table(PICTURE_HEADER, picture_cells(bench)),
             *(f"**{warning}**\n" for warning in bench.warnings),
-            f"{bench.rounds} rounds in turns after {bench.warmup} of warm-up, {bench.threads} threads, device "
-            f"{bench.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
+            f"{options.rounds} rounds in turns after {options.warmup} of warm-up, {options.threads} threads, device "
+            f"{options.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
             f"{machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.system}, "
             f"Python {machine.python}, {versions}.\n",
         )

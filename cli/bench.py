@@ -33,8 +33,8 @@ def bench(
         report = measure_models(models, checkpoint_or_bundled(reference), options, say)
     print_table(BENCH_HEADER, bench_cells(report))
     print_table(PICTURE_HEADER, picture_cells(report))
-    machine = report.machine
-    console.print(f"{report.threads} threads, {report.rounds} rounds in turns, {machine.processor}", soft_wrap=True)
+    threads, processor = report.options.threads, report.machine.processor
+    console.print(f"{threads} threads, {rounds} rounds in turns, {processor}", soft_wrap=True)
     print_warnings(report)
     if json_file is not None:
         write_json(json_file, report)

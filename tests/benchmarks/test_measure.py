@@ -95,7 +95,7 @@ def test_rows_say_what_ran_where(two_batches: tuple[BenchReport, list[str], Path
 def test_the_report_says_how_it_was_measured(two_batches: tuple[BenchReport, list[str], Path]) -> None:
     report = two_batches[0]
 
-    assert (report.device, report.threads, report.rounds, report.warmup) == (Device("cpu"), 1, 2, 1)
+    assert report.options == replace(QUICK, batches=(1, 2), warmup=1)
     assert report.input_size == (160, 160)
     assert report.machine.versions["torch"] == torch.__version__
 
@@ -177,7 +177,9 @@ def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monke
     before = torch.get_num_threads()
     monkeypatch.setattr("u2net.benchmarks.measure.time_in_turns", time_once)
 
-    assert measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, threads=before + 1)).threads == before + 1
+    assert (
+        measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, threads=before + 1)).options.threads == before + 1
+    )
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
 

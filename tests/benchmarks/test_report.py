@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from u2net.benchmarks.machine import Machine
-from u2net.benchmarks.measure import BenchReport, BenchRow, PictureTime
+from u2net.benchmarks.measure import BenchOptions, BenchReport, BenchRow, PictureTime
 from u2net.benchmarks.noise import Noise
 from u2net.benchmarks.report import (
     BENCH_HEADER,
@@ -33,7 +33,6 @@ from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread, Worst
 from u2net.export.parity.gate import Failure, StageParity
 from u2net.runtime.artifact import Artifact, InputShape
-from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
 from u2net.runtime.presets import PRESETS
 
@@ -83,7 +82,9 @@ def bench(build: BuildResult) -> BenchReport:
     )
     machine = Machine("Some Processor", 2, "Linux x86_64", "3.12.1", None, {"torch": "2.8"})
     pictures = (PictureTime(FP32, (720, 1280), 20.04, 200.0, 7.0),)
-    return BenchReport(machine, CPU, 2, 10, 2, (320, 320), build.checkpoint, rows, pictures, Noise(0.05, 0.02))
+    return BenchReport(
+        machine, BenchOptions(threads=2), (320, 320), build.checkpoint, rows, pictures, Noise(0.05, 0.02)
+    )
 
 
 def failed(build: BuildResult) -> BuildResult:
