@@ -8,7 +8,7 @@ import numpy as np
 
 from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
-from u2net.export.parity.inputs import Probe, find_sizes, gather_probes
+from u2net.export.parity.inputs import Probe, gather_probes, sized_presets
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.device import CPU, Device
@@ -94,8 +94,8 @@ class ParityGate:
         preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
         meters = {name: ComparisonMeter(wanted) for name, wanted in names.items()}
         mask = ComparisonMeter("mask", logits=False)
-        for probe in gather_probes(self._photographs, find_sizes((self._reference, candidate), preset)):
-            self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters, mask)
+        for probe in gather_probes(self._photographs, sized_presets((self._reference, candidate), preset)):
+            self._compare_probe(probe, candidate, meters, mask)
         found = tuple(meter.comparison() for meter in meters.values())
         both = reference.precision, candidate.info.precision
         precision = next((each for each in ("int8", "fp16") if each in both), "fp32")  # the widest limits
@@ -105,14 +105,10 @@ class ParityGate:
         return StageParity(reference.path, candidate.info.path, precision, found, mask.comparison(), failures, note)
 
     def _compare_probe(
-        self,
-        probe: Probe,
-        preset: Preset,
-        candidate: Session,
-        meters: Mapping[str, ComparisonMeter],
-        mask: ComparisonMeter,
+        self, probe: Probe, candidate: Session, meters: Mapping[str, ComparisonMeter], mask: ComparisonMeter
     ) -> None:
         """Feed both sides the same tensor; then, for photographs, each side the tensor of its own preset."""
+        info, preset = candidate.info, probe.preset
         tensor = preprocess(probe.image, preset)
         wanted = self._memory.setdefault((probe.name, preset), {})
         if missing := [meter.output for meter in meters.values() if meter.output not in wanted]:
@@ -122,8 +118,7 @@ class ParityGate:
             meter.add(probe.name, wanted[meter.output], found[name], overlap=not probe.hard)
         if probe.hard:
             return
-        info = candidate.info
-        own = info.preset.with_size(probe.height, probe.width) if info.preset_stated else preset
+        own = info.preset.with_size(preset.height, preset.width) if info.preset_stated else preset
         if own != preset:
             found = candidate.infer(preprocess(probe.image, own), [info.mask_output])
         maps = wanted[meters[info.mask_output].output], found[info.mask_output]

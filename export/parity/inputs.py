@@ -16,9 +16,6 @@ HARD_SIDE = 320
 OTHER_SIZE = (224, 416)
 """Preferred second height and width on which a network of dynamic size is compared."""
 
-Size = tuple[int, int]
-"""Input height and width in pixels."""
-
 
 @dataclass(frozen=True)
 class Probe:
@@ -26,8 +23,8 @@ class Probe:
 
     name: str
     image: ByteArray
-    height: int
-    width: int
+    preset: Preset
+    """Preset for the reference, at the input size."""
     hard: bool
     """True if only differences are judged, because the image shows no object."""
 
@@ -48,8 +45,8 @@ def hard_images() -> dict[str, ByteArray]:
     }
 
 
-def find_sizes(sessions: Sequence[Session], preset: Preset) -> list[Size]:
-    """Return the input sizes to compare: the preset's, and another one that every session takes, if there is any.
+def sized_presets(sessions: Sequence[Session], preset: Preset) -> list[Preset]:
+    """Return a preset at the sizes to compare: its own, and another one that every session takes, if there is any.
 
     A side that is fixed in a network is that side in both.
     """
@@ -60,7 +57,7 @@ def find_sizes(sessions: Sequence[Session], preset: Preset) -> list[Size]:
         sides.append(fixed[:1] or [other, min(own + STEP, LARGEST), own])
     *others, first = product(*sides)
     second = (size for size in others if size != first and all(_takes(each, *size) for each in sessions))
-    return [first, *islice(second, 1)]
+    return [preset.with_size(*size) for size in (first, *islice(second, 1))]
 
 
 def _takes(session: Session, height: int, width: int) -> bool:
@@ -72,11 +69,11 @@ def _takes(session: Session, height: int, width: int) -> bool:
     return True
 
 
-def gather_probes(photographs: Mapping[str, ByteArray], sizes: Sequence[Size]) -> list[Probe]:
-    """Return the photographs and the hard images at every input size that is compared."""
+def gather_probes(photographs: Mapping[str, ByteArray], presets: Sequence[Preset]) -> list[Probe]:
+    """Return the photographs and the hard images for every preset, which differ in size."""
     probes = []
-    for height, width in sizes:
-        suffix = f" at {height}×{width}" if len(sizes) > 1 else ""
-        probes += [Probe(name + suffix, image, height, width, False) for name, image in photographs.items()]
-        probes += [Probe(name + suffix, image, height, width, True) for name, image in hard_images().items()]
+    for preset in presets:
+        suffix = f" at {preset.height}×{preset.width}" if len(presets) > 1 else ""
+        probes += [Probe(name + suffix, image, preset, False) for name, image in photographs.items()]
+        probes += [Probe(name + suffix, image, preset, True) for name, image in hard_images().items()]
     return probes
