@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from u2net.benchmarks.measure import BenchOptions, BenchReport, measure
+from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
 from u2net.benchmarks.report import write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
@@ -89,7 +89,7 @@ def deploy_checkpoint(
     checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     with locked_folder(folder), _staging_in(folder) as staging:
         built = build_artifacts(checkpoint, staging, build, progress)
-        bench = measure(built.loadable(build.device), checkpoint, timing, progress)
+        bench = measure_models(built.loadable(build.device), checkpoint, timing, progress)
         progress("writing masks and cut-outs")
         with load(built.artifacts[0], build.device) as session:
             drawn = list(write_pictures(session, places, staging / PICTURES)) if places else []
@@ -131,11 +131,9 @@ def _swap_in(staging: Path, folder: Path) -> None:
 
 
 def _moved(value: Any, old: Path, new: Path) -> Any:
-    """Return a copy of a result in which every path and label below one folder stands below another."""
+    """Return a copy of a result in which every path below one folder stands below another."""
     if isinstance(value, Path):
         return new / value.relative_to(old) if value.is_relative_to(old) else value
-    if isinstance(value, str):
-        return value.replace(str(old), str(new))
     if isinstance(value, tuple):
         return tuple(_moved(each, old, new) for each in value)
     if is_dataclass(value) and not isinstance(value, type):

@@ -5,6 +5,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from u2net.runtime.device import Device
 from u2net.runtime.packages import installed_versions
 
 PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "numpy", "pillow")
@@ -20,19 +21,22 @@ class Machine:
     system: str
     python: str
     gpu: str | None
+    """The GPU in use; None on a processor."""
     versions: dict[str, str]
 
 
-def describe_machine() -> Machine:
-    """Describe this machine."""
+def describe_machine(device: Device) -> Machine:
+    """Describe this machine and a device of it. Raise DeviceError if the device is not there."""
     import torch
+
+    from u2net.model.placing import torch_device
 
     return Machine(
         processor=_processor(),
         cores=usable_cores(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        gpu=torch.cuda.get_device_name(torch_device(device)) if device.kind == "cuda" else None,
         versions=installed_versions(PACKAGES),
     )
 

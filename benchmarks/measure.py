@@ -1,7 +1,7 @@
 """Latency and memory of eager PyTorch and of each artifact, in turns within one run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +16,12 @@ from u2net.model.checkpoint import Checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import InputError
+from u2net.runtime.errors import InputError, U2NetError
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import preprocess, preprocess_batch
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
-EAGER = "eager PyTorch"
 PICTURE_SIZE = (720, 1280)
 """Height and width of the picture whose pre- and postprocessing is timed."""
 
@@ -61,7 +60,7 @@ class BenchOptions:
 class BenchRow:
     """One model at one batch size; times are of the whole batch."""
 
-    model: str
+    model: Path
     precision: str
     provider: str
     batch: int
@@ -70,14 +69,16 @@ class BenchRow:
     ratio: Ratio
     """Speed relative to eager PyTorch at the same batch size."""
     peak_memory_mb: float | None
-    """Peak of a process that does nothing else; None on a GPU, or with ``BenchOptions.memory`` off."""
+    """Peak of a process that does nothing else; None on a GPU, with ``BenchOptions.memory`` off, or if it failed."""
+    memory_failure: str = ""
+    """Why the memory could not be measured; empty if it was, or was not asked for."""
 
 
 @dataclass(frozen=True)
 class PictureTime:
     """Median times in milliseconds of the steps from one picture to its mask."""
 
-    model: str
+    model: Path
     picture: tuple[int, int]
     preprocess_ms: float
     compute_ms: float
@@ -89,17 +90,23 @@ class BenchReport:
     """What was measured, how, and on what."""
 
     machine: Machine
-    device: Device
-    threads: int
-    rounds: int
-    warmup: int
+    options: BenchOptions
+    """As asked for, with the number of threads that were taken."""
     input_size: tuple[int, int]
+    reference: Path
+    """The checkpoint that ran in eager PyTorch."""
     rows: tuple[BenchRow, ...]
+    """The reference comes first at each batch size."""
     pictures: tuple[PictureTime, ...]
     noise: Noise
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why figures must not be quoted or are missing."""
+        return tuple(filter(None, (self.noise.warning, *(row.memory_failure for row in self.rows))))
 
-def measure(
+
+def measure_models(
     models: Sequence[Path],
     reference: Checkpoint | Path,
     options: BenchOptions,
@@ -115,6 +122,7 @@ def measure(
     if not models:
         raise InputError("there is no model to measure")
     threads = options.threads or usable_cores()
+    options = replace(options, threads=threads)
     opened = [open_session(path, options.device, preset=options.preset, threads=threads) for path in models]
     preset = opened[0].info.preset
     eager = open_session(reference, options.device, preset=preset, outputs=("d0",))
@@ -125,23 +133,21 @@ def measure(
                 f"{model.info.path} is {model.info.variant}, the reference {eager.info.path} is {eager.info.variant}; "
                 "name its own checkpoint with --reference"
             )
-    deployed = {str(each.info.path): each for each in opened}
-    sessions = {EAGER: eager, **deployed}
+    deployed = {each.info.path: each for each in opened}
+    sessions = {eager.info.path: eager, **deployed}
     noise = NoiseMeter(usable_cores())
     previous = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         rows = [row for batch in options.batches for row in _measure_batch(sessions, batch, options, noise, progress)]
-        pictures = tuple(_time_picture(name, each, options, progress) for name, each in deployed.items())
+        pictures = tuple(_time_picture(each, preset, options, progress) for each in deployed.values())
     finally:
         torch.set_num_threads(previous)
     return BenchReport(
-        describe_machine(),
-        options.device,
-        threads,
-        options.rounds,
-        options.warmup,
+        describe_machine(options.device),
+        options,
         (preset.height, preset.width),
+        eager.info.path,
         tuple(rows),
         pictures,
         noise.summarize(),
@@ -149,46 +155,54 @@ def measure(
 
 
 def _measure_batch(
-    sessions: dict[str, Session], batch: int, options: BenchOptions, noise: NoiseMeter, say: Callable[[str], None]
+    sessions: dict[Path, Session], batch: int, options: BenchOptions, noise: NoiseMeter, say: Callable[[str], None]
 ) -> list[BenchRow]:
-    """Measure the models at one batch size, except those whose limit is below it."""
-    preset = sessions[EAGER].info.preset
+    """Measure the models, of which eager PyTorch is the first, at one batch size, except those with a lower limit."""
+    eager = next(iter(sessions.values())).info
+    preset = eager.preset
     # Scenes rather than zeros, which would flatter branch prediction and the handling of denormals.
     tensor = preprocess_batch(make_scenes(batch), preset)
-    fitting = {name: each for name, each in sessions.items() if (each.info.batch_limit or batch) >= batch}
+    fitting = {path: each for path, each in sessions.items() if (each.info.batch_limit or batch) >= batch}
     total = options.rounds + options.warmup
     with noise.watching():
         seconds = time_in_turns(
-            {name: partial(each.infer, tensor, [each.info.mask_output]) for name, each in fitting.items()},
+            {path: partial(each.infer, tensor, [each.info.mask_output]) for path, each in fitting.items()},
             options.rounds,
             options.warmup,
             lambda done: say(f"timing batch {batch}: round {done} of {total}"),
         )
-    noise.add_reference(seconds[EAGER])
+    noise.add_reference(seconds[eager.path])
     rows = []
-    for name, session in fitting.items():
-        if measure_memory := options.memory and options.device.kind == "cpu":
-            say(f"memory at batch {batch}: {session.info.path.name}")
-        latency = summarize(seconds[name])
+    for path, session in fitting.items():
+        memory, memory_failure = None, ""
+        if options.memory and options.device.kind == "cpu":
+            say(f"memory at batch {batch}: {path.name}")
+            try:
+                memory = peak_memory_mb(path, preset, batch)
+            except U2NetError as error:  # the system may kill a process that takes too much
+                memory_failure = str(error)
+        latency = summarize(seconds[path])
         rows.append(
             BenchRow(
-                model=name,
+                model=path,
                 precision=session.info.precision or "unknown",
                 provider=f"{session.info.backend}, {session.info.provider}",
                 batch=batch,
                 compute=latency,
                 images_per_second=batch / latency.median_ms * 1e3,
-                ratio=compare(seconds[EAGER], seconds[name]),
-                peak_memory_mb=peak_memory_mb(session.info.path, preset, batch) if measure_memory else None,
+                ratio=compare(seconds[eager.path], seconds[path]),
+                peak_memory_mb=memory,
+                memory_failure=memory_failure,
             )
         )
     return rows
 
 
-def _time_picture(name: str, session: Session, options: BenchOptions, say: Callable[[str], None]) -> PictureTime:
-    """Time the three steps of one picture in turns."""
+def _time_picture(session: Session, sized: Preset, options: BenchOptions, say: Callable[[str], None]) -> PictureTime:
+    """Time the three steps of one picture in turns, at the input size of all models."""
     say(f"timing a picture: {session.info.path.name}")
-    preset, output = session.info.preset, session.info.mask_output
+    preset = session.info.preset.with_size(sized.height, sized.width)
+    output = session.info.mask_output
     picture = make_scene(0, *PICTURE_SIZE)[0]
     tensor = preprocess(picture, preset)
     maps = session.infer(tensor, [output])[output]
@@ -198,4 +212,5 @@ def _time_picture(name: str, session: Session, options: BenchOptions, say: Calla
         "postprocess_ms": lambda: postprocess(maps[0], preset, *PICTURE_SIZE),
     }
     seconds = time_in_turns(runs, options.rounds, options.warmup)
-    return PictureTime(name, PICTURE_SIZE, **{step: summarize(times).median_ms for step, times in seconds.items()})
+    medians = {step: summarize(times).median_ms for step, times in seconds.items()}
+    return PictureTime(session.info.path, PICTURE_SIZE, **medians)

@@ -24,7 +24,7 @@ def peak_memory_mb(path: Path, preset: Preset, batch: int) -> float:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise U2NetError(f"measuring the memory of {path} failed: {reason}")
+        raise U2NetError(f"measuring the memory of {path.name} failed: {reason.replace(str(path), path.name)}")
     return float(done.stdout)
 
 

@@ -7,19 +7,20 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow
-from u2net.export.accuracy import LARGEST_COST, LEAST_PICTURES, AccuracyReport
+from u2net.benchmarks.measure import BenchReport, BenchRow
+from u2net.export.accuracy import LARGEST_COST, LEAST_PICTURES, METRICS, AccuracyReport
 from u2net.export.build import BuildResult
 from u2net.export.engine import EngineStage
 from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread
-from u2net.export.parity.gate import MASK, StageParity
+from u2net.export.parity.gate import StageParity
 from u2net.model.evaluation import Evaluation
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import hash_file, written_whole
 
 NONE = "–"
+EAGER = "eager PyTorch"
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows of a table, as text."""
@@ -31,13 +32,13 @@ def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]
     """Rows of :data:`HEADER`: eager PyTorch, then each stage. A file that a later stage replaced has no latency."""
     single = {row.model: row for row in bench.rows if row.batch == bench.rows[0].batch}
     last = {stage.graph.path: stage.name for stage in build.stages}
-    rows = [("eager", _size(build.checkpoint.stat().st_size), *[NONE] * 4, *_speed(single[EAGER]), "")]
+    rows = [("eager", _size(build.checkpoint.stat().st_size), *[NONE] * 4, *_speed(single[build.checkpoint]), "")]
     for stage in build.stages:
-        row = single.get(str(stage.graph.path)) if last[stage.graph.path] == stage.name else None
+        row = single.get(stage.graph.path) if last[stage.graph.path] == stage.name else None
         rows.append(_stage_cells(stage.name, stage.graph, stage.parity, row))
     if build.engine and build.engine.stage:
         compiled = build.engine.stage
-        rows.append(_stage_cells("engine", compiled, build.engine.parity, single.get(str(compiled.path))))
+        rows.append(_stage_cells("engine", compiled, build.engine.parity, single.get(compiled.path)))
     return rows
 
 
@@ -46,11 +47,8 @@ def _stage_cells(
 ) -> tuple[str, ...]:
     figures, verdict = (NONE, NONE, NONE), "not run"
     if parity is not None:
-        first, *_, mask = parity.comparisons
-        if mask.output != MASK:
-            raise ExportError(f"the parity report of {name} has no mask")
-        spread = first.probability
-        figures = (f"{spread.largest.value:.1e}", f"{spread.mean:.1e}", f"{mask.iou:.5f}")
+        spread = parity.outputs[0].probability
+        figures = (f"{spread.largest.value:.1e}", f"{spread.mean:.1e}", f"{parity.mask.iou:.5f}")
         verdict = "passed" if parity.passed else "FAILED"
     return (name, _size(file.size_bytes), f"{file.seconds:.1f} s", *figures, *_speed(row), verdict)
 
@@ -71,9 +69,7 @@ def as_json(value: Any) -> Any:
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
-    if isinstance(value, Path):
-        return value.name
-    if isinstance(value, Device) or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, Path | Device) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     return value
 
@@ -134,8 +130,13 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "IoU", "NaN, Inf")
 
 
-def parity_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """One output's figures as text, in the order of :data:`PARITY_HEADER`: probabilities, then logits."""
+def parity_rows(parity: StageParity) -> list[tuple[str, ...]]:
+    """The figures of each output and of the mask as text, in the order of :data:`PARITY_HEADER`."""
+    return [row for each in (*parity.outputs, parity.mask) for row in _comparison_rows(each)]
+
+
+def _comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Probabilities, then logits."""
     ends = (f"{comparison.iou:.6f}", f"{comparison.nonfinite.value:.0f}")
     rows = [(comparison.output, *_spread_cells(comparison.probability), *ends)]
     if comparison.logit is not None:
@@ -149,9 +150,7 @@ def _spread_cells(spread: Spread) -> tuple[str, ...]:
 
 def _parity(build: BuildResult) -> str:
     parities = build.parities()
-    rows = [
-        (name, *row) for name, parity in parities.items() for each in parity.comparisons for row in parity_rows(each)
-    ]
+    rows = [(name, *row) for name, parity in parities.items() for row in parity_rows(parity)]
     failures = [f"- {name}: {failure}\n" for name, parity in parities.items() for failure in parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
     islands = build.stages[-1].graph.artifact.fp32_nodes
@@ -162,33 +161,43 @@ def _parity(build: BuildResult) -> str:
 BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "vs eager", "95 % interval", "peak MB")
 
 
-def bench_cells(row: BenchRow) -> tuple[str, ...]:
-    """A benchmark row as text, in the order of :data:`BENCH_HEADER`."""
-    return (
-        Path(row.model).name,
-        str(row.batch),
-        *(f"{value:.1f}" for value in (row.compute.median_ms, row.compute.p90_ms, row.compute.p99_ms)),
-        f"{row.images_per_second:.2f}",
-        f"{row.ratio.value:.2f}×",
-        f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
-        NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
-    )
+def bench_cells(bench: BenchReport) -> list[tuple[str, ...]]:
+    """The rows of a benchmark as text, in the order of :data:`BENCH_HEADER`."""
+    names = {**short_names(row.model for row in bench.rows), bench.reference: EAGER}
+    return [
+        (
+            names[row.model],
+            str(row.batch),
+            *(f"{value:.1f}" for value in (row.compute.median_ms, row.compute.p90_ms, row.compute.p99_ms)),
+            f"{row.images_per_second:.2f}",
+            f"{row.ratio.value:.2f}×",
+            f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
+            NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
+        )
+        for row in bench.rows
+    ]
 
 
-METRIC_TITLES = ("max F", "mean F", "weighted F", "S", "E", "MAE", "IoU", "boundary F")
-SCORE_ORDER = ("max_f", "mean_f", "weighted_f", "s_measure", "e_measure", "mae", "iou", "boundary_f")
+def short_names(models: Iterable[Path | str]) -> dict[Path | str, str]:
+    """Return the end of each path, with as many folders as tell it from the others."""
+    parts = {model: Path(model).parts for model in models}
+    names = {}
+    for model, own in parts.items():
+        others = [other for each, other in parts.items() if each != model]
+        count = next((n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others)), len(own))
+        names[model] = str(Path(*own[-count:]))
+    return names
 
 
-def scores_as_json(dataset: Path, files: Iterable[Path], results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
+def scores_as_json(dataset: Path, results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
     """Return the scores by model with each file's hash, because a file of the same name may hold other weights later.
 
     Args:
-        files: the models that are files.
         worst: number of pictures to name for each model, those with the largest MAE.
     """
     return {
         "dataset": dataset.resolve().name,
-        "sha256": {str(path): hash_file(path) for path in files},
+        "sha256": {each.model: hash_file(each.model) for each in results if isinstance(each.model, Path)},
         "scores": {each.model: each.scores for each in results},
         "worst": {
             each.model: {picture.pair.image.name: picture.mae for picture in each.pictures[:worst]} for each in results
@@ -198,17 +207,14 @@ def scores_as_json(dataset: Path, files: Iterable[Path], results: Sequence[Evalu
 
 def score_table(results: Sequence[Evaluation]) -> Table:
     """A row for each metric: the score of each model."""
-    rows = [
-        (title, *(f"{getattr(each.scores, name):.4f}" for each in results))
-        for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True)
-    ]
-    return ("metric", *(Path(each.model).name for each in results)), rows
+    rows = [(title, *(f"{getattr(each.scores, name):.4f}" for each in results)) for name, title in METRICS.items()]
+    return ("metric", *short_names(each.model for each in results).values()), rows
 
 
 def accuracy_table(report: AccuracyReport) -> Table:
     """A row for each metric: eager PyTorch's score, then what each file changes in it."""
     rows = []
-    for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True):
+    for name, title in METRICS.items():
         before, *after = (getattr(each.scores, name) for each in report.evaluations)
         changes = (round(score - before, 5) for score in after)
         rows.append((title, f"{before:.4f}", *(f"{change:+.5f}" if change else "0.00000" for change in changes)))
@@ -230,9 +236,10 @@ PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postproces
 
 def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
     """The steps of one picture in each model as text, in the order of :data:`PICTURE_HEADER`."""
+    names = short_names(each.model for each in bench.pictures)
     return [
         (
-            Path(each.model).name,
+            names[each.model],
             f"{each.picture[0]}×{each.picture[1]}",
             *(f"{value:.1f}" for value in (each.preprocess_ms, each.compute_ms, each.postprocess_ms)),
         )
@@ -242,15 +249,15 @@ def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
 
 def bench_markdown(bench: BenchReport) -> str:
     """The tables of a benchmark, and the machine and settings behind them."""
-    machine = bench.machine
+    machine, options = bench.machine, bench.options
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     return "\n".join(
         (
-            table(BENCH_HEADER, [bench_cells(row) for row in bench.rows]),
+            table(BENCH_HEADER, bench_cells(bench)),
             table(PICTURE_HEADER, picture_cells(bench)),
-            *([f"**{bench.noise.warning}**\n"] if bench.noise.warning else []),
-            f"{bench.rounds} rounds in turns after {bench.warmup} of warm-up, {bench.threads} threads, device "
-            f"{bench.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
+            *(f"**{warning}**\n" for warning in bench.warnings),
+            f"{options.rounds} rounds in turns after {options.warmup} of warm-up, {options.threads} threads, device "
+            f"{options.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
             f"{machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.system}, "
             f"Python {machine.python}, {versions}.\n",
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DeviceName, JsonFile, OwnPreset, checkpoint_or_bundled, parse_numbers
-from u2net.cli.printing import console, print_noise, print_table, progress_lines
+from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 
 
@@ -23,18 +23,18 @@ def bench(
     device: DeviceName = CPU,
 ) -> None:
     """Time model files against eager PyTorch, in turns within one run."""
-    from u2net.benchmarks import BenchOptions, measure
+    from u2net.benchmarks import BenchOptions, measure_models
     from u2net.benchmarks.report import BENCH_HEADER, PICTURE_HEADER, bench_cells, picture_cells, write_json
 
     options = BenchOptions(
         batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads, preset=preset
     )
     with progress_lines() as say:
-        report = measure(models, checkpoint_or_bundled(reference), options, say)
-    print_table(BENCH_HEADER, [bench_cells(row) for row in report.rows])
+        report = measure_models(models, checkpoint_or_bundled(reference), options, say)
+    print_table(BENCH_HEADER, bench_cells(report))
     print_table(PICTURE_HEADER, picture_cells(report))
-    machine = report.machine
-    console.print(f"{report.threads} threads, {report.rounds} rounds in turns, {machine.processor}", soft_wrap=True)
-    print_noise(report.noise)
+    threads, processor = report.options.threads, report.machine.processor
+    console.print(f"{threads} threads, {rounds} rounds in turns, {processor}", soft_wrap=True)
+    print_warnings(report)
     if json_file is not None:
         write_json(json_file, report)

@@ -19,7 +19,7 @@ from u2net.cli.options import (
     export_options,
     read_checkpoint,
 )
-from u2net.cli.printing import console, print_noise, print_table, progress_lines
+from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.presets import PRESETS
 
@@ -62,7 +62,7 @@ def _print_deployment(done: "Deployment", output: Path) -> None:
 
     built = done.built
     print_table(HEADER, stage_cells(built, done.bench))
-    print_noise(done.bench.noise)
+    print_warnings(done.bench)
     if built.accuracy:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
         print_table(*accuracy_table(built.accuracy), title)

@@ -24,20 +24,19 @@ def evaluate(
 ) -> None:
     """Score models on photographs with masks, and compare them with a guess that ignores the photograph."""
     from u2net.benchmarks.report import score_table, scores_as_json, write_json
+    from u2net.export.parity.sessions import open_for_parity
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import check_pairs, find_pairs
     from u2net.model.evaluation import centred_gaussian, score_masks, score_sessions
-    from u2net.model.opening import open_session
 
     keep_freed_memory()
     pairs = find_pairs(dataset)
     check_pairs(pairs)
-    paths = (model, *(more or []))
-    sessions = [open_session(path, device, preset=preset, tf32=False) for path in paths]
+    sessions = [open_for_parity(path, device, preset=preset) for path in (model, *(more or []))]
     with progress_lines() as say:
         results = (*score_sessions(sessions, pairs, say), score_masks("centred Gaussian", centred_gaussian, pairs))
     print_table(*score_table(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
-        write_json(json_file, scores_as_json(dataset, paths, results, WORST))
+        write_json(json_file, scores_as_json(dataset, results, WORST))
     if sheet is not None:
         draw_contact_sheet(results[0].pictures[:WORST], sessions[0], sheet)

@@ -14,7 +14,7 @@ from rich.table import Table
 from u2net.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from u2net.benchmarks.noise import Noise
+    from u2net.benchmarks import BenchReport
     from u2net.export import EngineStage
     from u2net.model.metrics import SaliencyScores
     from u2net.model.training import TrainStatus
@@ -61,10 +61,10 @@ def print_table(
     console.print(table, crop=False)
 
 
-def print_noise(noise: "Noise") -> None:
-    """Warn if a busy machine has spoilt the figures."""
-    if noise.warning:
-        console.print(noise.warning, style="yellow", soft_wrap=True)
+def print_warnings(bench: "BenchReport") -> None:
+    """Say which figures a busy machine has spoilt, and which are missing."""
+    for warning in bench.warnings:
+        console.print(warning, style="yellow", soft_wrap=True)
 
 
 @contextmanager

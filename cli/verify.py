@@ -19,16 +19,15 @@ def verify(
 ) -> None:
     """Compare stages on photographs and hard inputs; exit status 1 if one exceeds its tolerances."""
     from u2net.benchmarks.report import PARITY_HEADER, parity_rows
-    from u2net.export.parity import VerifyOptions
-    from u2net.export.parity import verify as run_gate
+    from u2net.export.parity import VerifyOptions, verify_models
 
     with console.status("comparing"):
-        results = run_gate(reference, candidates, VerifyOptions(images, preset, device))
+        results = verify_models(reference, candidates, VerifyOptions(images, preset, device))
     for result in results:
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
         if result.note:
             console.print(f"{result.candidate}: {result.note}", soft_wrap=True)
-        print_table(PARITY_HEADER, [row for each in result.comparisons for row in parity_rows(each)], title)
+        print_table(PARITY_HEADER, parity_rows(result), title)
         for failure in result.failures:
             console.print(f"FAILED {result.candidate}: {failure}", style="red", soft_wrap=True)
     passed = all(result.passed for result in results)

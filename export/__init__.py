@@ -5,7 +5,7 @@ from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
-from u2net.export.parity import StageParity, VerifyOptions, verify
+from u2net.export.parity import StageParity, VerifyOptions, verify_models
 from u2net.export.simplification import simplify_onnx
 from u2net.runtime.trt.building.engine_options import EngineOptions
 
@@ -24,5 +24,5 @@ __all__ = [
     "export_model",
     "export_onnx",
     "simplify_onnx",
-    "verify",
+    "verify_models",
 ]

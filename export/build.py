@@ -19,7 +19,7 @@ from u2net.model.dataset import check_pairs, find_pairs
 from u2net.model.evaluation import score_sessions
 from u2net.model.opening import open_session
 from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import ArtifactError, DeviceError
+from u2net.runtime.errors import DependencyError, DeviceError, EngineGpuError, OutOfMemoryError
 from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
@@ -169,23 +169,25 @@ def _build_engine(
     sessions: dict[Path, Session],
     progress: Callable[[str], None],
 ) -> BuiltEngine | None:
-    """Build the engine beside the graph; if it can be run here, verify it and add its session to ``sessions``."""
+    """Build the engine beside the graph, verify it and add its session to ``sessions``.
+
+    On a processor, a missing GPU or package, or an engine for another GPU, is noted; any other failure is raised.
+    """
     wanted, path = options.engine, graph.with_name(ENGINE_NAME)
     if wanted is None or (wanted.flavour is None and not installed_flavours()):
         return None
     device = options.device if options.device.kind == "cuda" else wanted.device
+    stage = None
     progress(f"engine: compiling {graph.name}")
     try:
         stage = build_engine(graph, path, replace(wanted, device=device))
-    except DeviceError as error:
-        if wanted.flavour is not None:
-            raise
-        return BuiltEngine(note=f"not built: {error}")
-    progress(f"engine: verifying {path.name}")
-    try:
+        progress(f"engine: verifying {path.name}")
         sessions[path] = open_for_parity(path, device)
-    except (DeviceError, ArtifactError) as error:
-        return BuiltEngine(stage, note=f"not run: {error}")
+    except (DeviceError, DependencyError, EngineGpuError) as error:
+        asked = options.device.kind == "cuda" or (stage is None and wanted.flavour is not None)
+        if asked or isinstance(error, OutOfMemoryError):
+            raise
+        return BuiltEngine(stage, note=f"not {'run' if stage else 'built'}: {error}".replace(str(path), path.name))
     return BuiltEngine(stage, gate.compare(sessions[path]))
 
 

@@ -14,7 +14,7 @@ from u2net.runtime.errors import ExportError
 from u2net.runtime.files import written_whole
 from u2net.runtime.loading import new_session
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from u2net.runtime.presets import PRESETS
+from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
 QUANTIZED = re.compile(r"(Dynamic)?(Quantize|Dequantize)Linear|QLinear.*|(Conv|MatMul)Integer")
@@ -73,18 +73,26 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def open_graph(model: ir.Model, path: Path = Path("graph"), *, optimize: bool = True) -> Session:
+def open_graph(
+    model: ir.Model,
+    path: Path = Path("graph"),
+    *,
+    preset: Preset | None = None,
+    assumed: Preset | None = PRESETS["raw"],
+    optimize: bool = True,
+) -> Session:
     """Open a graph in ONNX Runtime on the processor.
 
     Args:
         path: file that messages name.
+        preset, assumed: see :func:`new_session`.
         optimize: False runs each node as it is written; see :class:`OnnxRuntimeBackend`.
 
     Raises:
         ArtifactError: ONNX Runtime cannot load the graph.
     """
     backend = OnnxRuntimeBackend(ir.to_proto(model).SerializeToString(), CPU, optimize=optimize)
-    return new_session(backend, path, CPU, assumed=PRESETS["raw"])
+    return new_session(backend, path, CPU, preset=preset, assumed=assumed)
 
 
 def find_precision(model: ir.Model) -> Precision:

@@ -35,7 +35,7 @@ class ExportOptions:
         batch: number of images per run; None leaves it dynamic.
         outputs: ``d0``, which is the mask, and any of ``d1``…``d6`` after it.
         opset: 17 to 21; 17 is the newest that TensorRT 8 reads.
-        preset: preprocessing contract for the metadata; ``size`` replaces its size.
+        preset: preprocessing contract for the metadata; ``size`` replaces its size, which a dynamic network must take.
     """
 
     size: tuple[int, int] | None = (320, 320)
@@ -58,6 +58,9 @@ class ExportOptions:
                 f"outputs are distinct names of {', '.join(OUTPUT_NAMES)}, and d0, which is the mask, is the first; "
                 f"got {', '.join(self.outputs) or 'none'}"
             )
+        self.preset.check()
+        if self.size is None:
+            InputShape(self.batch, None, None).check_size(self.preset.height, self.preset.width)
 
 
 def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | None = None) -> GraphStage:

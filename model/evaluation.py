@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -28,7 +29,8 @@ class PictureScore:
 class Evaluation:
     """Scores of a model on a data set."""
 
-    model: str
+    model: Path | str
+    """Its file, or a name if it has none."""
     scores: SaliencyScores
     pictures: tuple[PictureScore, ...]
     """Worst first."""
@@ -37,15 +39,15 @@ class Evaluation:
 def score_sessions(
     sessions: Sequence[Session], pairs: Sequence[Pair], progress: Callable[[str], None] = lambda _message: None
 ) -> tuple[Evaluation, ...]:
-    """Score each session on a data set, under the path of its file; see :func:`score_masks`."""
+    """Score each session on a data set, under its file; see :func:`score_masks`."""
     evaluations = []
     for session in sessions:
         progress(f"scoring {session.info.path.name} on {len(pairs)} pictures")
-        evaluations.append(score_masks(str(session.info.path), session, pairs))
+        evaluations.append(score_masks(session.info.path, session, pairs))
     return tuple(evaluations)
 
 
-def score_masks(model: str, predict: Callable[[ByteArray], FloatArray], pairs: Sequence[Pair]) -> Evaluation:
+def score_masks(model: Path | str, predict: Callable[[ByteArray], FloatArray], pairs: Sequence[Pair]) -> Evaluation:
     """Score a session, or any other function from image to mask, at each picture's own size.
 
     Args:

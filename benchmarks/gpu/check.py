@@ -30,7 +30,7 @@ from u2net.benchmarks.gpu.scrubbing import make_scrubber
 from u2net.benchmarks.gpu.suite import SuiteResult, run_suites
 from u2net.benchmarks.gpu.targets import judge_targets
 from u2net.benchmarks.machine import describe_machine
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.files import make_folder
 
 WEIGHTS_SECONDS = 300.0
@@ -70,7 +70,7 @@ class Check:
         self._work = options.work.resolve()
         self._date = datetime.date.today().isoformat()
         device = Device.parse(options.device)
-        self._machine = replace(describe_machine(), gpu=gpu_name(device))
+        self._machine = replace(describe_machine(CPU), gpu=gpu_name(device))
         self._driver = describe_driver(device) if options.on_gpu else ""
         self._found = Findings()
         other = options.find_python()

@@ -1,5 +1,5 @@
 """The parity gate between any two stages."""
 
-from u2net.export.parity.gate import ParityGate, StageParity, VerifyOptions, verify
+from u2net.export.parity.gate import ParityGate, StageParity, VerifyOptions, verify_models
 
-__all__ = ["ParityGate", "StageParity", "VerifyOptions", "verify"]
+__all__ = ["ParityGate", "StageParity", "VerifyOptions", "verify_models"]

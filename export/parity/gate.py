@@ -8,18 +8,15 @@ import numpy as np
 
 from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
-from u2net.export.parity.inputs import Probe, gather_probes
+from u2net.export.parity.inputs import Probe, gather_probes, sized_presets
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess
-from u2net.runtime.presets import Preset
+from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
-
-MASK = "mask"
-"""Name of the comparison of final masks, beside those of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,11 @@ class Failure:
 class StageParity:
     """One candidate against the reference."""
 
-    reference: str
-    candidate: str
+    reference: Path
+    candidate: Path
     precision: str
-    comparisons: tuple[Comparison, ...]
-    """Each output in order, then the mask."""
+    outputs: tuple[Comparison, ...]
+    mask: Comparison
     failures: tuple[Failure, ...]
     note: str = ""
     """How the candidate's outputs were matched, if not by name."""
@@ -96,45 +93,39 @@ class ParityGate:
         names = pair_outputs(self._reference, candidate)
         preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
         meters = {name: ComparisonMeter(wanted) for name, wanted in names.items()}
-        mask = ComparisonMeter(MASK, logits=False)
-        shape = candidate.info.shape if reference.shape.any_size else reference.shape
-        for probe in gather_probes(self._photographs, preset, shape):
-            self._compare_probe(probe, preset.with_size(probe.height, probe.width), candidate, meters, mask)
-        comparisons = tuple(meter.comparison() for meter in (*meters.values(), mask))
+        mask = ComparisonMeter("mask", logits=False)
+        for probe in gather_probes(self._photographs, sized_presets((self._reference, candidate), preset)):
+            self._compare_probe(probe, candidate, meters, mask)
+        found = tuple(meter.comparison() for meter in meters.values())
         both = reference.precision, candidate.info.precision
         precision = next((each for each in ("int8", "fp16") if each in both), "fp32")  # the widest limits
-        failures = judge_figures(comparisons, find_tolerance(precision, candidate.info.device.kind))
+        failures = judge_figures(found, mask.comparison(), find_tolerance(precision, candidate.info.device.kind))
         renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
         note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
-        return StageParity(str(reference.path), str(candidate.info.path), precision, comparisons, failures, note)
+        return StageParity(reference.path, candidate.info.path, precision, found, mask.comparison(), failures, note)
 
     def _compare_probe(
-        self,
-        probe: Probe,
-        preset: Preset,
-        candidate: Session,
-        meters: Mapping[str, ComparisonMeter],
-        mask: ComparisonMeter,
+        self, probe: Probe, candidate: Session, meters: Mapping[str, ComparisonMeter], mask: ComparisonMeter
     ) -> None:
         """Feed both sides the same tensor; then, for photographs, each side the tensor of its own preset."""
+        info, preset = candidate.info, probe.preset
         tensor = preprocess(probe.image, preset)
-        key = (probe.name, preset)
-        if key not in self._memory:
-            self._memory[key] = self._reference.infer(tensor)
-        wanted, found = self._memory[key], candidate.infer(tensor)
+        wanted = self._memory.setdefault((probe.name, preset), {})
+        if missing := [meter.output for meter in meters.values() if meter.output not in wanted]:
+            wanted |= self._reference.infer(tensor, missing)
+        found = candidate.infer(tensor)
         for name, meter in meters.items():
             meter.add(probe.name, wanted[meter.output], found[name], overlap=not probe.hard)
         if probe.hard:
             return
-        info = candidate.info
-        own = info.preset.with_size(probe.height, probe.width) if info.preset_stated else preset
+        own = info.preset.with_size(preset.height, preset.width) if info.preset_stated else preset
         if own != preset:
-            found = candidate.infer(preprocess(probe.image, own))
+            found = candidate.infer(preprocess(probe.image, own), [info.mask_output])
         maps = wanted[meters[info.mask_output].output], found[info.mask_output]
         mask.add(probe.name, _mask(maps[0], preset, probe), _mask(maps[1], own, probe), overlap=True)
 
 
-def verify(
+def verify_models(
     reference: Path, candidates: Sequence[Path], options: VerifyOptions | None = None
 ) -> tuple[StageParity, ...]:
     """Compare each candidate with the reference; each is a checkpoint or a model file.
@@ -143,8 +134,9 @@ def verify(
         U2NetError: a file cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
     """
     options = options or VerifyOptions()
-    gate = ParityGate(open_for_parity(reference, options.device, options.preset), options)
-    return tuple(gate.compare(open_for_parity(each, options.device, options.preset)) for each in candidates)
+    assumed = options.preset or PRESETS["reference"]
+    gate = ParityGate(open_for_parity(reference, options.device, assumed=assumed), options)
+    return tuple(gate.compare(open_for_parity(each, options.device, assumed=assumed)) for each in candidates)
 
 
 def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:
@@ -155,13 +147,12 @@ def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:
         return np.full((height, width), np.nan, np.float32)
 
 
-def judge_figures(comparisons: Sequence[Comparison], tolerance: Tolerance) -> tuple[Failure, ...]:
+def judge_figures(outputs: Sequence[Comparison], mask: Comparison, tolerance: Tolerance) -> tuple[Failure, ...]:
     """Every figure that is over its limit."""
+    limits = [(each, tolerance.largest, tolerance.mean) for each in outputs]
     failures: list[Failure] = []
-    for comparison in comparisons:
-        spread, largest, mean = comparison.probability, tolerance.largest, tolerance.mean
-        if comparison.output == MASK:
-            largest, mean = tolerance.mask_largest, tolerance.mask_mean
+    for comparison, largest, mean in (*limits, (mask, tolerance.mask_largest, tolerance.mask_mean)):
+        spread = comparison.probability
         checks = [
             ("largest difference", spread.largest.value, largest, spread.largest.image),
             ("mean difference", spread.mean, mean, ""),

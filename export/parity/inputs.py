@@ -1,17 +1,20 @@
 """Inputs of the parity gate: photographs, and images that are hard on arithmetic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 
 import numpy as np
 
-from u2net.runtime.artifact import InputShape
+from u2net.runtime.artifact import LARGEST, STEP
+from u2net.runtime.errors import ProfileError
 from u2net.runtime.preprocess import ByteArray
 from u2net.runtime.presets import Preset
+from u2net.runtime.session import Session
 
 HARD_SIDE = 320
 OTHER_SIZE = (224, 416)
-"""Second height and width on which a network of dynamic size is compared."""
+"""Preferred second height and width on which a network of dynamic size is compared."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Probe:
 
     name: str
     image: ByteArray
-    height: int
-    width: int
+    preset: Preset
+    """Preset for the reference, at the input size."""
     hard: bool
     """True if only differences are judged, because the image shows no object."""
 
@@ -42,14 +45,35 @@ def hard_images() -> dict[str, ByteArray]:
     }
 
 
-def gather_probes(photographs: Mapping[str, ByteArray], preset: Preset, shape: InputShape) -> list[Probe]:
-    """Return the photographs and the hard images at every input size that is compared."""
-    sizes = [(shape.height or preset.height, shape.width or preset.width)]
-    if shape.dynamic_size:
-        sizes.append(OTHER_SIZE)
+def sized_presets(sessions: Sequence[Session], preset: Preset) -> list[Preset]:
+    """Return a preset at the sizes to compare: its own, and another one that every session takes, if there is any.
+
+    A side that is fixed in a network is that side in both.
+    """
+    sides = []
+    for name, other in zip(("height", "width"), OTHER_SIZE, strict=True):
+        own = getattr(preset, name)
+        fixed = [side for each in sessions if (side := getattr(each.info.shape, name))]
+        sides.append(fixed[:1] or [other, min(own + STEP, LARGEST), own])
+    *others, first = product(*sides)
+    second = (size for size in others if size != first and all(_takes(each, *size) for each in sessions))
+    return [preset.with_size(*size) for size in (first, *islice(second, 1))]
+
+
+def _takes(session: Session, height: int, width: int) -> bool:
+    """Find out by a run, because only the backend knows the profiles of an engine."""
+    try:
+        session.infer(np.zeros((1, 3, height, width), np.float32), [session.info.mask_output])
+    except ProfileError:
+        return False
+    return True
+
+
+def gather_probes(photographs: Mapping[str, ByteArray], presets: Sequence[Preset]) -> list[Probe]:
+    """Return the photographs and the hard images for every preset, which differ in size."""
     probes = []
-    for height, width in sizes:
-        suffix = f" at {height}×{width}" if len(sizes) > 1 else ""
-        probes += [Probe(name + suffix, image, height, width, False) for name, image in photographs.items()]
-        probes += [Probe(name + suffix, image, height, width, True) for name, image in hard_images().items()]
+    for preset in presets:
+        suffix = f" at {preset.height}×{preset.width}" if len(presets) > 1 else ""
+        probes += [Probe(name + suffix, image, preset, False) for name, image in photographs.items()]
+        probes += [Probe(name + suffix, image, preset, True) for name, image in hard_images().items()]
     return probes

@@ -14,25 +14,30 @@ from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
 
-def open_for_parity(source: Checkpoint | Path, device: Device, preset: Preset | None = None) -> Session:
+def open_for_parity(
+    source: Checkpoint | Path, device: Device, *, preset: Preset | None = None, assumed: Preset | None = None
+) -> Session:
     """Open a checkpoint or a model file for the gate, with TF32 off.
 
     ONNX Runtime computes an FP16 graph in FP32 on a processor, so there its session runs a copy that really rounds.
-    The precision of a graph without metadata is read from its nodes.
+    The precision of a graph is read from its nodes: a tool that quantizes a file may leave its metadata as they are.
 
     Args:
-        preset: preset of a file that states none.
+        preset, assumed: see :func:`open_session`.
 
     Raises:
+        ExportError: the file is to be read as ONNX and cannot be.
         CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
     """
-    session = open_session(source, device, assumed=preset or PRESETS["reference"], tf32=False)
     if isinstance(source, Checkpoint) or source.suffix.lower() != ".onnx":
-        return session
-    precision = session.info.precision or find_precision(read_graph(source))
+        return open_session(source, device, preset=preset, assumed=assumed, tf32=False)
+    model = read_graph(source)
+    precision = find_precision(model)
     if precision == "fp16" and device.kind == "cpu":
-        session = open_graph(round_like_fp16(read_graph(source)), source, optimize=False)
+        session = open_graph(round_like_fp16(model), source, preset=preset, assumed=assumed, optimize=False)
         session.info = replace(session.info, provider="rounds to FP16 after each node")
+    else:
+        session = open_session(source, device, preset=preset, assumed=assumed, tf32=False)
     session.info = replace(session.info, precision=precision)
     return session
 

@@ -7,21 +7,22 @@ import pytest
 import torch
 
 from u2net.benchmarks.machine import PACKAGES, describe_machine, usable_cores
+from u2net.runtime.device import CPU, Device
 from u2net.runtime.packages import installed_versions
 
 
 def test_the_processor_has_a_name() -> None:
-    processor = describe_machine().processor
+    processor = describe_machine(CPU).processor
 
     assert processor == processor.strip() != ""
 
 
 def test_the_python_that_runs_is_named() -> None:
-    assert describe_machine().python == platform.python_version()
+    assert describe_machine(CPU).python == platform.python_version()
 
 
 def test_the_versions_are_those_that_run() -> None:
-    versions = describe_machine().versions
+    versions = describe_machine(CPU).versions
 
     assert versions["torch"] == torch.__version__
     assert set(versions) <= set(PACKAGES)
@@ -46,17 +47,16 @@ def test_cores_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, c
     assert usable_cores() == cores
 
 
-@pytest.mark.parametrize(("available", "name"), [(True, "NVIDIA Test"), (False, None)])
-def test_the_gpu_is_named_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, available: bool, name: str | None
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
+@pytest.mark.parametrize(("device", "name"), [("cuda:1", "NVIDIA 1"), ("cpu", None)])
+def test_the_gpu_in_use_is_named(monkeypatch: pytest.MonkeyPatch, device: str, name: str | None) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device.index}")
 
-    assert describe_machine().gpu == name
+    assert describe_machine(Device.parse(device)).gpu == name
 
 
 def test_the_facts_fit_into_json() -> None:
-    facts = asdict(describe_machine())
+    facts = asdict(describe_machine(CPU))
 
     assert json.loads(json.dumps(facts)) == facts

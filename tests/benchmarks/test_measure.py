@@ -1,4 +1,3 @@
-import importlib
 import json
 import re
 from collections.abc import Callable
@@ -10,8 +9,8 @@ import onnx
 import pytest
 import torch
 
-from u2net.benchmarks import BenchOptions, BenchReport, measure
-from u2net.benchmarks.measure import EAGER, BenchRow
+from u2net.benchmarks import BenchOptions, BenchReport, measure_models
+from u2net.benchmarks.measure import BenchRow
 from u2net.benchmarks.statistics import Ratio
 from u2net.export import ExportOptions
 from u2net.model.opening import open_session
@@ -19,11 +18,11 @@ from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS, Session
 from u2net.runtime.artifact import METADATA_KEY
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError
+from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError, U2NetError
+from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
+from u2net.runtime.presets import Preset
 
 QUICK = BenchOptions(rounds=2, warmup=0, threads=1, memory=False)
-MODULE = importlib.import_module("u2net.benchmarks.measure")
-"""The module, which the function of the same name hides."""
 
 
 def edit(source: Path, target: Path, *, batch: int | None = None, side: int | None = None, **metadata: str) -> Path:
@@ -46,7 +45,7 @@ def two_batches(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     fixed = edit(small_onnx, tmp_path_factory.mktemp("fixed") / "one.onnx", batch=1)
     said: list[str] = []
     options = replace(QUICK, batches=(1, 2), warmup=1)
-    return measure([small_onnx, fixed], BUNDLED_WEIGHTS, options, said.append), said, fixed
+    return measure_models([small_onnx, fixed], BUNDLED_WEIGHTS, options, said.append), said, fixed
 
 
 def rows_of(report: BenchReport, batch: int) -> list[BenchRow]:
@@ -56,17 +55,17 @@ def rows_of(report: BenchReport, batch: int) -> list[BenchRow]:
 def test_every_model_has_a_row_after_eager(two_batches: tuple[BenchReport, list[str], Path], small_onnx: Path) -> None:
     report, _, fixed = two_batches
 
-    assert [row.model for row in rows_of(report, 1)] == [EAGER, str(small_onnx), str(fixed)]
+    assert [row.model for row in rows_of(report, 1)] == [BUNDLED_WEIGHTS, small_onnx, fixed]
 
 
 def test_a_model_of_fixed_batch_is_left_out_of_larger_ones(
     two_batches: tuple[BenchReport, list[str], Path], small_onnx: Path
 ) -> None:
-    assert [row.model for row in rows_of(two_batches[0], 2)] == [EAGER, str(small_onnx)]
+    assert [row.model for row in rows_of(two_batches[0], 2)] == [BUNDLED_WEIGHTS, small_onnx]
 
 
 def test_eager_is_exactly_as_fast_as_itself(two_batches: tuple[BenchReport, list[str], Path]) -> None:
-    ratios = [row.ratio for row in two_batches[0].rows if row.model == EAGER]
+    ratios = [row.ratio for row in two_batches[0].rows if row.model == BUNDLED_WEIGHTS]
 
     assert ratios == [Ratio(1.0, 1.0, 1.0)] * 2
 
@@ -96,7 +95,7 @@ def test_rows_say_what_ran_where(two_batches: tuple[BenchReport, list[str], Path
 def test_the_report_says_how_it_was_measured(two_batches: tuple[BenchReport, list[str], Path]) -> None:
     report = two_batches[0]
 
-    assert (report.device, report.threads, report.rounds, report.warmup) == (Device("cpu"), 1, 2, 1)
+    assert report.options == replace(QUICK, batches=(1, 2), warmup=1)
     assert report.input_size == (160, 160)
     assert report.machine.versions["torch"] == torch.__version__
 
@@ -128,13 +127,44 @@ def test_memory_is_read_of_each_model_at_each_batch(small_onnx: Path, monkeypatc
         asked.append(arguments)
         return float(len(asked))
 
-    monkeypatch.setattr(MODULE, "peak_memory_mb", peak)
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", peak)
 
-    report = measure([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, memory=True, batches=(2,)))
+    report = measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, memory=True, batches=(2,)))
 
     preset = PRESETS["reference"].with_size(160, 160)
     assert asked == [(BUNDLED_WEIGHTS, preset, 2), (small_onnx, preset, 2)]
     assert [row.peak_memory_mb for row in report.rows] == [1.0, 2.0]
+
+
+def test_a_process_that_fails_costs_only_its_memory_figure(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def peak(path: Path, *_: object) -> float:
+        if path == small_onnx:
+            raise U2NetError("killed")
+        return 1.0
+
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", peak)
+
+    report = measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, memory=True))
+
+    assert [(row.peak_memory_mb, row.memory_failure) for row in report.rows] == [(1.0, ""), (None, "killed")]
+    assert "killed" in report.warnings
+
+
+def test_a_picture_is_timed_at_the_size_of_the_report(
+    exported: Callable[[ExportOptions], Path], small_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[int, int]] = set()
+
+    def prepare(image: ByteArray, preset: Preset) -> FloatArray:
+        seen.add((preset.height, preset.width))
+        return preprocess(image, preset)
+
+    monkeypatch.setattr("u2net.benchmarks.measure.preprocess", prepare)
+    dynamic = exported(ExportOptions(size=None, preset=PRESETS["reference"].with_size(64, 64)))
+
+    report = measure_models([small_onnx, dynamic], BUNDLED_WEIGHTS, QUICK)
+
+    assert seen == {report.input_size}
 
 
 def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +175,11 @@ def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monke
         return {name: [1.0, 1.0] for name in runs}
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(MODULE, "time_in_turns", time_once)
+    monkeypatch.setattr("u2net.benchmarks.measure.time_in_turns", time_once)
 
-    assert measure([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, threads=before + 1)).threads == before + 1
+    assert (
+        measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, threads=before + 1)).options.threads == before + 1
+    )
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
 
@@ -156,29 +188,29 @@ def test_a_model_of_another_variant_is_refused(small_onnx: Path, tmp_path: Path)
     other = edit(small_onnx, tmp_path / "large.onnx", variant="u2net")
 
     with pytest.raises(InputError, match=r"large\.onnx is u2net, the reference .* is u2netp; .*--reference"):
-        measure([other], BUNDLED_WEIGHTS, QUICK)
+        measure_models([other], BUNDLED_WEIGHTS, QUICK)
 
 
 def test_a_model_of_another_size_is_refused(small_onnx: Path, tmp_path: Path) -> None:
     other = edit(small_onnx, tmp_path / "other.onnx", side=96)
 
     with pytest.raises(InputError, match="takes height 96; got 160"):
-        measure([small_onnx, other], BUNDLED_WEIGHTS, QUICK)
+        measure_models([small_onnx, other], BUNDLED_WEIGHTS, QUICK)
 
 
 def test_there_must_be_a_model() -> None:
     with pytest.raises(InputError, match="no model to measure"):
-        measure([], BUNDLED_WEIGHTS, QUICK)
+        measure_models([], BUNDLED_WEIGHTS, QUICK)
 
 
 def test_a_model_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such file"):
-        measure([tmp_path / "nowhere.onnx"], BUNDLED_WEIGHTS, QUICK)
+        measure_models([tmp_path / "nowhere.onnx"], BUNDLED_WEIGHTS, QUICK)
 
 
 def test_the_reference_must_be_there(small_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
-        measure([small_onnx], tmp_path / "nowhere.pth", QUICK)
+        measure_models([small_onnx], tmp_path / "nowhere.pth", QUICK)
 
 
 def test_a_file_that_others_exported_is_measured_with_a_preset(small_onnx: Path, tmp_path: Path) -> None:
@@ -187,8 +219,8 @@ def test_a_file_that_others_exported_is_measured_with_a_preset(small_onnx: Path,
     onnx.save(foreign, tmp_path / "foreign.onnx")
 
     with pytest.raises(ArtifactError, match="name its preset"):
-        measure([tmp_path / "foreign.onnx"], BUNDLED_WEIGHTS, QUICK)
-    report = measure([tmp_path / "foreign.onnx"], BUNDLED_WEIGHTS, replace(QUICK, preset=PRESETS["reference"]))
+        measure_models([tmp_path / "foreign.onnx"], BUNDLED_WEIGHTS, QUICK)
+    report = measure_models([tmp_path / "foreign.onnx"], BUNDLED_WEIGHTS, replace(QUICK, preset=PRESETS["reference"]))
     assert [row.precision for row in report.rows] == ["fp32", "unknown"]
 
 
@@ -196,11 +228,11 @@ def test_a_device_that_torch_does_not_see_is_refused(small_onnx: Path, monkeypat
     def open_models_on_cpu(source: Path, device: Device, **options: Any) -> Session:
         return open_session(source, Device("cpu") if source == small_onnx else device, **options)
 
-    monkeypatch.setattr(MODULE, "open_session", open_models_on_cpu)
+    monkeypatch.setattr("u2net.benchmarks.measure.open_session", open_models_on_cpu)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
     with pytest.raises(DeviceError, match=r"cuda:1 was asked for, but this PyTorch .* sees no such CUDA device"):
-        measure([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, device=Device("cuda", 1)))
+        measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, device=Device("cuda", 1)))
 
 
 @pytest.mark.parametrize(
@@ -215,12 +247,12 @@ def test_a_device_that_torch_does_not_see_is_refused(small_onnx: Path, monkeypat
 )
 def test_an_option_that_cannot_be_used_is_refused(small_onnx: Path, options: BenchOptions, found: str) -> None:
     with pytest.raises(InputError, match=found):
-        measure([small_onnx], BUNDLED_WEIGHTS, options)
+        measure_models([small_onnx], BUNDLED_WEIGHTS, options)
 
 
 @pytest.mark.timing
 def test_the_export_is_faster_than_eager(exported: Callable[[ExportOptions], Path]) -> None:
     """At 320×320 and batch 1; the report of a build shows the ratio, whose aim is 1.7."""
-    report = measure([exported(ExportOptions())], BUNDLED_WEIGHTS, BenchOptions(rounds=9, memory=False))
+    report = measure_models([exported(ExportOptions())], BUNDLED_WEIGHTS, BenchOptions(rounds=9, memory=False))
 
     assert report.rows[1].ratio.value > 1.2

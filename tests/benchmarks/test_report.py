@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from u2net.benchmarks.machine import Machine
-from u2net.benchmarks.measure import EAGER, BenchReport, BenchRow, PictureTime
+from u2net.benchmarks.measure import BenchOptions, BenchReport, BenchRow, PictureTime
 from u2net.benchmarks.noise import Noise
 from u2net.benchmarks.report import (
     BENCH_HEADER,
+    EAGER,
     HEADER,
     NONE,
     PARITY_HEADER,
@@ -32,11 +33,11 @@ from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread, Worst
 from u2net.export.parity.gate import Failure, StageParity
 from u2net.runtime.artifact import Artifact, InputShape
-from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
 from u2net.runtime.presets import PRESETS
 
 FOLDER = Path("out")
+CHECKPOINT = Path("net.pth")
 FP32, FP16 = FOLDER / "model.onnx", FOLDER / "model.fp16.onnx"
 ARTIFACT = Artifact("u2netp", "ab" * 32, PRESETS["reference"], "fp32", InputShape(None, 320, 320), ("d0",), 1, 18)
 OUTPUT = Comparison(
@@ -48,15 +49,16 @@ OUTPUT = Comparison(
     Worst(0.0, "cat"),
 )
 MASK = Comparison("mask", Spread(Worst(1e-6, "cat"), 1e-7, Worst(1e-6, "cat")), None, 0.99987, 13, Worst(0.0, "cat"))
+PARITY = StageParity(CHECKPOINT, FP32, "fp32", (OUTPUT,), MASK, ())
 FAILURE = Failure("d0", "largest difference", 0.5, 1e-4, "cat")
 
 
 def stage(name: str, path: Path, *, failures: tuple[Failure, ...] = (), islands: tuple[str, ...] = ()) -> BuiltStage:
     graph = GraphStage(path, 365, 4_660_000, 7.25, replace(ARTIFACT, fp32_nodes=islands))
-    return BuiltStage(name, graph, StageParity("reference", str(path), "fp32", (OUTPUT, MASK), failures))
+    return BuiltStage(name, graph, replace(PARITY, candidate=path, failures=failures))
 
 
-def row(model: str, batch: int, median: float, ratio: float, memory: float | None = 96.4) -> BenchRow:
+def row(model: Path, batch: int, median: float, ratio: float, memory: float | None = 96.4) -> BenchRow:
     latency = Latency(median, median + 1.25, median + 2.5)
     return BenchRow(
         model, "fp32", "CPU", batch, latency, batch / median * 1e3, Ratio(ratio, ratio - 0.1, ratio + 0.1), memory
@@ -72,15 +74,17 @@ def build(tmp_path: Path) -> BuildResult:
 
 
 @pytest.fixture
-def bench() -> BenchReport:
+def bench(build: BuildResult) -> BenchReport:
     """Two batch sizes, of which the table of stages shows the first."""
     rows = (
-        *(row(EAGER, 1, 400, 1.0), row(str(FP32), 1, 200, 2.0), row(str(FP16), 1, 250, 1.6)),
-        *(row(EAGER, 4, 1600, 1.0), row(str(FP32), 4, 640, 2.5), row(str(FP16), 4, 800, 2.0)),
+        *(row(build.checkpoint, 1, 400, 1.0), row(FP32, 1, 200, 2.0), row(FP16, 1, 250, 1.6)),
+        *(row(build.checkpoint, 4, 1600, 1.0), row(FP32, 4, 640, 2.5), row(FP16, 4, 800, 2.0)),
     )
     machine = Machine("Some Processor", 2, "Linux x86_64", "3.12.1", None, {"torch": "2.8"})
-    pictures = (PictureTime(str(FP32), (720, 1280), 20.04, 200.0, 7.0),)
-    return BenchReport(machine, Device("cpu"), 2, 10, 2, (320, 320), rows, pictures, Noise(0.05, 0.02))
+    pictures = (PictureTime(FP32, (720, 1280), 20.04, 200.0, 7.0),)
+    return BenchReport(
+        machine, BenchOptions(threads=2), (320, 320), build.checkpoint, rows, pictures, Noise(0.05, 0.02)
+    )
 
 
 def failed(build: BuildResult) -> BuildResult:
@@ -113,7 +117,7 @@ class Sample:
 def test_dataclasses_paths_and_tuples_become_json() -> None:
     value = {1: (Sample(Path("a/b.onnx"), 0.5), None, True, "text")}
 
-    assert as_json(value) == {"1": [{"path": "b.onnx", "value": 0.5}, None, True, "text"]}
+    assert as_json(value) == {"1": [{"path": "a/b.onnx", "value": 0.5}, None, True, "text"]}
 
 
 @pytest.mark.parametrize(
@@ -163,41 +167,44 @@ def test_a_stage_that_left_its_tolerances_is_marked(build: BuildResult, bench: B
     assert [cells[-1] for cells in stage_cells(failed(build), bench)] == ["", "passed", "passed", "FAILED"]
 
 
-def test_a_stage_without_mask_figures_is_refused(build: BuildResult, bench: BenchReport) -> None:
-    first = build.stages[0]
-    bare = replace(first, parity=replace(first.parity, comparisons=(OUTPUT, OUTPUT)))
-
-    with pytest.raises(ExportError, match="export has no mask"):
-        stage_cells(replace(build, stages=(bare,)), bench)
-
-
 def test_the_rows_of_an_output_say_how_far_it_is_off() -> None:
-    probabilities, logits = parity_rows(OUTPUT)
+    probabilities, logits, mask = parity_rows(PARITY)
 
     assert probabilities == ("d0", "2.5e-07", "cat", "2.0e-07", "3.0e-08", "1.000000", "0")
     assert logits == ("d0 logits", "1.0e-05", "cat", "1.0e-06", "4.0e-07", NONE, NONE)
+    assert mask == ("mask", "1.0e-06", "cat", "1.0e-06", "1.0e-07", "0.999870", "0")
     assert len(PARITY_HEADER) == len(probabilities)
-
-
-def test_a_mask_has_no_logits() -> None:
-    assert [cells[0] for cells in parity_rows(MASK)] == ["mask"]
 
 
 def test_an_infinite_difference_can_be_written() -> None:
     broken = replace(OUTPUT, probability=replace(OUTPUT.probability, largest=Worst(float("inf"), "cat")))
 
-    assert parity_rows(broken)[0][1] == "inf"
+    assert parity_rows(replace(PARITY, outputs=(broken,)))[0][1] == "inf"
 
 
 def test_the_row_of_a_benchmark(bench: BenchReport) -> None:
     expected = ("model.onnx", "4", "640.0", "641.2", "642.5", "6.25", "2.50×", "2.40–2.60", "96")
 
-    assert bench_cells(bench.rows[4]) == expected
+    assert bench_cells(bench)[4] == expected
+    assert bench_cells(bench)[0][0] == EAGER
     assert len(BENCH_HEADER) == len(expected)
 
 
-def test_memory_that_was_not_measured_is_a_dash() -> None:
-    assert bench_cells(row(EAGER, 1, 400, 1.0, memory=None))[-1] == NONE
+def test_memory_that_could_not_be_measured_is_a_dash_and_told(bench: BenchReport) -> None:
+    failed_row = replace(bench.rows[0], peak_memory_mb=None, memory_failure="killed")
+    report = replace(bench, rows=(failed_row, *bench.rows[1:]))
+
+    assert bench_cells(report)[0][-1] == NONE
+    assert "**killed**\n" in bench_markdown(report)
+
+
+def test_models_of_one_name_are_told_apart_by_their_folders(bench: BenchReport) -> None:
+    paths = [Path(name) for name in ("x/a/m.onnx", "x/b/m.onnx", "m.onnx", "x/b/other.onnx")]
+    pictures = tuple(replace(bench.pictures[0], model=path) for path in paths)
+    report = replace(bench, rows=tuple(row(path, 1, 200, 2.0) for path in paths), pictures=pictures)
+
+    for cells in (bench_cells(report), picture_cells(report)):
+        assert [each[0] for each in cells] == ["a/m.onnx", "b/m.onnx", "m.onnx", "other.onnx"]
 
 
 def test_the_row_of_a_picture(bench: BenchReport) -> None:

@@ -1,4 +1,3 @@
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ Command = Callable[..., CompletedProcess[str]]
 @pytest.fixture
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the processes whose memory is measured."""
-    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 123.4)
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 123.4)
 
 
 @pytest.mark.usefixtures("no_memory")
@@ -53,7 +52,7 @@ def test_options_reach_the_benchmark(
         asked.extend((models, reference, options))
         raise InputError("enough")
 
-    monkeypatch.setattr("u2net.benchmarks.measure", measure)
+    monkeypatch.setattr("u2net.benchmarks.measure_models", measure)
 
     run_u2net("bench", "a.onnx", "b.onnx", *words.split())
 

@@ -1,4 +1,3 @@
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from PIL import Image
 
 from u2net.benchmarks import DeployOptions
-from u2net.export import BuildOptions, ExportOptions
+from u2net.export import BuildOptions, EngineOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
@@ -113,7 +112,7 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
     run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TOLERANCES, "fp16", IMPOSSIBLE)
-    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 1.0)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
 
     said = run_u2net("build", "--size", 64, "--rounds", 2, "-o", tmp_path)
@@ -134,7 +133,9 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
             ("--size", "dynamic", "--outputs", "all"),
             BuildOptions(ExportOptions(None, outputs=OUTPUT_NAMES)),
         ),
-        (("--opset", "17", "--preset", "rembg"), BuildOptions(ExportOptions(opset=17, preset=PRESETS["rembg"]))),
+        (("--opset", "19", "--preset", "rembg"), BuildOptions(ExportOptions(opset=19, preset=PRESETS["rembg"]))),
+        (("--flavour", "tensorrt"), BuildOptions(engine=EngineOptions("tensorrt"))),
+        (("--no-engine",), BuildOptions(engine=None)),
         (("--device", "cuda:1"), BuildOptions(device=Device("cuda", 1))),
         (("--eval", "DUTS-TE"), BuildOptions(dataset=Path("DUTS-TE"))),
     ],
@@ -160,7 +161,7 @@ def test_options_reach_the_stages(
 def test_a_build_on_a_data_set_tells_what_each_file_costs(
     run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 1.0)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
     write_scenes(tmp_path / "scenes", 3, size=64)
 

@@ -1,6 +1,5 @@
 """The folder of a build is replaced as a whole; covers ``benchmarks/deployment.py``."""
 
-import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ WORDS = ("build", "--size", 96, "--rounds", 2)
 @pytest.fixture
 def folder(built: tuple[Path, CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of an earlier build, with the user's own files beside it; the next build is quick."""
-    monkeypatch.setattr(importlib.import_module("u2net.benchmarks.measure"), "peak_memory_mb", lambda *_: 1.0)
+    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 1.0)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
     shutil.copytree(built[0], tmp_path / "out")
     for name in ("notes.txt", "pictures/holiday.png"):
@@ -55,7 +54,7 @@ def test_a_build_that_is_interrupted_changes_nothing(
     def interrupt(*_arguments: object) -> None:
         raise stop
 
-    monkeypatch.setattr("u2net.benchmarks.deployment.measure", interrupt)
+    monkeypatch.setattr("u2net.benchmarks.deployment.measure_models", interrupt)
     said = run_u2net(*WORDS, "-o", folder)
 
     assert said.returncode in (2, 130)

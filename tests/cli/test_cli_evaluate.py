@@ -1,15 +1,21 @@
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 from PIL import Image
 
-from u2net.benchmarks.report import METRIC_TITLES
+from u2net.export.accuracy import METRICS
+from u2net.export.parity.sessions import open_for_parity
+from u2net.model.dataset import find_pairs
+from u2net.model.evaluation import score_sessions
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import CPU
 from u2net.runtime.files import hash_file
+from u2net.runtime.presets import PRESETS
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -31,7 +37,7 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
     assert any(
         line.split() == ["metric", BUNDLED_WEIGHTS.name, built_onnx.name, "centred", "Gaussian"] for line in lines
     )
-    for title in METRIC_TITLES:
+    for title in METRICS.values():
         assert sum(line.strip().startswith(f"{title} ") for line in lines) == 1
     written = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     scores = written["scores"]
@@ -44,6 +50,19 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
         assert list(ranking.values()) == sorted(ranking.values(), reverse=True)
         assert len(set(ranking.values())) == 3
     assert Image.open(tmp_path / "w.png").width == 600
+
+
+def test_fp16_is_scored_on_the_copy_that_rounds_with_the_preset_asked_for(
+    run_u2net: Command, scenes: Path, built_onnx: Path, tmp_path: Path
+) -> None:
+    half = built_onnx.with_name("model.fp16.onnx")
+    with open_for_parity(half, CPU, preset=PRESETS["rembg"].with_size(96, 96)) as session:
+        (expected,) = score_sessions([session], find_pairs(scenes))
+
+    run_u2net("eval", half, scenes, "--preset", "rembg", "--json", tmp_path / "s.json")
+
+    scores = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["scores"][str(half)]
+    assert scores == asdict(expected.scores)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 
 from u2net.export import ExportOptions, GraphStage, export_model
 from u2net.export.graph import read_artifact, read_graph
-from u2net.model.checkpoint import Checkpoint
+from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime import PRESETS
+from u2net.runtime import PRESETS, ExportError
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -27,10 +28,9 @@ Command = Callable[..., CompletedProcess[str]]
         ("--size 64×96", ExportOptions(size=(64, 96))),
         ("--size dynamic", ExportOptions(size=None)),
         ("--batch 3", ExportOptions(batch=3)),
-        ("--batch dynamic", ExportOptions(batch=None)),
         ("--outputs all", ExportOptions(outputs=OUTPUT_NAMES)),
         ("--outputs d0,d2", ExportOptions(outputs=("d0", "d2"))),
-        ("--opset 17", ExportOptions(opset=17)),
+        ("--opset 21", ExportOptions(opset=21)),
         *[
             (f"--preset {name}", ExportOptions(size=(preset.height, preset.width), preset=preset))
             for name, preset in PRESETS.items()
@@ -53,6 +53,28 @@ def test_options_reach_the_exporter(
     assert said.returncode == 0
     assert asked == [BUNDLED_WEIGHTS, Path("model.onnx"), options, {"half": False, "images": None}]
     assert said.stdout == "model.onnx: 365 nodes, 4.6 MB, 7.2 s\n"
+
+
+@pytest.mark.parametrize("wanted", ["ema", "model"])
+@pytest.mark.parametrize(
+    ("command", "function"), [("build", "u2net.benchmarks.deploy_checkpoint"), ("export", "u2net.export.export_model")]
+)
+def test_the_weights_asked_for_are_taken(
+    run_u2net: Command, tmp_path: Path, command: str, function: str, wanted: str
+) -> None:
+    state = load_checkpoint(BUNDLED_WEIGHTS).network.state_dict()
+    torch.save({"model": state, "ema": state}, tmp_path / "both.pth")
+    taken: list[str | None] = []
+
+    def stop(checkpoint: Checkpoint, *_more: object, **_options: object) -> None:
+        taken.append(checkpoint.weights)
+        raise ExportError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(function, stop)
+        run_u2net(command, tmp_path / "both.pth", "--weights", wanted)
+
+    assert taken == [wanted]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +112,7 @@ def shapes(values: Any) -> dict[str, list[int | str]]:
 
 
 def test_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> None:
-    words = "--size 64x96 --batch 2 --outputs all --opset 17 --preset rembg"
+    words = "--size 64x96 --batch 2 --outputs all --opset 19 --preset rembg"
 
     said = run_u2net("export", BUNDLED_WEIGHTS, "-o", tmp_path / "m.onnx", *words.split())
 
@@ -98,7 +120,7 @@ def test_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> Non
     model = onnx.load(tmp_path / "m.onnx")
     assert shapes(model.graph.input) == {"input": [2, 3, 64, 96]}
     assert shapes(model.graph.output) == {name: [2, 1, 64, 96] for name in OUTPUT_NAMES}
-    assert (model.opset_import[0].version, model.ir_version) == (17, 8)
+    assert (model.opset_import[0].version, model.ir_version) == (19, 9)
     assert read_artifact(read_graph(tmp_path / "m.onnx"), tmp_path).preset == PRESETS["rembg"].with_size(64, 96)
     assert re.fullmatch(rf".*m\.onnx: {len(model.graph.node)} nodes, \d\.\d MB, \d+\.\d s\n", said.stdout)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]

@@ -76,7 +76,7 @@ def test_options_reach_the_gate(run_u2net: Command, monkeypatch: pytest.MonkeyPa
         asked.extend((reference, candidates, options))
         return ()
 
-    monkeypatch.setattr("u2net.export.parity.verify", gate)
+    monkeypatch.setattr("u2net.export.parity.verify_models", gate)
 
     said = run_u2net("verify", "a", "b", "c", "--images", "d", "--preset", "rembg", "--device", "cuda:1")
 

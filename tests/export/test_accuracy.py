@@ -19,7 +19,7 @@ from u2net.runtime.device import CPU
 from u2net.runtime.errors import DatasetError
 
 SIDE = 128
-SCORES = SaliencyScores(200, 0.1, **dict.fromkeys(METRICS[1:], 0.8))
+SCORES = SaliencyScores(200, **{**dict.fromkeys(METRICS, 0.8), "mae": 0.1})
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def test_eager_pytorch_is_scored_first_as_eval_scores_it(report: AccuracyReport,
 
     assert report.dataset == "scenes"
     assert report.pictures == 6
-    assert report.evaluations[0] == score_masks(str(BUNDLED_WEIGHTS), session, find_pairs(dataset))
+    assert report.evaluations[0] == score_masks(BUNDLED_WEIGHTS, session, find_pairs(dataset))
     assert report.evaluations[0].scores.max_f > 0.5
 
 
 def test_a_right_export_costs_nothing(report: AccuracyReport, tiny_onnx: Path) -> None:
     graph = report.evaluations[1]
 
-    assert graph.model == str(tiny_onnx)
+    assert graph.model == tiny_onnx
     assert report.costs(graph).keys() == set(METRICS)
     assert max(map(abs, report.costs(graph).values())) < 1e-5
     assert report.failures == ()
@@ -61,7 +61,7 @@ def test_fp16_is_scored_as_it_is_on_a_gpu(report: AccuracyReport, tiny_fp16: Pat
     """ONNX Runtime would compute in FP32 here and change less."""
     rounded = report.evaluations[2]
 
-    assert rounded.model == str(tiny_fp16)
+    assert rounded.model == tiny_fp16
     assert rounded.scores.mae != report.evaluations[1].scores.mae
     assert 0 < max(map(abs, report.costs(rounded).values())) < 2e-3
 

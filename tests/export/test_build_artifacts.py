@@ -1,16 +1,30 @@
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from u2net.export import BuildOptions, EngineOptions, ExportOptions, build_artifacts, export_model
+from u2net.export.build import ENGINE_NAME
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.opening import open_session
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import Session, load, read_image
 from u2net.runtime.device import Device
-from u2net.runtime.errors import CheckpointError, DependencyError, DeviceError, InputError
+from u2net.runtime.errors import (
+    ArtifactError,
+    CheckpointError,
+    DependencyError,
+    DriverMissingError,
+    EngineDamagedError,
+    EngineGpuError,
+    ExportError,
+    InputError,
+    OutOfMemoryError,
+)
 
 
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
@@ -59,7 +73,7 @@ def test_the_engine_is_built_on_the_gpu_asked_for(
 
     def build(_graph: Path, _path: Path, options: EngineOptions) -> None:
         asked.append(options.device)
-        raise DeviceError("no such GPU")
+        raise ExportError("enough")
 
     def open_on_cpu(source: Checkpoint | Path, device: Device, *_more: Any, **options: Any) -> Session:
         asked.append(device)
@@ -75,9 +89,54 @@ def test_the_engine_is_built_on_the_gpu_asked_for(
         engine=EngineOptions(device=Device("cuda", 2)),
     )
 
-    build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
+    with pytest.raises(ExportError, match="enough"):
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
 
     assert asked == [*[Device.parse(device)] * 4, Device.parse(built_on)]
+
+
+def refuse_engine(monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception) -> None:
+    """Make every stage of a build a stub, and let the engine fail in one."""
+
+    def fail(source: Path | MagicMock, *_more: object) -> None:
+        if stage == "build_engine" or source.name == ENGINE_NAME:
+            raise error
+
+    stages = ("open_session", "ParityGate", "export_onnx", "simplify_onnx", "convert_fp16", "build_engine")
+    for name in (*stages, "open_for_parity"):
+        monkeypatch.setattr(f"u2net.export.build.{name}", MagicMock())
+    monkeypatch.setattr(f"u2net.export.build.{stage}", fail)
+    monkeypatch.setattr("u2net.export.build.installed_flavours", lambda: ["tensorrt"])
+
+
+@pytest.mark.parametrize("error", [DriverMissingError, EngineGpuError, partial(DependencyError, extra="gpu")])
+@pytest.mark.parametrize(("stage", "fate"), [("build_engine", "built"), ("open_for_parity", "run")])
+def test_what_a_processor_lacks_excuses_an_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fate: str, error: Callable[[str], Exception]
+) -> None:
+    refuse_engine(monkeypatch, stage, error(f"{tmp_path / ENGINE_NAME} is refused"))
+
+    engine = build_artifacts(BUNDLED_WEIGHTS, tmp_path).engine
+
+    assert engine is not None and engine.parity is None
+    assert engine.note.startswith(f"not {fate}: {ENGINE_NAME} is refused")
+
+
+@pytest.mark.parametrize("stage", ["build_engine", "open_for_parity"])
+@pytest.mark.parametrize(
+    ("error", "device"),
+    [
+        *((each, "cpu") for each in (EngineDamagedError, ArtifactError, OutOfMemoryError)),
+        *((each, "cuda") for each in (DriverMissingError, EngineGpuError)),
+    ],
+)
+def test_any_other_failure_of_an_engine_fails_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: type[Exception], device: str
+) -> None:
+    refuse_engine(monkeypatch, stage, error("refused"))
+
+    with pytest.raises(error, match="refused"):
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(device=Device.parse(device)))
 
 
 def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path, photograph_folder: Path) -> None:

@@ -17,9 +17,12 @@ from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime import load
 from u2net.runtime.device import CPU
-from u2net.runtime.preprocess import FloatArray
+from u2net.runtime.errors import ArtifactError
+from u2net.runtime.preprocess import FloatArray, preprocess
+from u2net.runtime.presets import PRESETS
 
 SIDE = 96
+TINY = (128, 128)
 Judge = Callable[[Path], StageParity]
 
 
@@ -42,7 +45,7 @@ def opset_11(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -
 def judge(checkpoint: Checkpoint, photograph_folder: Path) -> Judge:
     """Hold a graph against the checkpoint, which runs once for all of them."""
     gate = ParityGate(open_for_parity(checkpoint, CPU), VerifyOptions(images=photograph_folder))
-    return lambda path: gate.compare(open_for_parity(path, CPU))
+    return lambda path: gate.compare(open_for_parity(path, CPU, assumed=PRESETS["reference"]))
 
 
 def test_seven_numbered_outputs_are_matched_by_position(opset_11: Path, judge: Judge) -> None:
@@ -61,15 +64,34 @@ def test_the_resize_of_opset_10_fails_on_its_figures(checkpoint: Checkpoint, tmp
     result = judge(export_as_others_do(checkpoint, tmp_path / "opset10.onnx", 10))
 
     assert not result.passed
-    assert result.comparisons[0].probability.largest.value > 0.1
+    assert result.outputs[0].probability.largest.value > 0.1
 
 
-def test_fp16_inputs_and_outputs_are_judged_as_fp16(checkpoint: Checkpoint, tmp_path: Path, judge: Judge) -> None:
-    path = export_as_others_do(checkpoint, tmp_path / "half.onnx", 17, torch.float16)
+@pytest.fixture(scope="module")
+def half(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_as_others_do(checkpoint, tmp_path_factory.mktemp("half") / "half.onnx", 17, torch.float16)
 
-    result = judge(path)
+
+def test_fp16_inputs_and_outputs_are_judged_as_fp16(half: Path, judge: Judge) -> None:
+    result = judge(half)
 
     assert (result.passed, result.precision) == (True, "fp16"), result.failures
+
+
+@pytest.mark.parametrize("role", ["preset", "assumed"])
+def test_the_callers_preset_reaches_the_rounding_copy_which_alone_is_opened(
+    half: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setattr("u2net.export.parity.sessions.open_session", pytest.fail)
+
+    session = open_for_parity(half, CPU, **{role: PRESETS["rembg"]})
+
+    assert session.info.preset == PRESETS["rembg"].with_size(SIDE, SIDE)
+
+
+def test_a_file_without_a_preset_is_not_given_one(half: Path) -> None:
+    with pytest.raises(ArtifactError, match="name its preset"):
+        open_for_parity(half, CPU)
 
 
 class _Scenes(CalibrationDataReader):  # type: ignore[misc]
@@ -96,3 +118,20 @@ def test_an_int8_graph_is_named_as_such_and_judged_by_its_own_limits(
     result = judge(tmp_path / "int8.onnx")
     assert result.precision == "int8"
     assert not result.passed
+
+
+def test_a_well_calibrated_int8_file_passes(
+    tiny_onnx: Path, tmp_path: Path, photographs: dict[str, np.ndarray], judge: Judge
+) -> None:
+    """The tool keeps the metadata of the FP32 file, so only the nodes tell that it is INT8."""
+    tensors = [preprocess(each, PRESETS["reference"].with_size(*TINY)) for each in photographs.values()]
+    quantize_static(
+        *(tiny_onnx, tmp_path / "int8.onnx", _Scenes(tensors, "input"), QuantFormat.QDQ),
+        op_types_to_quantize=["Conv", "Relu"],
+        per_channel=True,
+    )
+
+    result = judge(tmp_path / "int8.onnx")
+
+    assert (result.passed, result.precision) == (True, "int8"), result.failures
+    assert result.outputs[0].probability.mean > 1e-4

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,8 @@ def test_export_does_not_change_the_network(checkpoint: Checkpoint, tiny_onnx: P
         (ExportOptions(outputs=("d0", "d0")), "distinct"),
         (ExportOptions(outputs=("d3", "d0")), "d0, which is the mask"),
         (ExportOptions(outputs=("d3",)), "d0, which is the mask"),
+        (ExportOptions(preset=replace(PRESETS["reference"], std=(0.0, 0.0, 0.0))), "std above 0"),
+        (ExportOptions(size=None, preset=PRESETS["reference"].with_size(64, 100)), "width 100 is not a multiple of 32"),
     ],
 )
 def test_options_out_of_range_are_refused(

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from u2net.export.parity.figures import ComparisonMeter, SpreadMeter, to_logits
-from u2net.export.parity.gate import MASK, judge_figures
+from u2net.export.parity.figures import Comparison, ComparisonMeter, Spread, SpreadMeter, Worst, to_logits
+from u2net.export.parity.gate import judge_figures
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 
+SAME = Comparison("mask", Spread(Worst(0, ""), 0, Worst(0, "")), None, 1, 0, Worst(0, ""))
 LIMITS = Tolerance(largest=0.1, mean=0.05, logit_mean=1.0, iou=0.9, mask_largest=0.1, mask_mean=0.05)
 
 
@@ -39,7 +40,7 @@ def test_nonfinite_values_are_infinite_differences(value: float) -> None:
     comparison = meter.comparison()
     assert comparison.probability.largest.value == np.inf
     assert comparison.nonfinite.value == 1
-    figures = {failure.figure for failure in judge_figures([comparison], LIMITS)}
+    figures = {failure.figure for failure in judge_figures([comparison], SAME, LIMITS)}
     assert "number of NaN and Inf values" in figures
 
 
@@ -61,7 +62,7 @@ def test_few_pixels_of_a_small_object_may_change_sides(flipped: int, failed: boo
 
     assert comparison.flipped == flipped
     assert comparison.iou < LIMITS.iou
-    assert [failure.figure for failure in judge_figures([comparison], LIMITS)] == ["IoU"] * failed
+    assert [failure.figure for failure in judge_figures([comparison], SAME, LIMITS)] == ["IoU"] * failed
 
 
 def test_two_empty_masks_are_equal() -> None:
@@ -85,10 +86,10 @@ def test_logits_invert_the_sigmoid_and_are_clipped() -> None:
 
 def test_figure_at_its_limit_passes_and_over_it_fails() -> None:
     for difference, failed in ((0.125, False), (0.25, True)):
-        meter = ComparisonMeter(MASK, logits=False)
+        meter = ComparisonMeter("mask", logits=False)
         meter.add("image", _map(0.5, *[0.5] * 99), _map(0.5 + difference, *[0.5] * 99), overlap=False)
         limits = Tolerance(largest=0, mean=0, logit_mean=0, iou=0.9, mask_largest=0.125, mask_mean=0.05)
-        assert bool(judge_figures([meter.comparison()], limits)) is failed
+        assert bool(judge_figures([], meter.comparison(), limits)) is failed
 
 
 def test_promised_limits_stand() -> None:

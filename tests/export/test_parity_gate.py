@@ -1,8 +1,9 @@
 """Covers export/parity/gate.py, sessions.py and inputs.py, and model/placing.py."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -10,14 +11,17 @@ import torch
 
 from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions
-from u2net.export.parity import VerifyOptions, verify
+from u2net.export.parity import ParityGate, VerifyOptions, verify_models
+from u2net.export.parity.inputs import sized_presets
+from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.artifact import InputShape
-from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError
+from u2net.runtime.device import CPU, Device
+from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError, ProfileError
+from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
 
 Export = Callable[[ExportOptions], Path]
@@ -29,35 +33,35 @@ def on_photographs(photograph_folder: Path) -> VerifyOptions:
 
 
 def test_two_graphs_can_be_compared(tiny_onnx: Path, tiny_fp16: Path, on_photographs: VerifyOptions) -> None:
-    same, rounded = verify(tiny_onnx, [tiny_onnx, tiny_fp16], on_photographs)
+    same, rounded = verify_models(tiny_onnx, [tiny_onnx, tiny_fp16], on_photographs)
     assert same.passed and rounded.passed
-    assert same.comparisons[0].probability.largest.value == 0
-    assert rounded.comparisons[0].probability.largest.value > 0
+    assert same.outputs[0].probability.largest.value == 0
+    assert rounded.outputs[0].probability.largest.value > 0
     assert (same.precision, rounded.precision) == ("fp32", "fp16")
 
 
 def test_every_output_and_the_mask_are_compared(exported: Export, on_photographs: VerifyOptions) -> None:
     path = exported(ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21))
-    (result,) = verify(BUNDLED_WEIGHTS, [path], on_photographs)
-    assert [each.output for each in result.comparisons] == [*OUTPUT_NAMES, "mask"]
+    (result,) = verify_models(BUNDLED_WEIGHTS, [path], on_photographs)
+    assert [each.output for each in result.outputs] == [*OUTPUT_NAMES]
     assert result.passed
 
 
 def test_dynamic_size_is_tried_at_two_sizes(dynamic_onnx: Path, on_photographs: VerifyOptions) -> None:
-    (result,) = verify(BUNDLED_WEIGHTS, [dynamic_onnx], on_photographs)
+    (result,) = verify_models(BUNDLED_WEIGHTS, [dynamic_onnx], on_photographs)
     assert result.passed
-    assert "×" in result.comparisons[0].probability.largest.image
+    assert "×" in result.outputs[0].probability.largest.image
 
 
 def test_fixed_batch_is_filled(exported: Export, on_photographs: VerifyOptions) -> None:
     path = exported(ExportOptions(size=(75, 100), batch=2, outputs=OUTPUT_NAMES, opset=18))
-    assert verify(BUNDLED_WEIGHTS, [path], on_photographs)[0].passed
+    assert verify_models(BUNDLED_WEIGHTS, [path], on_photographs)[0].passed
 
 
 def test_without_images_synthetic_scenes_serve(tiny_onnx: Path) -> None:
-    (result,) = verify(BUNDLED_WEIGHTS, [tiny_onnx])
+    (result,) = verify_models(BUNDLED_WEIGHTS, [tiny_onnx])
     assert result.passed
-    assert result.comparisons[0].iou <= 1
+    assert result.outputs[0].iou <= 1
 
 
 def test_failure_names_output_image_and_figure(
@@ -66,7 +70,7 @@ def test_failure_names_output_image_and_figure(
     model = read_graph(tiny_onnx)
     artifact = read_artifact(model, tiny_onnx)
     write_graph(model, tmp_path / "mean.onnx", replace(artifact, preset=replace(artifact.preset, mean=(0.0, 0.0, 0.0))))
-    (result,) = verify(checkpoint.path, [tmp_path / "mean.onnx"], on_photographs)
+    (result,) = verify_models(checkpoint.path, [tmp_path / "mean.onnx"], on_photographs)
     texts = [str(failure) for failure in result.failures]
     assert any(text.startswith("mask: largest difference is") and ".png" in text for text in texts)
     assert all(failure.output == "mask" for failure in result.failures), "the tensors themselves are right"
@@ -76,9 +80,9 @@ def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder:
     model = read_graph(tiny_onnx)
     artifact = replace(read_artifact(model, tiny_onnx), preset=PRESETS["rembg"].with_size(128, 128))
     write_graph(model, tmp_path / "rembg.onnx", artifact)
-    (own,) = verify(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], VerifyOptions(images=photograph_folder))
+    (own,) = verify_models(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], VerifyOptions(images=photograph_folder))
     against = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
-    (other,) = verify(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], against)
+    (other,) = verify_models(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], against)
     assert own.passed
     assert not other.passed
 
@@ -86,7 +90,7 @@ def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder:
 def test_a_preset_of_ones_own_passes(exported: Export, photograph_folder: Path) -> None:
     own = replace(PRESETS["rembg"], name="mine", mean=(0.5, 0.4, 0.3))
     path = exported(ExportOptions(size=(128, 128), preset=own))
-    (result,) = verify(BUNDLED_WEIGHTS, [path], VerifyOptions(images=photograph_folder, preset=own))
+    (result,) = verify_models(BUNDLED_WEIGHTS, [path], VerifyOptions(images=photograph_folder, preset=own))
     assert result.passed
 
 
@@ -95,25 +99,25 @@ def test_foreign_graph_is_judged_by_a_named_preset(tiny_onnx: Path, tmp_path: Pa
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
     options = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
-    assert verify(BUNDLED_WEIGHTS, [tmp_path / "foreign.onnx"], options)[0].passed
+    assert verify_models(BUNDLED_WEIGHTS, [tmp_path / "foreign.onnx"], options)[0].passed
 
 
 def test_output_that_the_reference_lacks_is_refused(exported: Export, tiny_onnx: Path) -> None:
     all_outputs = exported(ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21))
     with pytest.raises(InputError, match="d1"):
-        verify(tiny_onnx, [all_outputs])
+        verify_models(tiny_onnx, [all_outputs])
 
 
-@pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ArtifactError)])
+@pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ExportError)])
 def test_missing_file_is_an_error(tmp_path: Path, name: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="no such file"):
-        verify(tmp_path / name, [tmp_path / name])
+        verify_models(tmp_path / name, [tmp_path / name])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_absent_device_is_an_error(tiny_onnx: Path) -> None:
     with pytest.raises(DeviceError, match="cuda"):
-        verify(BUNDLED_WEIGHTS, [tiny_onnx], VerifyOptions(device=Device("cuda")))
+        verify_models(BUNDLED_WEIGHTS, [tiny_onnx], VerifyOptions(device=Device("cuda")))
 
 
 def test_tf32_is_off_inside_and_restored_after() -> None:
@@ -124,5 +128,63 @@ def test_tf32_is_off_inside_and_restored_after() -> None:
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_free_shape_takes_any_multiple() -> None:
-    InputShape(None, None, None).check_size(32, 2048)
+@dataclass
+class StubSession:
+    """Takes the sizes of its shape, and as an engine only those within its profile."""
+
+    info: SimpleNamespace
+    profile: range
+
+    def infer(self, tensor: FloatArray, _outputs: list[str]) -> None:
+        if not set(tensor.shape[2:]) <= set(self.profile):
+            raise ProfileError("no profile")
+
+
+@pytest.mark.parametrize(
+    ("shape", "profile", "sizes"),
+    [
+        (InputShape(1, None, None), range(2049), [(64, 64), (224, 416)]),
+        (InputShape(1, 160, None), range(2049), [(160, 64), (160, 416)]),
+        (InputShape(1, 160, 192), range(2049), [(160, 192)]),
+        (InputShape(1, None, None), range(32, 97), [(64, 64), (96, 96)]),
+        (InputShape(1, None, None), range(64, 65), [(64, 64)]),
+    ],
+)
+def test_the_second_size_is_one_that_every_session_takes(
+    shape: InputShape, profile: range, sizes: list[tuple[int, int]]
+) -> None:
+    free, other = (
+        StubSession(SimpleNamespace(shape=each, mask_output="d0"), limits)
+        for each, limits in ((InputShape(None, None, None, any_size=True), range(2049)), (shape, profile))
+    )
+
+    for pair in ((free, other), (other, free)):
+        presets = sized_presets(pair, PRESETS["reference"].with_size(64, 64))  # type: ignore[arg-type]
+        assert [(each.height, each.width) for each in presets] == sizes
+
+
+def test_a_fixed_size_is_compared_with_a_dynamic_reference(
+    dynamic_onnx: Path, tiny_onnx: Path, on_photographs: VerifyOptions
+) -> None:
+    assert verify_models(dynamic_onnx, [tiny_onnx], on_photographs)[0].passed
+
+
+def test_the_reference_computes_only_what_is_compared_and_nothing_twice(
+    exported: Export, tiny_onnx: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2net.export.parity.inputs.hard_images", dict)
+    reference = open_for_parity(BUNDLED_WEIGHTS, CPU)
+    asked: list[str] = []
+    infer = reference.infer
+
+    def note(tensor: FloatArray, names: list[str]) -> dict[str, FloatArray]:
+        asked.extend(names)
+        return infer(tensor, names)
+
+    monkeypatch.setattr(reference, "infer", note)
+    gate = ParityGate(reference, VerifyOptions(photograph_folder))
+
+    for path in (tiny_onnx, tiny_onnx, exported(ExportOptions(size=(128, 128), outputs=("d0", "d2")))):
+        assert gate.compare(open_for_parity(path, CPU)).passed
+
+    assert asked == ["d0", "d0", "d2", "d2"], "two photographs"

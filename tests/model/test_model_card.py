@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from u2net.benchmarks.report import METRIC_TITLES, SCORE_ORDER
+from u2net.export.accuracy import METRICS
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_file
 
@@ -31,7 +31,7 @@ def test_the_bundled_weights_are_the_ones_that_were_scored(evaluation: dict[str,
 @pytest.mark.parametrize("label", MODELS)
 def test_the_scores_on_a_page_are_those(evaluation: dict[str, Any], page: str, label: str) -> None:
     scores = evaluation["scores"][MODELS[label]]
-    wanted = [f"{scores[name]:.3f}".removeprefix("0") for name in SCORE_ORDER]
+    wanted = [f"{scores[name]:.3f}".removeprefix("0") for name in METRICS]
 
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
 
@@ -43,7 +43,7 @@ def test_the_cost_of_deployment_starts_from_those(evaluation: dict[str, Any]) ->
     page = (ROOT / "docs/results/duts-te-1000.md").read_text(encoding="utf-8")
 
     scores = evaluation["scores"][WEIGHTS]
-    for title, name in zip(METRIC_TITLES, SCORE_ORDER, strict=True):
+    for name, title in METRICS.items():
         assert f"| {title} | {scores[name]:.4f} |" in page
 
 
