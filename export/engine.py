@@ -40,7 +40,7 @@ def build_engine(
     check_target(path, ENGINE_SUFFIXES)
     model = read_graph(onnx)
     text = model.metadata_props.get(METADATA_KEY)
-    artifact = None if text is None else Artifact.from_json(text)
+    artifact = None if text is None else Artifact.from_json(text, onnx)
     precision = artifact.precision if artifact else find_precision(model)
     source = GraphSource(onnx, precision, model.opset_imports.get("", 0), artifact)
     record = compile_engine(source, path, options or EngineOptions(), progress)

@@ -56,7 +56,7 @@ def read_artifact(model: ir.Model, path: Path) -> Artifact:
     text = model.metadata_props.get(METADATA_KEY)
     if text is None:
         raise ExportError(f"{path} was not exported by u2net: it carries no {METADATA_KEY!r} metadata")
-    return Artifact.from_json(text)
+    return Artifact.from_json(text, path)
 
 
 def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
