@@ -53,6 +53,7 @@ def test_the_longest_findings_fit_80_columns_without_broken_words(
     findings = [Finding(subject, "does not work", detail, twins) for subject, detail in details.items()]
     monkeypatch.setattr("u2net.runtime.doctor.examine", lambda: findings)
     monkeypatch.setattr("u2net.cli.printing.console._width", 80)
+    monkeypatch.setattr("u2net.cli.printing.console._force_terminal", True)
 
     said = run_u2net("doctor").stdout
 

@@ -83,7 +83,7 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("info {text_onnx}", "notes.onnx cannot be loaded"),
         ("info {empty}", "empty is not a file"),
         ("verify {stranger} {model}", "stranger.pth is not a U²-Net"),
-        ("verify {model} {text_onnx}", "notes.onnx cannot be loaded"),
+        ("verify {model} {text_onnx}", "notes.onnx cannot be read as ONNX"),
         ("bench {text_onnx}", "notes.onnx cannot be loaded"),
         ("bench {text_pth}", "notes.pth is refused: it is not a plain dictionary of tensors"),
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
