@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +44,18 @@ class NoiseMeter:
         self._spread = self._foreign = self._wall = 0.0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Count the processor time of other processes within this context."""
-        busy, own, wall = _busy_seconds(), time.process_time(), time.perf_counter()
+    def watching(self, own_seconds: Callable[[], float] = time.process_time) -> Iterator[None]:
+        """Count the processor time of other processes within this context.
+
+        Args:
+            own_seconds: returns the processor seconds of the benchmark itself so far.
+        """
+        busy, own, wall = _busy_seconds(), own_seconds(), time.perf_counter()
         yield
         after = _busy_seconds()
         if busy is not None and after is not None:
             self._wall += time.perf_counter() - wall
-            self._foreign += max(0.0, (after - busy) - (time.process_time() - own))
+            self._foreign += max(0.0, (after - busy) - (own_seconds() - own))
 
     def add_reference(self, seconds: Sequence[float]) -> None:
         """Add the reference's times at one batch size."""

@@ -120,7 +120,7 @@ def to_markdown(build: BuildResult, bench: BenchReport) -> str:
     return "\n".join(parts)
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [header, tuple("---" for _ in header), *rows]
     escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)

@@ -22,7 +22,11 @@ def bench(
     json_file: JsonFile = None,
     device: DeviceName = CPU,
 ) -> None:
-    """Time model files against eager PyTorch, in turns within one run."""
+    """Time model files against eager PyTorch, in turns within one run.
+
+    ``u2net bench --suite`` times every way to run the networks on this machine, ``u2net bench --compare OLD NEW`` says
+    what got worse between two of its reports.
+    """
     from u2net.benchmarks import BenchOptions, measure_models
     from u2net.benchmarks.report import BENCH_HEADER, PICTURE_HEADER, bench_cells, picture_cells, write_json
 
@@ -35,6 +39,6 @@ def bench(
     print_table(PICTURE_HEADER, picture_cells(report))
     threads, processor = report.options.threads, report.machine.processor
     console.print(f"{threads} threads, {rounds} rounds in turns, {processor}", soft_wrap=True)
-    print_warnings(report)
+    print_warnings(report.warnings)
     if json_file is not None:
         write_json(json_file, report)

@@ -62,7 +62,7 @@ def _print_deployment(done: "Deployment", output: Path) -> None:
 
     built = done.built
     print_table(HEADER, stage_cells(built, done.bench))
-    print_warnings(done.bench)
+    print_warnings(done.bench.warnings)
     if built.accuracy:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
         print_table(*accuracy_table(built.accuracy), title)

@@ -173,6 +173,14 @@ def parse_names(text: str | None) -> tuple[str, ...]:
     return () if text is None else tuple(name.strip() for name in text.split(","))
 
 
+def parse_pythons(texts: list[str]) -> dict[str, str]:
+    """Read every ``NAME=PATH`` of an interpreter."""
+    pairs = [text.partition("=") for text in texts]
+    if not all(name and path for name, _, path in pairs):
+        raise InputError(f"--python is NAME=PATH; got {', '.join(texts)}")
+    return {name: path for name, _, path in pairs}
+
+
 def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
     """Read every ``--batch`` and ``--size`` of an engine."""
     from u2net.runtime.trt.profiles import ProfileRequest

@@ -14,7 +14,6 @@ from rich.table import Table
 from u2net.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from u2net.benchmarks import BenchReport
     from u2net.export import EngineStage
     from u2net.model.metrics import SaliencyScores
     from u2net.model.training import TrainStatus
@@ -61,9 +60,9 @@ def print_table(
     console.print(table, crop=False)
 
 
-def print_warnings(bench: "BenchReport") -> None:
+def print_warnings(warnings: Iterable[str]) -> None:
     """Say which figures a busy machine has spoilt, and which are missing."""
-    for warning in bench.warnings:
+    for warning in warnings:
         console.print(warning, style="yellow", soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
 """Eager PyTorch behind the backend seam: the reference that every other backend is compared with."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -78,9 +78,12 @@ class EagerBackend:
         return dict(outputs)
 
     def _compute(self, tensor: Tensor, outputs: Sequence[str] | Mapping[str, object]) -> dict[str, Tensor]:
-        with torch.inference_mode(), full_fp32() if self._precise else nullcontext():
+        with torch.inference_mode(), self._arithmetic():
             logits = self._network.logits(tensor)
             return {name: self._network.probabilities(logits[OUTPUT_NAMES.index(name)]) for name in outputs}
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return full_fp32() if self._precise else nullcontext()
 
     def _as_tensor(self, what: str, array: Any) -> Tensor:
         # Never as_tensor(…, device=…): it copies an array from elsewhere, and a result would go into the copy.

@@ -1,0 +1,209 @@
+"""One cell of the suite: everybody on one network at one batch size, in turns."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from u2net.benchmarks.noise import NoiseMeter
+from u2net.benchmarks.statistics import compare, summarize
+from u2net.benchmarks.suite.contestants import EAGER, EXACT, HERE, Contestant
+from u2net.benchmarks.suite.networks import NetworkFiles
+from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.benchmarks.suite.rows import Fidelity, Load, PictureSteps, Row
+from u2net.benchmarks.suite.workers import Worker, WorkerError
+from u2net.export.parity.figures import ComparisonMeter
+from u2net.runtime.preprocess import FloatArray
+from u2net.runtime.presets import PRESETS
+
+LEAST_ROUNDS = 3
+"""Turns that each contestant gets even after the cell's time is up."""
+
+TURN_SECONDS, TURN_RUNS = 0.05, 20
+"""Duration to aim at for a turn of short runs, and the largest number of runs in it."""
+
+PATIENCE = 120.0
+"""Seconds that a call may take, beyond opening, before its process is taken for hung."""
+
+CALLERS = (1, 2, 4, 8, 16, 32)
+PICTURE_ROUNDS = 3
+LOW, HIGH = 0.1, 0.9
+"""Probabilities that the reference's maps must go below and above, or any network would resemble them."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every contestant is fed."""
+
+    photographs: FloatArray
+    """Preprocessed, P×3×H×W."""
+    encoded: dict[tuple[int, int], bytes]
+    """An encoded picture by height and width, for the times from picture to mask."""
+
+    def batch(self, count: int) -> FloatArray:
+        """Return an input of that batch size, of different photographs as far as there are enough."""
+        return np.resize(self.photographs, (count, *self.photographs.shape[1:]))
+
+
+class Cell:
+    """Measures one cell."""
+
+    def __init__(
+        self, network: NetworkFiles, batch: int, inputs: Inputs, options: SuiteOptions, say: Callable[[str], None]
+    ) -> None:
+        self._network = network
+        self._batch = batch
+        self._inputs = inputs
+        self._options = options
+        self._say = say
+        self._workers: dict[str, Worker] = {}
+        self._seconds: dict[str, list[list[float]]] = {}
+
+    def measure(self, contestants: Sequence[Contestant], until: float, noise: NoiseMeter) -> list[Row]:
+        """Open everybody, compare their maps, and time them in turns until a point of the monotonic clock."""
+        rows = [Row(each, self._network.variant, self._batch) for each in contestants]
+        with ExitStack() as stack:
+            for row in rows:
+                self._open(row, stack)
+            self._compare_maps(rows)
+            with noise.watching(self._processor_seconds):
+                self._take_turns(rows, until)
+            self._summarize(rows, noise)
+            if self._batch == 1:
+                for row in rows:
+                    self._time_pictures(row)
+        return rows
+
+    def _open(self, row: Row, stack: ExitStack) -> None:
+        contestant, options = row.contestant, self._options
+        python = options.python(contestant.python)
+        if python is None:
+            row.error = f"not here: no Python was named for it; --python {contestant.python}=PATH does"
+            return
+        self._say(f"{self._network.variant}, batch {self._batch}: opening {contestant.title}")
+        try:
+            worker = Worker(python, options.work / f"{contestant.key}.log")
+            stack.callback(worker.end)
+            found = worker.call(
+                "open",
+                60 * options.open_minutes,
+                opener=contestant.opener,
+                file=str(self._network.path(contestant.source, self._batch).absolute()),
+                device=str(options.device),
+                preset=asdict(PRESETS["reference"].with_size(self._network.size, self._network.size)),
+                threads=options.threads,
+                **contestant.options,
+            )
+            row.provider, row.cold = found["provider"], found["seconds"]
+            prepared = worker.call("prepare", 60 * options.open_minutes, tensor=self._inputs.batch(self._batch))
+            row.memory_mb = prepared["memory_mb"]
+        except WorkerError as error:
+            row.error = f"opening: {error}"
+            return
+        self._workers[contestant.key] = worker
+
+    def _ask(self, row: Row, what: str, method: str, **arguments: object) -> object:
+        """Call a contestant's process; after an error it takes no further part, and the result is None."""
+        worker = self._workers.get(row.contestant.key)
+        if worker is None:
+            return None
+        try:
+            return worker.call(method, PATIENCE, **arguments)
+        except WorkerError as error:
+            row.error = f"{what}: {error}"
+            del self._workers[row.contestant.key]
+            return None
+        finally:
+            row.warnings = worker.warnings
+
+    def _compare_maps(self, rows: Sequence[Row]) -> None:
+        if not self._network.trained:
+            for row in rows:
+                row.fidelity_note = "untrained weights: speed alone"
+            return
+        maps = {row.contestant.key: self._maps(row) for row in rows}
+        reference = maps.get(EXACT, maps.get(EAGER))
+        for row in rows:
+            found = maps[row.contestant.key]
+            if reference is None:
+                row.fidelity_note = "the reference did not run"
+            elif found is not None and not (reference.min() <= LOW and reference.max() >= HIGH):
+                row.fidelity_note = f"the reference spans only {reference.min():.2f} to {reference.max():.2f}"
+            elif found is not None:
+                row.fidelity = compare_maps(reference, found)
+
+    def _maps(self, row: Row) -> FloatArray | None:
+        """d0 of every photograph, run in batches of the cell's size."""
+        found = []
+        for start in range(0, len(self._inputs.photographs), self._batch):
+            chunk = self._inputs.photographs[start : start + self._batch]
+            padded = np.ascontiguousarray(np.resize(chunk, (self._batch, *chunk.shape[1:])))
+            part = self._ask(row, "running the photographs", "infer", tensor=padded)
+            if not isinstance(part, np.ndarray):
+                return None
+            found.append(part[: len(chunk)])
+        return np.concatenate(found)
+
+    def _processor_seconds(self) -> float:
+        workers = (float(each.call("processor_seconds", PATIENCE)) for each in self._workers.values())
+        return time.process_time() + sum(workers)
+
+    def _take_turns(self, rows: Sequence[Row], until: float) -> None:
+        """Time everybody once a round, in an order that is drawn anew each time."""
+        order = random.Random(f"{self._options.seed} {self._network.variant} {self._batch}")
+        for index in range(self._options.rounds):
+            racing = [row for row in rows if row.contestant.key in self._workers]
+            if not racing or (index >= LEAST_ROUNDS and time.monotonic() > until):
+                return
+            self._say(f"{self._network.variant}, batch {self._batch}: round {index + 1} of {self._options.rounds}")
+            for row in order.sample(racing, len(racing)):
+                turns = self._seconds.setdefault(row.contestant.key, [])
+                quickest = min((min(turn) for turn in turns), default=TURN_SECONDS)
+                repeats = max(1, min(TURN_RUNS, round(TURN_SECONDS / quickest)))
+                seconds = self._ask(row, "timing", "time", repeats=repeats, warmup=int(index == 0 or quickest < 0.1))
+                if isinstance(seconds, list):
+                    turns.append(seconds)
+
+    def _summarize(self, rows: Sequence[Row], noise: NoiseMeter) -> None:
+        reference = self._seconds.get(EAGER, [])
+        if len(reference) > 1:
+            noise.add_reference([float(np.median(turn)) for turn in reference])
+        for row in rows:
+            turns = self._seconds.get(row.contestant.key, [])
+            if not turns:
+                continue
+            row.wall = summarize([seconds for turn in turns for seconds in turn])
+            row.images_per_second = self._batch / row.wall.median_ms * 1e3
+            both = min(len(turns), len(reference))
+            if both > 1:
+                medians = ([float(np.median(turn)) for turn in side[:both]] for side in (reference, turns))
+                row.ratio = compare(*medians)
+
+    def _time_pictures(self, row: Row) -> None:
+        """Times from picture to mask; then throughput with more and more callers, of sessions of the runtime."""
+        for (height, width), encoded in self._inputs.encoded.items():
+            steps = self._ask(row, "timing pictures", "time_picture", encoded=encoded, rounds=PICTURE_ROUNDS)
+            if isinstance(steps, dict):
+                medians = {name: 1e3 * float(np.median(seconds)) for name, seconds in steps.items()}
+                row.pictures.append(PictureSteps(height, width, **medians))
+        if row.contestant.opener != "file" or row.contestant.python != HERE:
+            return
+        smallest = min(self._inputs.encoded.items())[1]
+        for callers in CALLERS:
+            calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=smallest)
+            if isinstance(calls, list):
+                wall = max(end for _, end in calls) - min(start for start, _ in calls)
+                latency = summarize([end - start for start, end in calls])
+                row.load.append(Load(callers, len(calls) / wall, latency))
+
+
+def compare_maps(reference: FloatArray, found: FloatArray) -> Fidelity:
+    """Compare P×1×H×W probabilities of the same pictures."""
+    meter = ComparisonMeter("d0", logits=False)
+    for index, (wanted, map_) in enumerate(zip(reference, found, strict=True)):
+        meter.add(str(index), wanted, map_, overlap=True)
+    result = meter.comparison()
+    return Fidelity(len(reference), result.iou, result.probability.mean, result.probability.largest.value)

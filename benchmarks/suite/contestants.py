@@ -1,0 +1,107 @@
+"""Ways to run a network, each set up as its own documentation advises."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from u2net.runtime.device import Device
+from u2net.runtime.errors import InputError
+
+EAGER = "eager-fp32"
+"""Contestant that speeds are compared with: eager PyTorch with its own defaults."""
+
+EXACT = "eager-fp32-exact"
+"""Contestant that outputs are compared with: eager PyTorch without TF32. On a processor :data:`EAGER` is exact."""
+
+HERE, ENGINES = "here", "tensorrt"
+"""Names of the Python that runs the suite, and of the one that has TensorRT; they may be the same."""
+
+Opener = Literal["eager", "file", "openvino", "rembg"]
+Source = Literal["checkpoint", "plain", "fp32", "fp16", "engine"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to run a network."""
+
+    key: str
+    title: str
+    opener: Opener
+    source: Source
+    precision: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the opener."""
+    python: str = HERE
+    """Name of the Python that its process runs in."""
+
+
+@dataclass(frozen=True)
+class TensorRT:
+    """A TensorRT that a Python has."""
+
+    flavour: str
+    version: str
+    python: str
+
+    @property
+    def key(self) -> str:
+        """Key of its contestant without a CUDA graph, and part of its engines' file names."""
+        return f"{self.flavour}-{self.version}"
+
+
+LAST, BF16 = {"channels_last": True}, {"channels_last": True, "autocast": True}
+HALF, COMPILED = {"half": True}, {"half": True, "compiled": True}
+CAPTURED = {"half": True, "graph": True}
+
+EVERYWHERE = (
+    Contestant(EAGER, "eager PyTorch FP32", "eager", "checkpoint", "fp32", {"tf32": True}),
+    Contestant("plain-onnx", "torch.onnx.export's file, ONNX Runtime", "file", "plain", "fp32"),
+    Contestant("onnxruntime-fp32", "our FP32 graph, ONNX Runtime", "file", "fp32", "fp32"),
+    Contestant("onnxruntime", "our FP16 graph, ONNX Runtime", "file", "fp16", "fp16"),
+)
+ON_CPU = (
+    Contestant("eager-channels-last", "eager PyTorch FP32, channels last", "eager", "checkpoint", "fp32", LAST),
+    Contestant("eager-bf16", "eager PyTorch, BF16 autocast", "eager", "checkpoint", "bf16", BF16),
+    Contestant("compile", "torch.compile FP32", "eager", "checkpoint", "fp32", {"compiled": True}),
+    Contestant("openvino-fp32", "our FP32 graph, OpenVINO in FP32", "openvino", "fp32", "fp32", {"precision": "f32"}),
+    Contestant("openvino", "our FP32 graph, OpenVINO's default", "openvino", "fp32", "default"),
+    Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python="rembg"),
+)
+ON_GPU = (
+    Contestant(EXACT, "eager PyTorch FP32, TF32 off", "eager", "checkpoint", "fp32"),
+    Contestant("eager-fp16", "eager PyTorch FP16, channels last", "eager", "checkpoint", "fp16", HALF),
+    Contestant(
+        "eager-fp16-graph",
+        "eager PyTorch FP16, CUDA graph",
+        "eager",
+        "checkpoint",
+        "fp16",
+        {"half": True, "graph": True},
+    ),
+    Contestant("compile-fp16", "torch.compile FP16", "eager", "checkpoint", "fp16", COMPILED),
+)
+
+
+def list_contestants(device: Device, found: Iterable[TensorRT], wanted: tuple[str, ...]) -> tuple[Contestant, ...]:
+    """Return those for the device, or the wanted ones of them; the references always take part.
+
+    Raises:
+        InputError: there is no contestant of a wanted key.
+    """
+    everyone = [*EVERYWHERE, *(ON_CPU if device.kind == "cpu" else ON_GPU)]
+    if device.kind == "cuda":
+        everyone += [engine for each in found for engine in _engines(each)]
+    unknown = [key for key in wanted if key not in {each.key for each in everyone}]
+    if unknown:
+        there = ", ".join(each.key for each in everyone)
+        raise InputError(f"there is no contestant {', '.join(unknown)} on {device}; there are {there}")
+    return tuple(each for each in everyone if not wanted or each.key in (EAGER, EXACT, *wanted))
+
+
+def _engines(found: TensorRT) -> Iterable[Contestant]:
+    for graph in (False, True):
+        key, title = (f"{found.key}-graph", ", CUDA graph") if graph else (found.key, "")
+        options = {"cuda_graph": graph, "contexts": 1}
+        yield Contestant(
+            key, f"{found.flavour} {found.version} FP16{title}", "file", "engine", "fp16", options, found.python
+        )

@@ -1,0 +1,95 @@
+"""Files of a network that contestants open; those that an earlier run left are used again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from u2net.benchmarks.suite.contestants import Source
+from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.export.build import export_model
+from u2net.export.graph import read_artifact, read_graph
+from u2net.export.onnx_export import ExportOptions
+from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
+from u2net.model.network import OUTPUT_NAMES, VARIANTS
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.errors import ArtifactError, ExportError
+from u2net.runtime.files import written_whole
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """A network's weights, and the folder of the graphs made from them."""
+
+    checkpoint: Checkpoint
+    trained: bool
+    """False for seeded weights: their maps lie near 0.5, so nothing can be told from differences."""
+    folder: Path
+    size: int
+
+    @property
+    def variant(self) -> str:
+        """``u2net`` or ``u2netp``."""
+        return self.checkpoint.variant
+
+    def path(self, source: Source, batch: int) -> Path:
+        """Path of the file that a contestant opens at a batch size."""
+        if source == "checkpoint":
+            return self.checkpoint.path
+        plain = f".batch{batch}" if source == "plain" else ""
+        return self.folder / f"{self.variant}-{self.size}.{source}{plain}.onnx"
+
+
+def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
+    """Return the weights named in the options, else the bundled ones, else seeded ones.
+
+    Raises:
+        CheckpointError: a file that was named is not a checkpoint.
+    """
+    given = [load_checkpoint(path) for path in options.checkpoints]
+    found = next((each for each in given if each.variant == variant), None)
+    bundled = load_checkpoint(BUNDLED_WEIGHTS)
+    if found is None and bundled.variant == variant:
+        found = bundled
+    trained = found is not None
+    if found is None:
+        path = options.work / f"{variant}-untrained.safetensors"
+        if not path.is_file():
+            torch.manual_seed(0)
+            save_weights(VARIANTS[variant](), path)
+        found = load_checkpoint(path)
+    return NetworkFiles(found, trained, options.work, options.size)
+
+
+def make_graphs(network: NetworkFiles, images: Path | None) -> None:
+    """Write our FP32 and FP16 graphs of dynamic batch, unless they are there."""
+    side = (network.size, network.size)
+    sources: tuple[Source, ...] = ("fp32", "fp16")
+    for source in sources:
+        path = network.path(source, 1)
+        if not _is_made_from(path, network.checkpoint):
+            export_model(network.checkpoint, path, ExportOptions(size=side), half=source == "fp16", images=images)
+
+
+def make_plain_graph(network: NetworkFiles, batch: int) -> None:
+    """Write the file that ``torch.onnx.export`` makes of the whole network by itself, for one batch size."""
+    path = network.path("plain", batch)
+    if path.is_file():
+        return
+    example = torch.zeros(batch, 3, network.size, network.size)
+    with written_whole(path) as partial:
+        torch.onnx.export(
+            network.checkpoint.network.eval(),
+            (example,),
+            partial,
+            output_names=list(OUTPUT_NAMES),
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _is_made_from(path: Path, checkpoint: Checkpoint) -> bool:
+    try:
+        return read_artifact(read_graph(path), path).checkpoint_sha256 == checkpoint.sha256
+    except (ExportError, ArtifactError):
+        return False

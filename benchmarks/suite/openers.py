@@ -1,0 +1,40 @@
+"""Open a contestant as a session. Each function imports what it needs, because a worker's Python may lack the rest."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from u2net.runtime.device import Device
+from u2net.runtime.loading import load, new_session
+from u2net.runtime.presets import Preset
+from u2net.runtime.session import Session
+
+
+def open_eager(file: Path, device: Device, preset: Preset, threads: int | None, **options: bool) -> Session:
+    """A checkpoint in PyTorch; the options are those of :class:`TorchBackend`."""
+    import torch
+
+    from u2net.benchmarks.suite.torch_backend import TorchBackend
+    from u2net.model.checkpoint import load_checkpoint
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    backend = TorchBackend(load_checkpoint(file).network, device, **options)
+    return new_session(backend, file, device, preset=preset)
+
+
+def open_file(file: Path, device: Device, preset: Preset, threads: int | None, **options: Any) -> Session:
+    """An ONNX file or an engine as the runtime opens it."""
+    return load(file, device, preset=preset, threads=threads, **options)
+
+
+def open_openvino(
+    file: Path, device: Device, preset: Preset, threads: int | None, precision: str | None = None
+) -> Session:
+    """An ONNX file in OpenVINO."""
+    from u2net.benchmarks.suite.openvino_backend import OpenVinoBackend
+
+    return new_session(OpenVinoBackend(file, threads=threads, precision=precision), file, device, preset=preset)
+
+
+OPENERS: dict[str, Callable[..., Session]] = {"eager": open_eager, "file": open_file, "openvino": open_openvino}

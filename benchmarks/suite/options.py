@@ -1,0 +1,72 @@
+"""Options of the suite."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from u2net.benchmarks.suite.contestants import HERE
+from u2net.model.network import VARIANTS
+from u2net.runtime.artifact import InputShape
+from u2net.runtime.device import CPU, Device
+from u2net.runtime.errors import InputError
+
+BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
+"""Batch sizes by kind of device if none are asked for."""
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """What to measure, on what, and for how long.
+
+    Attributes:
+        networks: ``u2netp``, ``u2net``.
+        batches: batch sizes; none means :data:`BATCHES`.
+        size: side of the square input in pixels.
+        contestants: keys of those to measure beside eager PyTorch; none means all.
+        rounds: largest number of turns for each contestant.
+        minutes: limit of the whole measurement. What is known by then is reported.
+        open_minutes: limit of opening one contestant: loading, compiling, first run.
+        threads: processor threads of each contestant; None means all usable cores.
+        seed: seed of the order of the turns.
+        checkpoints: weights to take instead of the bundled ones or, for U2NET, of untrained ones.
+        images: folder of photographs; None means synthetic scenes.
+        pythons: other interpreters by name, such as ``rembg``.
+        work: folder for graphs; those of an earlier run are used again.
+    """
+
+    device: Device = CPU
+    networks: tuple[str, ...] = ("u2netp", "u2net")
+    batches: tuple[int, ...] = ()
+    size: int = 320
+    contestants: tuple[str, ...] = ()
+    rounds: int = 15
+    minutes: float = 15.0
+    open_minutes: float = 3.0
+    threads: int | None = None
+    seed: int = 0
+    checkpoints: tuple[Path, ...] = ()
+    images: Path | None = None
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    work: Path = Path("build/suite")
+
+    def check(self) -> None:
+        """Raise InputError for a value that cannot be used."""
+        unknown = [name for name in self.networks if name not in VARIANTS]
+        if unknown or not self.networks:
+            raise InputError(f"networks are {', '.join(VARIANTS)}; got {', '.join(self.networks) or 'none'}")
+        if any(batch < 1 for batch in self.batches):
+            raise InputError(f"batch sizes are at least 1; got {self.batches}")
+        InputShape(None, None, None).check_size(self.size, self.size)
+        if self.rounds < 2 or not self.minutes > 0 or not self.open_minutes > 0:
+            raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be at least 1; got {self.threads}")
+        for name, python in self.pythons.items():
+            if shutil.which(python) is None:
+                raise InputError(f"there is no program {python} to be the Python {name}")
+
+    def python(self, name: str) -> str | None:
+        """Return the interpreter of that name, or None if it was not given."""
+        return self.pythons.get(name) or (sys.executable if name == HERE else None)

@@ -1,0 +1,79 @@
+"""What the suite finds of each contestant."""
+
+from dataclasses import dataclass, field
+
+from u2net.benchmarks.statistics import Latency, Ratio
+from u2net.benchmarks.suite.contestants import Contestant
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far the maps are from those of exact eager PyTorch, over all pictures."""
+
+    pictures: int
+    iou: float
+    """IoU of the masks at 0.5, pooled over all pixels."""
+    mean: float
+    """Mean absolute difference of the probabilities."""
+    largest: float
+
+
+@dataclass(frozen=True)
+class PictureSteps:
+    """Median milliseconds of the steps from an encoded picture to its mask."""
+
+    height: int
+    width: int
+    decode: float
+    preprocess: float
+    compute: float
+    postprocess: float
+    whole: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """A session called from several threads at once."""
+
+    callers: int
+    images_per_second: float
+    latency: Latency
+
+
+@dataclass
+class Row:
+    """One contestant on one network at one batch size. A figure that could not be had is None, and a note says why."""
+
+    contestant: Contestant
+    network: str
+    batch: int
+    error: str = ""
+    """Why there are no figures, or not all."""
+    provider: str = ""
+    cold: dict[str, float] = field(default_factory=dict)
+    """Seconds of the steps until the first map."""
+    wall: Latency | None = None
+    images_per_second: float | None = None
+    ratio: Ratio | None = None
+    """Speed relative to eager PyTorch at the same batch size."""
+    memory_mb: float | None = None
+    fidelity: Fidelity | None = None
+    fidelity_note: str = ""
+    pictures: list[PictureSteps] = field(default_factory=list)
+    load: list[Load] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """``faster``, ``slower`` or ``tie`` against eager PyTorch; empty if that was not measured."""
+        if self.ratio is None:
+            return ""
+        if self.ratio.low <= 1 <= self.ratio.high:
+            return "tie"
+        return "faster" if self.ratio.value > 1 else "slower"
+
+
+def knee(load: list[Load]) -> int | None:
+    """Return the smallest number of callers that reaches 95 % of the largest throughput."""
+    most = max((each.images_per_second for each in load), default=0.0)
+    return next((each.callers for each in load if each.images_per_second >= 0.95 * most), None)

@@ -1,0 +1,101 @@
+"""The whole suite: files, cells, report."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
+from u2net.benchmarks.noise import Noise, NoiseMeter
+from u2net.benchmarks.suite.cells import Cell, Inputs
+from u2net.benchmarks.suite.contestants import list_contestants
+from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
+from u2net.benchmarks.suite.options import BATCHES, SuiteOptions
+from u2net.benchmarks.suite.rows import Row
+from u2net.model.synthetic import make_scene, make_scenes
+from u2net.runtime.files import make_folder
+from u2net.runtime.images import find_images, read_image
+from u2net.runtime.preprocess import ByteArray, preprocess_batch
+from u2net.runtime.presets import PRESETS
+
+PICTURE_SIZES = ((512, 512), (1080, 1920), (3000, 4000))
+"""Height and width of the pictures that are timed from file to mask."""
+
+SCENES = 8
+"""Number of synthetic scenes if there are no photographs."""
+
+MOST_PHOTOGRAPHS = 16
+
+
+@dataclass(frozen=True)
+class SuiteReport:
+    """Everything that the suite found."""
+
+    machine: Machine
+    options: SuiteOptions
+    photographs: str
+    noise: Noise
+    rows: tuple[Row, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the figures must not be quoted."""
+        return (self.noise.warning,) if self.noise.warning else ()
+
+
+def run_suite(
+    options: SuiteOptions,
+    progress: Callable[[str], None] = lambda _message: None,
+    known: Callable[[SuiteReport], None] = lambda _report: None,
+) -> SuiteReport:
+    """Measure every contestant on every network at every batch size.
+
+    Args:
+        known: called after each cell with what is known by then.
+
+    Raises:
+        InputError: an option cannot be used.
+        U2NetError: weights or graphs cannot be read or made.
+    """
+    options.check()
+    make_folder(options.work)
+    device = options.device
+    threads = (options.threads or usable_cores()) if device.kind == "cpu" else options.threads
+    options = replace(options, batches=options.batches or BATCHES[device.kind], threads=threads)
+    contestants = list_contestants(device, (), options.contestants)
+    inputs, photographs = _gather_inputs(options)
+    networks = [find_network(name, options) for name in options.networks]
+    for network in networks:
+        progress(f"{network.variant}: exporting")
+        make_graphs(network, options.images)
+        for batch in options.batches:
+            make_plain_graph(network, batch)
+    machine, noise, rows = describe_machine(device), NoiseMeter(usable_cores()), []
+    cells = [(network, batch) for network in networks for batch in options.batches]
+    end = time.monotonic() + 60 * options.minutes
+    for index, (network, batch) in enumerate(cells):
+        until = time.monotonic() + (end - time.monotonic()) / (len(cells) - index)
+        rows += Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
+        report = SuiteReport(machine, options, photographs, noise.summarize(), tuple(rows))
+        known(report)
+    return report
+
+
+def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
+    if options.images is None:
+        images, what = make_scenes(SCENES), f"{SCENES} synthetic scenes"
+    else:
+        paths = find_images(options.images)[:MOST_PHOTOGRAPHS]
+        images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
+    encoded = {size: _encode(images[0] if options.images else make_scene(0, *size)[0], *size) for size in PICTURE_SIZES}
+    tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
+    return Inputs(np.ascontiguousarray(tensor), encoded), what
+
+
+def _encode(image: ByteArray, height: int, width: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).resize((width, height)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()

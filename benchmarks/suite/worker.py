@@ -1,0 +1,165 @@
+"""A process with one contestant: it does what the suite asks for through a pipe, one call at a time.
+
+Run as ``tree.py u2net.benchmarks.suite.worker HANDLE``. It needs the runtime's packages, and those of its contestant.
+"""
+
+import logging
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from u2net.benchmarks.suite.openers import OPENERS
+from u2net.benchmarks.timing import time_in_turns
+from u2net.runtime.device import Device
+from u2net.runtime.errors import InputError
+from u2net.runtime.postprocess import postprocess
+from u2net.runtime.preprocess import FloatArray, preprocess
+from u2net.runtime.presets import Preset
+from u2net.runtime.session import Session
+
+FIRST_RUNS = 3
+"""Runs before anything is timed. The second run of an engine records its CUDA graph, the third launches it first."""
+
+CALLER_SECONDS = 1.5
+"""Least time that concurrent callers are counted for."""
+
+
+class Bench:
+    """The contestant of this process."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._input: FloatArray | None = None
+
+    def open(self, opener: str, file: str, device: str, preset: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Open the contestant, run it on one image, and return what it is and how long each step took.
+
+        Args:
+            preset: fields of the :class:`Preset`.
+            options: further arguments of the opener, ``threads`` among them.
+        """
+        started = time.perf_counter()
+        kind = Preset.from_dict(preset)
+        session = OPENERS[opener](Path(file), Device.parse(device), kind, **options)
+        opened = time.perf_counter()
+        session.infer(np.zeros((1, 3, kind.height, kind.width), np.float32), [session.info.mask_output])
+        self._session = session
+        seconds = {"open": opened - started, "first_run": time.perf_counter() - opened}
+        return {"provider": f"{session.info.backend}, {session.info.provider}", "seconds": seconds}
+
+    def infer(self, tensor: FloatArray) -> FloatArray:
+        """Run the network on N×3×H×W and return d0."""
+        output = self._opened.info.mask_output
+        return np.ascontiguousarray(self._opened.infer(tensor, [output])[output])
+
+    def prepare(self, tensor: FloatArray) -> dict[str, Any]:
+        """Keep the input that is timed, and run it until nothing more is compiled or recorded."""
+        self._input = tensor
+        for _ in range(FIRST_RUNS):
+            self.infer(tensor)
+        return {"memory_mb": peak_memory_mb()}
+
+    def time(self, repeats: int, warmup: int) -> list[float]:
+        """Seconds of single runs from host memory to host memory."""
+        if self._input is None:
+            raise InputError("there is no input to time")
+        return time_in_turns({"": partial(self.infer, self._input)}, repeats, warmup)[""]
+
+    def processor_seconds(self) -> float:
+        """Processor time of this process so far."""
+        return time.process_time()
+
+    def time_picture(self, encoded: bytes, rounds: int) -> dict[str, list[float]]:
+        """Seconds of each step from an encoded picture to its mask."""
+        session, preset = self._opened, self._opened.info.preset
+        image = read_image_bytes(encoded)
+        tensor = preprocess(image, preset)
+        maps = self.infer(tensor)
+        return time_in_turns(
+            {
+                "decode": lambda: read_image_bytes(encoded),
+                "preprocess": lambda: preprocess(image, preset),
+                "compute": lambda: self.infer(tensor),
+                "postprocess": lambda: postprocess(maps[0], preset, *image.shape[:2]),
+                "whole": lambda: session(read_image_bytes(encoded)),
+            },
+            rounds,
+            1,
+        )
+
+    def call_from(self, callers: int, encoded: bytes) -> list[tuple[float, float]]:
+        """Call the session from several threads at once. Returns start and end of each call in seconds."""
+        image, calls = read_image_bytes(encoded), []
+        end = time.perf_counter() + CALLER_SECONDS
+
+        def call(_caller: int) -> None:
+            while (started := time.perf_counter()) < end:
+                self._opened(image)
+                calls.append((started, time.perf_counter()))
+
+        with ThreadPoolExecutor(callers) as threads:
+            list(threads.map(call, range(callers)))
+        return calls
+
+    @property
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise InputError("no contestant is open in this process")
+        return self._session
+
+
+def read_image_bytes(encoded: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Decode a JPEG or PNG."""
+    return np.asarray(Image.open(BytesIO(encoded)).convert("RGB"))
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far; None outside Linux."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    found = next((line for line in lines if line.startswith("VmHWM")), None)
+    return None if found is None else int(found.split()[1]) * 1024 / 1e6
+
+
+class Warnings(logging.Handler):
+    """Keeps what the package warns of, for the next answer."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+    def drain(self) -> tuple[str, ...]:
+        """Return the messages since the last call."""
+        messages, self._messages = tuple(self._messages), []
+        return messages
+
+
+def serve(connection: Connection, bench: object) -> None:
+    """Answer calls, each a method's name and its arguments, with ``(value, error, warnings)`` until the pipe closes."""
+    warnings = Warnings()
+    logging.getLogger("u2net").addHandler(warnings)
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = (getattr(bench, name)(**arguments), "", warnings.drain())
+        except Exception as error:  # a library may raise anything, and each failure is a row of the report
+            answer = (None, f"{type(error).__name__}: {error}".strip().removesuffix(":"), warnings.drain())
+        connection.send(answer)
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])), Bench())

@@ -1,0 +1,22 @@
+"""``u2net bench --compare``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2net.cli.printing import console
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="JSON report of the suite.")],
+    new: Annotated[Path, typer.Argument(help="Later report.")],
+) -> None:
+    """Say what got slower or less exact beyond noise; exit status 1 if anything did."""
+    from u2net.benchmarks.suite.comparison import compare_reports
+
+    changes = compare_reports(old, new)
+    for change in changes:
+        console.print(change, style="red", soft_wrap=True)
+    console.print("something got worse" if changes else "nothing got worse", style="red" if changes else "green")
+    raise typer.Exit(1 if changes else 0)

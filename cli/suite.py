@@ -1,0 +1,52 @@
+"""``u2net bench --suite``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from u2net.cli.options import DeviceName, Images, parse_names, parse_numbers, parse_pythons
+from u2net.cli.printing import console, print_table, print_warnings, progress_lines
+from u2net.runtime.device import CPU
+
+
+def suite(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("docs/results"),
+    name: Annotated[str, typer.Option(help="Name of the report's files.")] = "suite",
+    networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "u2netp,u2net",
+    batches: Annotated[str | None, typer.Option(help="Batch sizes; by default 1,4, or 1,8,32 on a GPU.")] = None,
+    contestants: Annotated[str | None, typer.Option(help="Keys, separated by commas; by default all.")] = None,
+    rounds: Annotated[int, typer.Option(help="Largest number of turns of each.")] = 15,
+    minutes: Annotated[float, typer.Option(help="Limit of the measurement.")] = 15.0,
+    checkpoint: Annotated[list[Path] | None, typer.Option(help="Weights to take; may be repeated.")] = None,
+    images: Images = None,
+    python: Annotated[list[str] | None, typer.Option(help="Another Python, such as rembg=PATH.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; by default all usable cores.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the turns.")] = 0,
+    work: Annotated[Path, typer.Option(help="Folder of graphs, which are used again.")] = Path("build/suite"),
+    device: DeviceName = CPU,
+) -> None:
+    """Time every way to run the networks on this machine, each in a process of its own, in turns."""
+    from u2net.benchmarks.suite.options import SuiteOptions
+    from u2net.benchmarks.suite.report import SUITE_HEADER, suite_cells, write_suite
+    from u2net.benchmarks.suite.suite import run_suite
+
+    options = SuiteOptions(
+        device=device,
+        networks=parse_names(networks),
+        batches=() if batches is None else parse_numbers(batches, "--batches"),
+        contestants=parse_names(contestants),
+        rounds=rounds,
+        minutes=minutes,
+        threads=threads,
+        seed=seed,
+        checkpoints=tuple(checkpoint or ()),
+        images=images,
+        pythons=parse_pythons(python or []),
+        work=work,
+    )
+    with progress_lines() as say:
+        report = run_suite(options, say, lambda known: write_suite(known, output, name))
+    print_table(SUITE_HEADER, suite_cells(report))
+    print_warnings(report.warnings)
+    console.print(f"Wrote to {output}: {name}.json, {name}.md", soft_wrap=True)

@@ -1,0 +1,166 @@
+"""Covers all of benchmarks/suite but its report: each fault of a contestant shows as what it is."""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from u2net.benchmarks.noise import NoiseMeter
+from u2net.benchmarks.statistics import Latency, Ratio
+from u2net.benchmarks.suite import cells
+from u2net.benchmarks.suite.cells import Cell, Inputs
+from u2net.benchmarks.suite.contestants import EVERYWHERE, Contestant
+from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
+from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.benchmarks.suite.rows import Load, Row, knee
+from u2net.benchmarks.suite.suite import SuiteReport, run_suite
+from u2net.benchmarks.suite.workers import Worker, WorkerError
+from u2net.model.synthetic import make_scenes
+from u2net.runtime.preprocess import preprocess_batch
+from u2net.runtime.presets import PRESETS
+
+SIZE = 128
+FAULTY = "u2net.tests.benchmarks.suite.faulty_worker"
+FAULTS = ("none", "slow", "wrong", "crash", "hang", "missing package")
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> SuiteOptions:
+    work = tmp_path_factory.mktemp("suite")
+    return SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=4, threads=1, work=work)
+
+
+@pytest.fixture(scope="module")
+def rows(options: SuiteOptions) -> dict[str, Row]:
+    """One cell, in which eager PyTorch's place is taken by the plain file."""
+    network = find_network("u2netp", options)
+    make_graphs(network, None)
+    contestants = [Contestant("eager-fp32", "reference", "file", "fp32", "fp32", {"fault": "none"})]
+    contestants += [Contestant(each, each, "file", "fp32", "fp32", {"fault": each}) for each in FAULTS]
+    tensor = preprocess_batch(make_scenes(4), PRESETS["reference"].with_size(SIZE, SIZE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "Worker", partial(Worker, module=FAULTY))
+        patch.setattr(cells, "PATIENCE", 5.0)
+        cell = Cell(network, 2, Inputs(np.ascontiguousarray(tensor), {}), options, lambda _message: None)
+        found = cell.measure(contestants, time.monotonic() + 30, NoiseMeter(2))
+    return {row.contestant.key: row for row in found}
+
+
+def test_an_equal_contestant_is_no_better_and_has_the_same_maps(rows: dict[str, Row]) -> None:
+    row = rows["none"]
+
+    assert row.error == ""
+    assert row.ratio is not None and 0.5 < row.ratio.value < 2
+    assert row.fidelity is not None and (row.fidelity.iou, row.fidelity.mean) == (1.0, 0.0)
+    assert row.provider.startswith("onnxruntime")
+    assert row.memory_mb is not None and row.memory_mb > 50
+
+
+def test_a_slow_contestant_is_slower(rows: dict[str, Row]) -> None:
+    row = rows["slow"]
+
+    assert row.verdict == "slower"
+    assert row.wall is not None and row.wall.median_ms > 500
+    assert row.fidelity is not None and row.fidelity.iou == 1.0
+
+
+def test_wrong_maps_show_beside_the_speed(rows: dict[str, Row]) -> None:
+    row = rows["wrong"]
+
+    assert row.wall is not None
+    assert row.fidelity is not None and row.fidelity.iou < 0.5 and row.fidelity.mean > 0.3
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("crash", "the process ended with signal SIGSEGV; its last words: about to crash"),
+        ("hang", "gave no answer within 5 s and was ended"),
+        ("missing package", "opening: DependencyError: openvino is not installed; `pip install 'u2net-deploy[bench]'`"),
+    ],
+)
+def test_a_failure_is_a_row_with_its_own_words(rows: dict[str, Row], fault: str, words: str) -> None:
+    assert words in rows[fault].error
+    assert rows[fault].wall is None
+
+
+def test_a_python_that_was_not_named_is_asked_for(options: SuiteOptions) -> None:
+    elsewhere = Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python="rembg")
+    network = find_network("u2netp", options)
+    cell = Cell(network, 1, Inputs(np.zeros((1, 3, SIZE, SIZE), np.float32), {}), options, lambda _message: None)
+
+    (row,) = cell.measure([elsewhere], time.monotonic(), NoiseMeter(2))
+
+    assert row.error == "not here: no Python was named for it; --python rembg=PATH does"
+
+
+def test_a_python_that_does_not_start_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=r"nowhere/python cannot be started: No such file"):
+        Worker("nowhere/python", tmp_path / "log")
+
+
+def test_what_a_process_says_before_it_ends_is_quoted(tmp_path: Path) -> None:
+    found = Worker(sys.executable, tmp_path / "log", module="u2net.no_such_module")
+
+    with pytest.raises(WorkerError, match=r"exit status 1; its last words: (?s:.*)no_such_module"):
+        found.call("open", 30)
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.9, 1.1, "tie"), (1.1, 1.3, "faster"), (0.7, 0.9, "slower")])
+def test_an_interval_that_includes_1_is_a_tie(low: float, high: float, verdict: str) -> None:
+    row = Row(EVERYWHERE[0], "u2netp", 1, ratio=Ratio((low + high) / 2, low, high))
+
+    assert row.verdict == verdict
+
+
+def test_the_knee_is_where_throughput_stops_growing() -> None:
+    latency = Latency(1, 1, 1)
+    load = [Load(callers, rate, latency) for callers, rate in ((1, 5.0), (2, 9.0), (4, 9.8), (8, 10.0), (16, 9.0))]
+
+    assert knee(load) == 4
+
+
+def test_graphs_of_an_earlier_run_are_used_again(options: SuiteOptions) -> None:
+    network = find_network("u2netp", options)
+    make_graphs(network, None)
+    make_plain_graph(network, 1)
+    before = {path: path.stat().st_mtime_ns for path in options.work.glob("*.onnx")}
+
+    make_graphs(network, None)
+    make_plain_graph(network, 1)
+
+    assert len(before) == 3
+    assert {path: path.stat().st_mtime_ns for path in options.work.glob("*.onnx")} == before
+
+
+def test_a_whole_suite_reports_every_contestant_after_each_cell(
+    options: SuiteOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2net.benchmarks.suite.cells.CALLERS", (1, 2))
+    monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
+    known: list[SuiteReport] = []
+    wanted = SuiteOptions(
+        networks=("u2netp",),
+        batches=(1, 2),
+        size=SIZE,
+        contestants=("plain-onnx", "onnxruntime", "openvino", "rembg"),
+        rounds=2,
+        threads=1,
+        work=options.work,
+    )
+
+    report = run_suite(wanted, known=known.append)
+
+    keys = ["eager-fp32", "plain-onnx", "onnxruntime", "openvino", "rembg"]
+    assert [(row.contestant.key, row.batch) for row in report.rows] == [
+        (key, batch) for batch in (1, 2) for key in keys
+    ]
+    assert [len(each.rows) for each in known] == [5, 10]
+    for row in report.rows:
+        assert (row.wall is None) == bool(row.error) == (row.contestant.key == "rembg")
+        if row.wall is not None:
+            assert row.fidelity is not None and row.fidelity.iou > 0.95
+            assert len(row.pictures) == (row.batch == 1)
