@@ -49,6 +49,7 @@ rembg: .venv/ready dist/model.onnx
 	$(PYTHON) -m venv .venv-rembg
 	.venv-rembg/bin/pip install --quiet -r tests/environments/rembg.txt "$$(ls dist/*.whl)"
 	cd dist && REMBG_HOME=. ../.venv-rembg/bin/python ../tests/environments/rembg_custom.py model.onnx
+	$(BIN)/python tests/environments/rembg_contestant.py .venv-rembg/bin/python build/rembg
 
 dist/model.onnx: .venv/ready
 	rm -rf build dist

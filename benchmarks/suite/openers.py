@@ -37,4 +37,16 @@ def open_openvino(
     return new_session(OpenVinoBackend(file, threads=threads, precision=precision), file, device, preset=preset)
 
 
-OPENERS: dict[str, Callable[..., Session]] = {"eager": open_eager, "file": open_file, "openvino": open_openvino}
+def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None) -> Session:
+    """An ONNX file in rembg."""
+    from u2net.benchmarks.suite import rembg_session
+
+    return rembg_session.open_rembg(file, device, preset, threads)
+
+
+OPENERS: dict[str, Callable[..., Session]] = {
+    "eager": open_eager,
+    "file": open_file,
+    "openvino": open_openvino,
+    "rembg": open_rembg,
+}

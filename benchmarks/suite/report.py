@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from u2net.benchmarks.report import NONE, table, write_json, write_text
+from u2net.benchmarks.suite.contestants import EAGER
 from u2net.benchmarks.suite.rows import Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.runtime.files import make_folder
@@ -29,8 +30,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     start = (row.contestant.title, row.network, str(row.batch))
     if row.wall is None or row.images_per_second is None:
         return (*start, row.error, *[NONE] * 5)
-    ratio = NONE
-    if row.ratio is not None:
+    ratio = "1" if row.contestant.key == EAGER else NONE
+    if row.ratio is not None and row.contestant.key != EAGER:
         interval = f"{row.ratio.low:.2f}–{row.ratio.high:.2f}"
         ratio = f"tie ({interval})" if row.verdict == "tie" else f"{row.ratio.value:.2f}× ({interval})"
     fidelity = (NONE, NONE) if row.fidelity is None else (f"{row.fidelity.iou:.4f}", f"{row.fidelity.mean:.1e}")
@@ -46,7 +47,10 @@ def suite_markdown(report: SuiteReport) -> str:
             row.contestant.title,
             row.network,
             f"{each.height}×{each.width}",
-            *(f"{value:.0f}" for value in (each.decode, each.preprocess, each.compute, each.postprocess, each.whole)),
+            *(
+                NONE if value is None else f"{value:.0f}"
+                for value in (each.decode, each.preprocess, each.compute, each.postprocess, each.whole)
+            ),
         )
         for row in report.rows
         for each in row.pictures

@@ -20,15 +20,15 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class PictureSteps:
-    """Median milliseconds of the steps from an encoded picture to its mask."""
+    """Median milliseconds of the steps from an encoded picture to its mask; None for steps that are not ours."""
 
     height: int
     width: int
     decode: float
-    preprocess: float
-    compute: float
-    postprocess: float
     whole: float
+    preprocess: float | None = None
+    compute: float | None = None
+    postprocess: float | None = None
 
 
 @dataclass(frozen=True)
