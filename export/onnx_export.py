@@ -100,7 +100,7 @@ def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Mod
         axes[2] = STEP * torch.export.Dim("height_32", min=1, max=LARGEST // STEP)
         axes[3] = STEP * torch.export.Dim("width_32", min=1, max=LARGEST // STEP)
     try:
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 wrapped,
                 (torch.zeros(options.batch or 2, 3, height, width),),
@@ -120,7 +120,7 @@ def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Mod
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Silence the exporter's messages about torchvision and its deprecation warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -9,7 +9,7 @@ from u2net.benchmarks.suite.contestants import Source
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.export.build import export_model
 from u2net.export.graph import read_artifact, read_graph
-from u2net.export.onnx_export import ExportOptions
+from u2net.export.onnx_export import ExportOptions, quiet_exporter
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, VARIANTS
 from u2net.model.weights import BUNDLED_WEIGHTS
@@ -77,7 +77,7 @@ def make_plain_graph(network: NetworkFiles, batch: int) -> None:
     if path.is_file():
         return
     example = torch.zeros(batch, 3, network.size, network.size)
-    with written_whole(path) as partial:
+    with written_whole(path) as partial, quiet_exporter():
         torch.onnx.export(
             network.checkpoint.network.eval(),
             (example,),
