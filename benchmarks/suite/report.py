@@ -8,7 +8,18 @@ from u2net.benchmarks.suite.rows import Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.runtime.files import make_folder
 
-SUITE_HEADER = ("contestant", "network", "batch", "median ms", "images/s", "vs eager", "IoU", "mean Δ", "peak MB")
+SUITE_HEADER = (
+    "contestant",
+    "network",
+    "batch",
+    "median ms",
+    "images/s",
+    "vs eager",
+    "of limit",
+    "IoU",
+    "mean Δ",
+    "peak MB",
+)
 STEPS_HEADER = ("contestant", "network", "picture", "decode", "preprocess", "compute", "postprocess", "whole")
 LOAD_HEADER = ("contestant", "network", "callers", "images/s", "median ms", "p99 ms", "knee")
 COLD_HEADER = ("contestant", "network", "open s", "first run s", "provider")
@@ -29,14 +40,15 @@ def suite_cells(report: SuiteReport) -> list[tuple[str, ...]]:
 def _cells(row: Row) -> tuple[str, ...]:
     start = (row.contestant.title, row.network, str(row.batch))
     if row.wall is None or row.images_per_second is None:
-        return (*start, row.error, *[NONE] * 5)
+        return (*start, row.error, *[NONE] * 6)
     ratio = "1" if row.contestant.key == EAGER else NONE
     if row.ratio is not None and row.contestant.key != EAGER:
         interval = f"{row.ratio.low:.2f}–{row.ratio.high:.2f}"
         ratio = f"tie ({interval})" if row.verdict == "tie" else f"{row.ratio.value:.2f}× ({interval})"
     fidelity = (NONE, NONE) if row.fidelity is None else (f"{row.fidelity.iou:.4f}", f"{row.fidelity.mean:.1e}")
+    limit = NONE if row.limit_share is None else f"{row.limit_share:.0%}"
     memory = NONE if row.memory_mb is None else f"{row.memory_mb:.0f}"
-    return (*start, f"{row.wall.median_ms:.1f}", f"{row.images_per_second:.2f}", ratio, *fidelity, memory)
+    return (*start, f"{row.wall.median_ms:.1f}", f"{row.images_per_second:.2f}", ratio, limit, *fidelity, memory)
 
 
 def suite_markdown(report: SuiteReport) -> str:
@@ -83,6 +95,7 @@ def suite_markdown(report: SuiteReport) -> str:
         "Times are medians of whole batches from host memory to host memory, taken in turns with eager PyTorch; the "
         "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
         f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant.\n",
+        _limits(report),
         *(["## What did not run\n", "".join(notes)] if notes else []),
         "## From file to mask, in milliseconds\n",
         table(STEPS_HEADER, steps),
@@ -96,3 +109,16 @@ def suite_markdown(report: SuiteReport) -> str:
         f"Python {machine.python}, {versions}.\n",
     )
     return "\n".join(parts)
+
+
+def _limits(report: SuiteReport) -> str:
+    reached = [
+        f"{each.flops / 1e12:.2f} TFLOP/s and {each.bytes / 1e9:.0f} GB/s in {name.upper()}"
+        for name, each in report.ceilings.items()
+    ]
+    work = [f"{network} takes {each:.1f} GFLOP an image" for network, each in report.gigaflops.items()]
+    return (
+        f"In this run PyTorch reached {', '.join(reached)} in a large matrix product and a copy; {', '.join(work)} in "
+        'its convolutions. "Of limit" is the time that their arithmetic or their traffic would take at that speed, '
+        "whichever is longer in each layer, as a share of the median.\n"
+    )

@@ -56,6 +56,8 @@ class Row:
     images_per_second: float | None = None
     ratio: Ratio | None = None
     """Speed relative to eager PyTorch at the same batch size."""
+    limit_share: float | None = None
+    """Least time that arithmetic and memory allow, over the median."""
     memory_mb: float | None = None
     fidelity: Fidelity | None = None
     fidelity_note: str = ""

@@ -1,8 +1,10 @@
 """The whole suite: files, cells, report."""
 
 import io
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +14,20 @@ from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell, Inputs
 from u2net.benchmarks.suite.contestants import list_contestants
+from u2net.benchmarks.suite.limits import (
+    VALUE_BYTES,
+    Ceilings,
+    LayerWork,
+    count_work,
+    find_arithmetic,
+    least_seconds,
+)
 from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
 from u2net.benchmarks.suite.options import BATCHES, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
+from u2net.benchmarks.suite.workers import WorkerError, worker
 from u2net.model.synthetic import make_scene, make_scenes
+from u2net.runtime.device import Device
 from u2net.runtime.files import make_folder
 from u2net.runtime.images import find_images, read_image
 from u2net.runtime.preprocess import ByteArray, preprocess_batch
@@ -28,6 +40,7 @@ SCENES = 8
 """Number of synthetic scenes if there are no photographs."""
 
 MOST_PHOTOGRAPHS = 16
+CEILING_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,10 @@ class SuiteReport:
     options: SuiteOptions
     photographs: str
     noise: Noise
+    ceilings: Mapping[str, Ceilings]
+    """What the machine reached in each arithmetic."""
+    gigaflops: Mapping[str, float]
+    """Work of each network's convolutions for one image."""
     rows: tuple[Row, ...]
 
     @property
@@ -73,15 +90,49 @@ def run_suite(
         make_graphs(network, options.images)
         for batch in options.batches:
             make_plain_graph(network, batch)
+    progress("measuring what the machine can do")
+    ceilings = _measure_ceilings(options)
+    gigaflops = {
+        each.variant: sum(layer.flops for layer in count_work(each.path("fp32", 1), 1)) / 1e9 for each in networks
+    }
     machine, noise, rows = describe_machine(device), NoiseMeter(usable_cores()), []
     cells = [(network, batch) for network in networks for batch in options.batches]
     end = time.monotonic() + 60 * options.minutes
     for index, (network, batch) in enumerate(cells):
         until = time.monotonic() + (end - time.monotonic()) / (len(cells) - index)
-        rows += Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
-        report = SuiteReport(machine, options, photographs, noise.summarize(), tuple(rows))
+        found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
+        _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
+        rows += found
+        report = SuiteReport(machine, options, photographs, noise.summarize(), ceilings, gigaflops, tuple(rows))
         known(report)
     return report
+
+
+def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:
+    """Measure each arithmetic in a process of its own; one that PyTorch cannot compute in is left out."""
+    found = {}
+    kind = options.device.kind
+    for arithmetic in ("fp32", "bf16") if kind == "cpu" else ("fp32", "tf32", "fp16"):
+        with worker(sys.executable, options.work / "ceilings.log") as process, suppress(WorkerError):
+            measured = process.call(
+                "measure_ceilings",
+                CEILING_SECONDS,
+                device=str(options.device),
+                arithmetic=arithmetic,
+                threads=options.threads,
+            )
+            found[arithmetic] = Ceilings(**measured)
+    return found
+
+
+def _set_shares(
+    rows: Iterable[Row], work: Sequence[LayerWork], ceilings: Mapping[str, Ceilings], device: Device
+) -> None:
+    for row in rows:
+        arithmetic = find_arithmetic(row.contestant, row.provider, device)
+        if row.wall is not None and arithmetic in ceilings:
+            least = least_seconds(work, ceilings[arithmetic], VALUE_BYTES[arithmetic])
+            row.limit_share = 1e3 * least / row.wall.median_ms
 
 
 def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:

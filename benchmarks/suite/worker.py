@@ -55,6 +55,12 @@ class Bench:
         seconds = {"open": opened - started, "first_run": time.perf_counter() - opened}
         return {"provider": f"{session.info.backend}, {session.info.provider}", "seconds": seconds}
 
+    def measure_ceilings(self, device: str, arithmetic: str, threads: int | None) -> dict[str, float]:
+        """See :func:`u2net.benchmarks.suite.ceilings.measure_ceilings`."""
+        from u2net.benchmarks.suite import ceilings
+
+        return ceilings.measure_ceilings(device, arithmetic, threads)
+
     def infer(self, tensor: FloatArray) -> FloatArray:
         """Run the network on N×3×H×W and return d0."""
         output = self._opened.info.mask_output

@@ -163,4 +163,5 @@ def test_a_whole_suite_reports_every_contestant_after_each_cell(
         assert (row.wall is None) == bool(row.error) == (row.contestant.key == "rembg")
         if row.wall is not None:
             assert row.fidelity is not None and row.fidelity.iou > 0.95
+            assert row.limit_share is not None and 0 < row.limit_share < 1.5
             assert len(row.pictures) == (row.batch == 1)

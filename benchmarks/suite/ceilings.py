@@ -1,0 +1,40 @@
+"""What a machine can do at most, measured in PyTorch."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+RUNS = 7
+SIDES = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of the matrices."""
+COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
+"""Bytes of the copy."""
+KINDS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[str, float]:
+    """Return operations a second of a matrix product, and bytes a second of a copy, each the best of several runs."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = torch.device(device)
+    torch.backends.cuda.matmul.allow_tf32 = arithmetic == "tf32"
+    side, count = SIDES[place.type], COPIED[place.type]
+    with torch.inference_mode():
+        left, right = torch.randn(2, side, side, device=place).to(KINDS[arithmetic])
+        product = torch.empty_like(left)
+        source = torch.zeros(count, dtype=torch.uint8, device=place)
+        target = torch.empty_like(source)
+        flops = 2 * side**3 / _best_seconds(lambda: torch.mm(left, right, out=product), place)
+        return {"flops": flops, "bytes": 2 * count / _best_seconds(lambda: target.copy_(source), place)}
+
+
+def _best_seconds(run: Callable[[], object], place: torch.device) -> float:
+    seconds = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        run()
+        if place.type == "cuda":
+            torch.cuda.synchronize(place)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,72 @@
+"""The distance to the limit: the arithmetic and the traffic of a graph, and what the machine can do at most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import onnx
+
+from u2net.benchmarks.suite.contestants import EXACT, Contestant
+from u2net.runtime.device import Device
+
+VALUE_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+"""Arithmetics whose ceilings are measured, with the bytes of a value."""
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """What one node must do at least for one image."""
+
+    name: str
+    kind: str
+    flops: float
+    """Multiplications and additions of convolutions; other nodes count none."""
+    values: float
+    """Values read and written, weights included; in bytes after multiplication by the size of one."""
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the machine reached in this run."""
+
+    flops: float
+    """Floating-point operations a second of a large matrix product."""
+    bytes: float
+    """Bytes a second of a large copy, reads and writes counted."""
+
+
+def count_work(path: Path, batch: int) -> list[LayerWork]:
+    """Count the work of each node of a graph of fixed size at a batch size."""
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    shapes = {each.name: list(each.dims) for each in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        shapes[value.name] = [side.dim_value or batch for side in value.type.tensor_type.shape.dim]
+    found = []
+    for node in graph.node:
+        reads, writes = ([shapes[name] for name in names if name in shapes] for names in (node.input, node.output))
+        flops = 0.0
+        if node.op_type == "Conv":
+            kernel = shapes[node.input[1]]  # outputs × inputs of a group × height × width
+            flops = 2.0 * prod(kernel[1:]) * prod(writes[0])
+        found.append(LayerWork(node.name, node.op_type, flops, float(sum(map(prod, (*reads, *writes))))))
+    return found
+
+
+def find_arithmetic(contestant: Contestant, provider: str, device: Device) -> str:
+    """Return the key of :data:`VALUE_BYTES` that a contestant computes in."""
+    precision = contestant.precision
+    if device.kind == "cuda":
+        return "tf32" if precision == "fp32" and contestant.key != EXACT else precision
+    return "bf16" if "bf16" in (precision, provider.rpartition(" ")[2]) else "fp32"  # FP16 graphs run in FP32 there
+
+
+def least_seconds(work: Sequence[LayerWork], ceilings: Ceilings, value_bytes: int) -> float:
+    """Return the time that arithmetic or traffic needs, whichever takes longer, summed over convolutions.
+
+    Other nodes count nothing, because a good runtime fuses them into their neighbours.
+    """
+    layers = [layer for layer in work if layer.flops]
+    return sum(max(layer.flops / ceilings.flops, layer.values * value_bytes / ceilings.bytes) for layer in layers)

@@ -1,0 +1,56 @@
+"""Covers benchmarks/suite/limits.py and ceilings.py."""
+
+from pathlib import Path
+
+import pytest
+
+from u2net.benchmarks.suite.ceilings import measure_ceilings
+from u2net.benchmarks.suite.contestants import Contestant
+from u2net.benchmarks.suite.limits import Ceilings, LayerWork, count_work, find_arithmetic, least_seconds
+from u2net.export import ExportOptions, export_onnx
+from u2net.model.checkpoint import Checkpoint
+from u2net.runtime.device import CPU, CUDA, Device
+
+
+def test_the_work_of_u2netp_is_what_its_paper_size_takes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    export_onnx(checkpoint, tmp_path / "m.onnx", ExportOptions())
+
+    one, two = (count_work(tmp_path / "m.onnx", batch) for batch in (1, 2))
+
+    assert sum(layer.flops for layer in one) / 1e9 == pytest.approx(39.5, abs=0.05)
+    assert sum(layer.flops for layer in two) == 2 * sum(layer.flops for layer in one)
+    assert sum(layer.values for layer in one if layer.flops) * 2 / 1e6 == pytest.approx(207, abs=1)
+    assert sum(layer.flops > 0 for layer in one) == 119
+
+
+def test_each_layer_takes_the_longer_of_arithmetic_and_traffic() -> None:
+    work = [LayerWork("a", "Conv", 100, 10), LayerWork("b", "Conv", 10, 100), LayerWork("c", "Relu", 0, 1000)]
+
+    assert least_seconds(work, Ceilings(flops=10, bytes=40), 4) == 100 / 10 + 400 / 40
+
+
+@pytest.mark.parametrize(
+    ("precision", "provider", "device", "arithmetic"),
+    [
+        ("fp32", "onnxruntime 1.32.0, CPUExecutionProvider", CPU, "fp32"),
+        ("fp16", "onnxruntime 1.32.0, CPUExecutionProvider", CPU, "fp32"),
+        ("default", "openvino 2026.4.1, CPU, bf16", CPU, "bf16"),
+        ("default", "openvino 2026.4.1, CPU, f32", CPU, "fp32"),
+        ("bf16", "torch 2.13.0, CPU", CPU, "bf16"),
+        ("fp32", "torch 2.13.0, GPU", CUDA, "tf32"),
+        ("fp16", "tensorrt 8.6.1, GPU", CUDA, "fp16"),
+    ],
+)
+def test_a_contestant_is_measured_against_the_arithmetic_it_uses(
+    precision: str, provider: str, device: Device, arithmetic: str
+) -> None:
+    contestant = Contestant("key", "title", "file", "fp32", precision)
+
+    assert find_arithmetic(contestant, provider, device) == arithmetic
+
+
+def test_a_processor_has_ceilings() -> None:
+    found = measure_ceilings("cpu", "fp32", 1)
+
+    assert 1e9 < found["flops"] < 1e13
+    assert 1e8 < found["bytes"] < 1e12
