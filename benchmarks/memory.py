@@ -40,7 +40,7 @@ def _run(path: Path, height: int, width: int, batch: int) -> None:
         session.infer(tensor, [session.info.mask_output])
 
 
-def _peak_mb() -> float:
+def own_peak_mb() -> float:
     """Peak resident memory of this process; on Linux without what its parent held before exec."""
     status = Path("/proc/self/status")
     if status.is_file():
@@ -54,4 +54,4 @@ def _peak_mb() -> float:
 
 if __name__ == "__main__":
     _run(Path(sys.argv[1]), *(int(value) for value in sys.argv[2:5]))
-    print(_peak_mb())
+    print(own_peak_mb())

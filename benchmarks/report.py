@@ -20,7 +20,7 @@ from u2net.runtime.errors import ExportError
 from u2net.runtime.files import hash_file, written_whole
 
 NONE = "–"
-EAGER = "eager PyTorch"
+EAGER_TITLE = "eager PyTorch"
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows of a table, as text."""
@@ -163,7 +163,7 @@ BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "
 
 def bench_cells(bench: BenchReport) -> list[tuple[str, ...]]:
     """The rows of a benchmark as text, in the order of :data:`BENCH_HEADER`."""
-    names = {**short_names(row.model for row in bench.rows), bench.reference: EAGER}
+    names = {**short_names(row.model for row in bench.rows), bench.reference: EAGER_TITLE}
     return [
         (
             names[row.model],

@@ -8,7 +8,7 @@ import typer
 
 from u2net.cli.bench import bench
 from u2net.cli.build import build
-from u2net.cli.compare import compare
+from u2net.cli.compare import compare_suites
 from u2net.cli.compile import compile
 from u2net.cli.doctor import doctor
 from u2net.cli.evaluate import evaluate
@@ -52,7 +52,7 @@ for command in (build, export, compile, verify, bench, run, train, info, inspect
     app.command()(command)
 app.command("eval")(evaluate)
 app.command("bench-suite", hidden=True)(suite)
-app.command("bench-compare", hidden=True)(compare)
+app.command("bench-compare", hidden=True)(compare_suites)
 
 
 def run_app() -> int:

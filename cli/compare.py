@@ -8,7 +8,7 @@ import typer
 from u2net.cli.printing import console
 
 
-def compare(
+def compare_suites(
     old: Annotated[Path, typer.Argument(help="JSON report of the suite.")],
     new: Annotated[Path, typer.Argument(help="Later report.")],
 ) -> None:

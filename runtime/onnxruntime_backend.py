@@ -20,10 +20,16 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 """Accepted types of inputs and outputs; FP16 is converted from and to float32."""
 
-REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
+INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
 """Exceptions of ONNX Runtime that a file or a tensor causes, whatever the device. They share no public base class."""
 
-MEMORY_WORDS = ("out of memory", "failed to allocate", "alloc_failed", "bad_alloc", "smaller than requested bytes")
+NO_MEMORY_WORDS = (
+    "out of memory",
+    "failed to allocate",
+    "alloc_failed",
+    "bad_alloc",
+    "smaller than requested bytes",
+)
 """How ONNX Runtime, CUDA and C++ say, in lower case, that memory ran out."""
 
 QUIET = 3
@@ -106,9 +112,9 @@ class OnnxRuntimeBackend:
 def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetError], advice: str = "") -> U2NetError:
     """The error for an exception of ONNX Runtime; ``refusal`` if the file or the tensor caused it."""
     said = f"{what} on {device}: {error}"
-    if any(words in said.lower() for words in MEMORY_WORDS):
+    if any(words in said.lower() for words in NO_MEMORY_WORDS):
         return OutOfMemoryError(f"{said}; use a smaller batch or size, fewer contexts, or stop other programs")
-    if type(error).__name__ in REFUSALS:
+    if type(error).__name__ in INPUT_REFUSALS:
         return refusal(said)
     return DeviceError(said + advice) if device.kind == "cuda" else ArtifactError(said)
 

@@ -39,9 +39,9 @@ def open_openvino(
 
 def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None) -> Session:
     """An ONNX file in rembg."""
-    from u2net.benchmarks.suite import rembg_session
+    from u2net.benchmarks.suite.rembg_session import new_rembg_session
 
-    return rembg_session.open_rembg(file, device, preset, threads)
+    return new_rembg_session(file, device, preset, threads)
 
 
 OPENERS: dict[str, Callable[..., Session]] = {

@@ -60,7 +60,7 @@ class RembgSession(Session):
         return np.asarray(mask, np.float32) / np.float32(255)
 
 
-def open_rembg(file: Path, _device: object, _preset: Preset, threads: int | None) -> Session:
+def new_rembg_session(file: Path, _device: object, _preset: Preset, threads: int | None) -> Session:
     """Open a 320×320 file as rembg's ``u2net_custom``."""
     os.environ["REMBG_HOME"] = str(file.parent)  # rembg only opens files in its home folder
     import onnxruntime

@@ -36,7 +36,7 @@ from u2net.runtime.presets import PRESETS
 PICTURE_SIZES = ((512, 512), (1080, 1920), (3000, 4000))
 """Height and width of the pictures that are timed from file to mask."""
 
-SCENES = 8
+SCENE_COUNT = 8
 """Number of synthetic scenes if there are no photographs."""
 
 MOST_PHOTOGRAPHS = 16
@@ -137,7 +137,7 @@ def _set_shares(
 
 def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
     if options.images is None:
-        images, what = make_scenes(SCENES), f"{SCENES} synthetic scenes"
+        images, what = make_scenes(SCENE_COUNT), f"{SCENE_COUNT} synthetic scenes"
     else:
         paths = find_images(options.images)[:MOST_PHOTOGRAPHS]
         images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"

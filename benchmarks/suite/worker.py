@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from u2net.benchmarks.memory import own_peak_mb
 from u2net.benchmarks.suite.openers import OPENERS
 from u2net.benchmarks.timing import Run, time_in_turns
 from u2net.runtime.device import Device
@@ -71,7 +72,7 @@ class Bench:
         self._input = tensor
         for _ in range(FIRST_RUNS):
             self.infer(tensor)
-        return {"memory_mb": peak_memory_mb()}
+        return {"memory_mb": own_peak_mb()}
 
     def time(self, repeats: int, warmup: int) -> list[float]:
         """Seconds of single runs from host memory to host memory."""
@@ -125,14 +126,6 @@ class Bench:
 def read_image_bytes(encoded: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decode a JPEG or PNG."""
     return np.asarray(Image.open(BytesIO(encoded)).convert("RGB"))
-
-
-def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far; None outside Linux."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    found = next((line for line in lines if line.startswith("VmHWM")), None)
-    return None if found is None else int(found.split()[1]) * 1024 / 1e6
 
 
 class Warnings(logging.Handler):

@@ -11,7 +11,7 @@ from u2net.benchmarks.measure import BenchOptions, BenchReport, BenchRow, Pictur
 from u2net.benchmarks.noise import Noise
 from u2net.benchmarks.report import (
     BENCH_HEADER,
-    EAGER,
+    EAGER_TITLE,
     HEADER,
     NONE,
     PARITY_HEADER,
@@ -186,7 +186,7 @@ def test_the_row_of_a_benchmark(bench: BenchReport) -> None:
     expected = ("model.onnx", "4", "640.0", "641.2", "642.5", "6.25", "2.50×", "2.40–2.60", "96")
 
     assert bench_cells(bench)[4] == expected
-    assert bench_cells(bench)[0][0] == EAGER
+    assert bench_cells(bench)[0][0] == EAGER_TITLE
     assert len(BENCH_HEADER) == len(expected)
 
 

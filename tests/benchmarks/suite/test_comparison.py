@@ -15,7 +15,7 @@ from u2net.benchmarks.statistics import compare, summarize
 from u2net.benchmarks.suite.comparison import compare_reports
 from u2net.benchmarks.suite.contestants import EVERYWHERE
 from u2net.benchmarks.suite.rows import Fidelity, Row
-from u2net.cli.compare import compare as compare_command
+from u2net.cli.compare import compare_suites
 from u2net.runtime.errors import InputError
 
 ROUNDS = 15
@@ -84,6 +84,6 @@ def test_reports_without_a_common_row_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("slowdown", "status"), [(1.0, 0), (1.2, 1)])
 def test_the_exit_status_says_if_anything_got_worse(tmp_path: Path, slowdown: float, status: int) -> None:
     with pytest.raises(typer.Exit) as stop:
-        compare_command(report(tmp_path / "a", 1), report(tmp_path / "b", 2, slowdown))
+        compare_suites(report(tmp_path / "a", 1), report(tmp_path / "b", 2, slowdown))
 
     assert stop.value.exit_code == status
