@@ -79,8 +79,9 @@ def open_backend(
 ) -> tuple[Backend, str | None]:
     """Open a model file with the options of :func:`load`. Also return why an engine was rebuilt, or None."""
     runs = CONTEXTS[device.kind] if contexts is None else contexts
-    if runs < 1:
-        raise InputError(f"contexts must be at least 1; got {runs}")
+    for name, count in (("contexts", runs), ("threads", threads)):
+        if count is not None and count < 1:
+            raise InputError(f"{name} must be at least 1; got {count}")
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:
         return _open_engine(path, device, runs, cuda_graph=cuda_graph, rebuild=rebuild)

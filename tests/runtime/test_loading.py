@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -199,3 +200,9 @@ def test_without_onnxruntime_the_message_says_what_brings_it(
         load(path, preset="raw")
     with pytest.raises(DependencyError, match=r"u2net-deploy\[gpu\]"):
         load(path, "cuda", preset="raw")
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": -1}, {"contexts": 0}])
+def test_no_thread_and_no_run_at_once_are_refused(tiny_onnx: Callable[..., Path], options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(options))} must be at least 1"):
+        load(tiny_onnx(), preset="raw", **options)
