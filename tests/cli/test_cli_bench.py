@@ -25,7 +25,9 @@ def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path,
 
     said = run_u2net("bench", built_onnx, *words)
 
-    assert (said.returncode, said.stderr) == (0, "")
+    assert said.returncode == 0
+    # A slow machine gets a line of progress after some seconds of silence, and nothing else.
+    assert all(line.startswith(("timing ", "memory ")) for line in said.stderr.splitlines()), said.stderr
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert [row["batch"] for row in figures["rows"]] == [1, 1, 2, 2]
     assert figures["rows"][0]["ratio"] == {"value": 1, "low": 1, "high": 1}
