@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.benchmarks.gpu.hosts import TREE
+from u2net.benchmarks.suite.workers import TREE
 
 ROOT = Path(__file__).parents[3]
 
