@@ -64,7 +64,7 @@ def main(words: Sequence[str]) -> int:
     """Run the check. The exit status is 1 if the tests did not pass, 2 for a mistake of the user's, else 0."""
     found = parse_arguments(words)
     options: SuiteOptions = found.options
-    passed, notes = True, ()
+    passed, notes = True, tuple[str, ...]()
 
     def write(report: SuiteReport) -> None:
         write_suite(replace(report, notes=(*notes, *report.notes)), found.output, found.name)

@@ -9,7 +9,7 @@ from u2net.benchmarks.suite.contestants import ENGINES, HERE, Contestant, Tensor
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
-from u2net.benchmarks.suite.workers import WorkerError, worker
+from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.graph import read_artifact, read_graph
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.trt.record import read_record
@@ -26,7 +26,7 @@ def find_engines(options: SuiteOptions) -> tuple[list[TensorRT], list[str]]:
         if python is None:
             continue
         try:
-            with worker(python, options.work / f"{name}.log") as process:
+            with Worker(python, options.work / f"{name}.log") as process:
                 versions, broken = process.call("find_tensorrt", DISCOVERY_SECONDS)
         except WorkerError as error:
             versions, broken = {}, [f"{python} could not be asked for TensorRT: {error}"]
@@ -65,7 +65,7 @@ def make_engines(
         say(f"{network.variant}: building with {source}")
         graph = network.path("fp16", 1)
         try:
-            with worker(python, path.with_suffix(".log")) as process:
+            with Worker(python, path.with_suffix(".log")) as process:
                 process.call(
                     "build_engine",
                     60 * options.build_minutes,
@@ -105,7 +105,7 @@ def time_engines(
         if not path.is_file():
             continue
         try:
-            with worker(options.python(name) or sys.executable, path.with_suffix(".layers.log")) as process:
+            with Worker(options.python(name) or sys.executable, path.with_suffix(".layers.log")) as process:
                 found[path.name] = process.call(
                     "time_layers", LAYERS_SECONDS, path=str(path.absolute()), device=str(options.device)
                 )

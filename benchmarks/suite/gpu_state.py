@@ -40,8 +40,9 @@ def read_gpu_state(device: Device) -> GpuState | str:
         *values, reasons = said.split(",")
         bits = int(reasons, 16)
         slowed = dict.fromkeys(word for bit, word in SLOWDOWNS.items() if bits & bit)
-        return GpuState(*map(float, values), slowed_by=tuple(slowed))
+        clock, memory_clock, watts, celsius = map(float, values)
+        return GpuState(clock, memory_clock, watts, celsius, tuple(slowed))
     except (OSError, subprocess.SubprocessError) as error:
         return f"nvidia-smi does not tell clocks and power: {error}"
-    except (ValueError, TypeError):
+    except ValueError:
         return f"nvidia-smi does not tell clocks and power: {said or 'it says nothing'}"

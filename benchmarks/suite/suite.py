@@ -28,7 +28,7 @@ from u2net.benchmarks.suite.limits import (
 from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
 from u2net.benchmarks.suite.options import BATCHES, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
-from u2net.benchmarks.suite.workers import WorkerError, worker
+from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import Device
 from u2net.runtime.files import make_folder
@@ -111,7 +111,7 @@ def run_suite(
     gigaflops = {
         each.variant: sum(layer.flops for layer in count_work(each.path("fp32", 1), 1)) / 1e9 for each in networks
     }
-    states = (read_gpu_state(device),) if on_gpu else ()
+    states = [read_gpu_state(device)] if on_gpu else []
     noise, rows = NoiseMeter(usable_cores()), []
     cells = [(network, batch) for network in networks for batch in options.batches]
     for index, (network, batch) in enumerate(cells):
@@ -119,9 +119,17 @@ def run_suite(
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
         _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
         rows += found
-        states += (read_gpu_state(device),) if on_gpu else ()
+        states += [read_gpu_state(device)] if on_gpu else []
         report = SuiteReport(
-            machine, options, photographs, noise.summarize(), ceilings, gigaflops, tuple(rows), tuple(notes), states
+            machine,
+            options,
+            photographs,
+            noise.summarize(),
+            ceilings,
+            gigaflops,
+            tuple(rows),
+            tuple(notes),
+            tuple(states),
         )
         known(report)
     if on_gpu:
@@ -135,7 +143,7 @@ def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:
     found = {}
     kinds = ("fp32", "bf16") if options.device.kind == "cpu" else ("fp32", "tf32", "fp16")
     place = {"device": str(options.device), "threads": options.threads}
-    with worker(sys.executable, options.work / "ceilings.log") as process:
+    with Worker(sys.executable, options.work / "ceilings.log") as process:
         for arithmetic in kinds:
             with suppress(WorkerError):
                 measured = process.call("measure_ceilings", CEILING_SECONDS, arithmetic=arithmetic, **place)

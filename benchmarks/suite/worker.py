@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from u2net.benchmarks.memory import own_peak_mb
 from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
-from u2net.benchmarks.timing import Run, time_in_turns
+from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DependencyError, InputError
-from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, preprocess
+from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
@@ -116,15 +114,8 @@ class Bench:
 
     def time_picture(self, encoded: bytes, rounds: int) -> dict[str, list[float]]:
         """Seconds of each step from an encoded picture to its mask."""
-        session, preset = self._opened, self._opened.info.preset
-        image = read_image_bytes(encoded)
-        tensor = preprocess(image, preset)
-        maps = self.infer(tensor)
-        steps: dict[str, Run] = {
-            "preprocess": lambda: preprocess(image, preset),
-            "compute": lambda: self.infer(tensor),
-            "postprocess": lambda: postprocess(maps[0], preset, *image.shape[:2]),
-        }
+        session, image = self._opened, read_image_bytes(encoded)
+        steps = mask_steps(session, image, session.info.preset)
         ends: dict[str, Run] = {
             "decode": lambda: read_image_bytes(encoded),
             "whole": lambda: session(read_image_bytes(encoded)),
@@ -151,6 +142,18 @@ class Bench:
         if self._session is None:
             raise InputError("no contestant is open in this process")
         return self._session
+
+
+def own_peak_mb() -> float:
+    """Peak resident memory of this process; on Linux without what its parent held before exec."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def read_image_bytes(encoded: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -26,7 +26,7 @@ from u2net.benchmarks.suite.report import suite_markdown
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.worker import Bench
-from u2net.benchmarks.suite.workers import Worker, worker
+from u2net.benchmarks.suite.workers import Worker
 from u2net.export.graph import read_artifact, read_graph
 from u2net.runtime.device import CPU, CUDA
 from u2net.runtime.errors import InputError
@@ -144,7 +144,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
     """Every worker is on the simulated GPU, and the machine has one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cells, "Worker", partial(Worker, module=SIMULATED))
-        patch.setattr(engines, "worker", partial(worker, module=SIMULATED))
+        patch.setattr(engines, "Worker", partial(Worker, module=SIMULATED))
         patch.setattr(suite, "describe_machine", lambda _device: MACHINE)
         patch.setattr(suite, "_measure_ceilings", lambda _options: {})
         patch.setattr(suite, "PICTURE_SIZES", ((90, 120),))
@@ -210,7 +210,7 @@ def test_an_engine_of_an_earlier_run_is_used_again(
     path = network.folder / f"u2netp-{SIZE}.{ENGINE}.engine"
     before = path.stat().st_mtime_ns
     with patch.context() as none:
-        none.setattr(engines, "worker", None)
+        none.setattr(engines, "Worker", None)
         assert build(network, options) == {}
     assert path.stat().st_mtime_ns == before
 
@@ -237,7 +237,7 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
         pytest.skip("TensorRT-RTX is not installed")
     graph, path = network.path("fp16", 1), network.path("tensorrt-rtx-1", 1)
     artifact = read_artifact(read_graph(graph), graph).to_json()
-    with worker(sys.executable, network.folder / "rtx.log") as process:
+    with Worker(sys.executable, network.folder / "rtx.log") as process:
         versions, _ = process.call("find_tensorrt", 120)
         process.call(
             "build_engine",
