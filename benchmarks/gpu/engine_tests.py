@@ -27,7 +27,7 @@ def run_engine_tests(python: str, work: Path, seconds: float) -> tuple[str, bool
                     command, cwd=ROOT, stdout=stream, stderr=stream, check=False, timeout=limit
                 ).returncode
             except subprocess.TimeoutExpired:
-                return f"The engines' tests did not finish within {limit:.0f} s; {log} has what they found.", False
+                return f"The engines' tests did not finish within {limit:.0f} s; {log.name} has what they found.", False
             except OSError as error:
                 return f"{command[0]} cannot be started: {error.strerror or error}", False
             if done:

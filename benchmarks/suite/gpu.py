@@ -7,7 +7,7 @@ from pathlib import Path
 
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DependencyError
+from u2net.runtime.errors import DependencyError, DeviceError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
@@ -71,16 +71,19 @@ def time_layers(path: str, device: str) -> EngineLayers:
 
 
 def free_gpu_mb(device: Device) -> float | None:
-    """Return the free memory of a GPU; None on a processor and without cuda-bindings. The first call starts CUDA."""
+    """Return the free memory of a GPU, None on a processor. The first call starts CUDA.
+
+    Also None where cuda-bindings cannot be used: PyTorch and ONNX Runtime do without them.
+    """
     if device.kind == "cpu":
         return None
     try:
         cuda = open_cuda()
-    except DependencyError:
+        cuda.require_driver()
+        with cuda.using(device.index):
+            return int(cuda.call("cudaMemGetInfo")[0]) / 1e6
+    except (DependencyError, DeviceError):
         return None
-    cuda.find_gpu(device.index)
-    with cuda.using(device.index):
-        return int(cuda.call("cudaMemGetInfo")[0]) / 1e6
 
 
 class DeviceTimer:
@@ -94,6 +97,7 @@ class DeviceTimer:
         """
         self._cuda = cuda = open_cuda()
         index = session.info.device.index
+        cuda.require_driver()
         cuda.use(index)
         self._stream = Stream(cuda)
         source, target = (new_device_array(cuda, four_sides(each.shape), index) for each in (tensor, maps))

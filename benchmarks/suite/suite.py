@@ -121,15 +121,15 @@ def run_suite(
         rows += found
         states += [read_gpu_state(device)] if on_gpu else []
         report = SuiteReport(
-            machine,
-            options,
-            photographs,
-            noise.summarize(),
-            ceilings,
-            gigaflops,
-            tuple(rows),
-            tuple(notes),
-            tuple(states),
+            machine=machine,
+            options=options,
+            photographs=photographs,
+            noise=noise.summarize(),
+            ceilings=ceilings,
+            gigaflops=gigaflops,
+            rows=tuple(rows),
+            notes=tuple(notes),
+            gpu_states=tuple(states),
         )
         known(report)
     if on_gpu:

@@ -22,7 +22,7 @@ from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
 from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
 from u2net.runtime.device import Device
-from u2net.runtime.errors import DependencyError, InputError
+from u2net.runtime.errors import InputError, U2NetError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
@@ -95,7 +95,7 @@ class Bench:
             try:
                 self._timer = gpu.DeviceTimer(self._opened, tensor, maps)
                 self._timer.time(1, FIRST_RUNS)
-            except (InputError, DependencyError) as error:
+            except U2NetError as error:
                 self._timer, note = None, str(error)
         free = gpu.free_gpu_mb(info.device)
         taken = None if self._free is None or free is None else self._free - free

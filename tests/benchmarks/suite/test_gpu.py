@@ -116,6 +116,26 @@ def test_free_memory_is_read_on_a_gpu_alone(simulated: tuple[TimedCuda, FakeTens
     assert free_gpu_mb(CPU) is None
 
 
+def test_a_session_without_device_arrays_says_so(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without a driver for cuda-bindings, wall time alone is taken."""
+    bench = Bench()
+    bench.open("file", str(small_onnx), "cpu", vars(PRESETS["reference"].with_size(160, 160)), threads=1)
+    session = bench._session
+    assert session is not None
+    session.info = replace(session.info, device=CUDA)
+    monkeypatch.setattr(bindings, "runtime", TimedCuda())
+    open_cuda.cache_clear()
+    prepared = bench.prepare(np.zeros((1, 3, 160, 160), np.float32))
+    assert prepared["device_note"].startswith("onnxruntime ") and "takes NumPy arrays" in prepared["device_note"]
+
+    bindings.runtime.driver = 12000
+    prepared = bench.prepare(np.zeros((1, 3, 160, 160), np.float32))
+    open_cuda.cache_clear()
+
+    assert prepared["device_note"].startswith("the NVIDIA driver is for CUDA 12.0")
+    assert (prepared["gpu_memory_mb"], list(bench.time(1, 0))) == (None, ["wall"])
+
+
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> NetworkFiles:
     options = SuiteOptions(size=SIZE, work=tmp_path_factory.mktemp("gpu"))
