@@ -45,10 +45,6 @@ QUIET = 3
 CUDA_SETTINGS = {"prefer_nhwc": 1, "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 """Tensor cores want channels last; trying each algorithm, or doubling the arena, takes many times the memory."""
 
-GRAPH_ID = "gpu_graph_id"
-"""Option of a run: the CUDA graph to record or to launch; a run under :data:`NO_GRAPH` is plain."""
-NO_GRAPH = "-1"
-
 onnxruntime_log = logging.getLogger("u2net.onnxruntime")
 
 
@@ -56,11 +52,10 @@ onnxruntime_log = logging.getLogger("u2net.onnxruntime")
 class BoundRun:
     """Device memory of the input and outputs of a run, used again by the next run of the same shape and outputs."""
 
-    shape: tuple[int, ...]
-    outputs: tuple[str, ...]
+    key: tuple[tuple[int, ...], tuple[str, ...]]
+    """Shape of the input, and names of the outputs."""
     tensor: Any
     binding: Any
-    options: Any
 
 
 class OnnxRuntimeBackend:
@@ -139,17 +134,19 @@ class OnnxRuntimeBackend:
             raise _failure(error, what, self._device, InputError) from error
 
     def _run(self, tensor: Any, outputs: tuple[str, ...]) -> dict[str, Any]:
-        bound = self._recorded
-        if bound is None or (bound.shape, bound.outputs) != (tensor.shape, outputs):
+        every, bound = set(outputs) == set(self.outputs), self._recorded
+        if bound is None or bound.key != (tensor.shape, outputs):
             bound = getattr(self._kept, "bound", None)
-            if bound is None or (bound.shape, bound.outputs) != (tensor.shape, outputs):
+            if bound is None or bound.key != (tensor.shape, outputs):
                 bound = self._kept.bound = self._bind(tensor, outputs)
-            elif self._graph and self._recorded is None and set(outputs) == set(self.outputs):
+            elif self._graph and self._recorded is None and every:
                 self._recorded = bound  # for good, because its graph holds the addresses
-                bound.options.add_run_config_entry(GRAPH_ID, "1")
+        options = self._runtime.RunOptions()
+        options.only_execute_path_to_fetches = not every
+        options.add_run_config_entry("gpu_graph_id", "1" if bound is self._recorded else "-1")  # -1 is a plain run
         bound.tensor.update_inplace(tensor)
         try:
-            self._session.run_with_iobinding(bound.binding, bound.options)
+            self._session.run_with_iobinding(bound.binding, options)
         except Exception as error:
             if bound is not self._recorded:
                 raise
@@ -161,14 +158,12 @@ class OnnxRuntimeBackend:
 
     def _bind(self, tensor: Any, outputs: tuple[str, ...]) -> BoundRun:
         place = (self._device.kind, self._device.index)
-        binding, options = self._session.io_binding(), self._runtime.RunOptions()
+        binding = self._session.io_binding()
         entry = self._runtime.OrtValue.ortvalue_from_numpy(tensor, *place)
         binding.bind_ortvalue_input(self._entry, entry)
         for name in outputs:
             binding.bind_output(name, *place)
-        options.only_execute_path_to_fetches = set(outputs) != set(self.outputs)
-        options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
-        return BoundRun(tensor.shape, outputs, entry, binding, options)
+        return BoundRun((tensor.shape, outputs), entry, binding)
 
 
 def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetError], advice: str = "") -> U2NetError:

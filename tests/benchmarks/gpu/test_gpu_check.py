@@ -123,7 +123,11 @@ def test_the_report_tells_of_the_tests(
         assert callable(known)
         known(SuiteReport(describe_machine(CPU), options, "no pictures", Noise(0.0, None), {}, {}, (), ("a note",)))
 
-    monkeypatch.setattr(gpu_check, "run_engine_tests", lambda *given: asked.append(given) or ("all skipped", passed))
+    def run_engine_tests(*given: object) -> tuple[str, bool]:
+        asked.append(given)
+        return "all skipped", passed
+
+    monkeypatch.setattr(gpu_check, "run_engine_tests", run_engine_tests)
     monkeypatch.setattr(gpu_check, "run_suite", run_suite)
     words = (
         "--device",

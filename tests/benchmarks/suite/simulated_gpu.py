@@ -61,8 +61,9 @@ def simulate(set_module: Callable[[str, Any], object]) -> tuple[TimedCuda, FakeT
     return cuda, trt
 
 
-def read_anything(parser: Parser, _path: str) -> bool:
-    parser.network.facts = NETWORK
+def read_anything(self: Parser, path: str) -> bool:
+    del path
+    self.network.facts = NETWORK
     return True
 
 
@@ -82,7 +83,7 @@ def main() -> None:
         cuda.allowed = 0 if opt_level == 4 else None
         build(opt_level=opt_level, **arguments)
 
-    worker.Bench.build_engine = staticmethod(build_engine)  # type: ignore[method-assign, assignment]
+    worker.Bench.build_engine = staticmethod(build_engine)
     worker.serve(Connection(int(sys.argv[1])), worker.Bench())
 
 

@@ -102,7 +102,8 @@ def test_a_contestant_that_failed_is_ended(options: SuiteOptions) -> None:
     ended = []
 
     class Failing:
-        warnings = ("careful",)
+        def __init__(self) -> None:
+            self.warnings = ["careful"]
 
         def call(self, *_arguments: object, **_more: object) -> None:
             raise WorkerError("OutOfMemoryError: cudaMalloc")
@@ -111,12 +112,18 @@ def test_a_contestant_that_failed_is_ended(options: SuiteOptions) -> None:
             ended.append(self)
 
     row = Row(EVERYWHERE[0], "u2netp", 1)
-    cell = Cell(find_network("u2netp", options), 1, Inputs(np.zeros(()), {}), options, lambda _message: None)
+    cell = Cell(
+        find_network("u2netp", options),
+        1,
+        Inputs(np.zeros((1, 3, SIZE, SIZE), np.float32), {}),
+        options,
+        lambda _message: None,
+    )
     cell._workers[row.contestant.key] = Failing()  # type: ignore[assignment]
 
     assert cell._ask(row, "timing", "time") is None
     assert cell._ask(row, "timing", "time") is None
-    assert (row.error, row.warnings, len(ended)) == ("timing: OutOfMemoryError: cudaMalloc", ("careful",), 1)
+    assert (row.error, row.warnings, len(ended)) == ("timing: OutOfMemoryError: cudaMalloc", ["careful"], 1)
 
 
 def test_a_python_that_does_not_start_is_told(tmp_path: Path) -> None:
