@@ -24,7 +24,7 @@ def test_a_module_of_the_tree_runs_where_nothing_is_installed() -> None:
 
 def test_the_packages_around_a_module_of_ours_are_not_executed() -> None:
     """The ``__init__`` of ``u2net.benchmarks`` imports torch, which is not there."""
-    done = python(str(TREE), "u2net.benchmarks.timing")
+    done = python(str(TREE), "u2net.benchmarks.gpu.tree", "u2net.runtime.packages")
 
     assert (done.returncode, done.stderr) == (0, "")
 
