@@ -4,8 +4,9 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,6 @@ TURN_SECONDS, TURN_RUNS = 0.05, 20
 
 PATIENCE = 120.0
 """Seconds that a call may take, beyond opening, before its process is taken for hung."""
-
-TURNS_SHARE = 2 / 3
-"""Share of a cell's time for turns if pictures are timed after them."""
 
 CALLERS = (1, 2, 4, 8, 16, 32)
 PICTURE_ROUNDS = 3
@@ -70,24 +68,28 @@ class Cell:
         self._seconds: dict[str, dict[str, list[list[float]]]] = {"wall": {}, "device": {}}
         """By clock and contestant: the seconds of each run of each turn."""
 
-    def measure(self, contestants: Sequence[Contestant], until: float, noise: NoiseMeter) -> list[Row]:
-        """Open everybody, compare their maps, and time them in turns until a point of the monotonic clock."""
+    def measure(
+        self, contestants: Sequence[Contestant], until: float, noise: NoiseMeter, *, end: float = inf
+    ) -> list[Row]:
+        """Open everybody, compare their maps, time them in turns, then from picture to mask.
+
+        Args:
+            until, end: when turns and pictures have to stop, by the monotonic clock.
+        """
         rows = [Row(each, self._network.variant, self._batch) for each in contestants]
-        started, everybody = time.monotonic(), len(rows)
         with ExitStack() as stack:
             # On a GPU everybody starts at once, because starting takes most of a short run; on a processor it is timed.
-            with ThreadPoolExecutor(everybody if self._options.device.kind == "cuda" else 1) as pool:
+            with ThreadPoolExecutor(len(rows) if self._options.device.kind == "cuda" else 1) as pool:
                 list(pool.map(lambda row: self._start(row, stack), rows))
             for row in rows:
                 self._open(row)
             self._compare_maps(rows)
-            share = TURNS_SHARE if self._batch == 1 else 1.0
             with noise.watching(self._processor_seconds):
-                self._take_turns(rows, started + share * (until - started))
+                self._take_turns(rows, until)
             self._summarize(rows, noise)
             if self._batch == 1:
                 for row in rows:
-                    self._time_pictures(row, until)
+                    self._time_pictures(row, end)
         return rows
 
     def _start(self, row: Row, stack: ExitStack) -> None:
@@ -183,8 +185,11 @@ class Cell:
         return np.concatenate(found)
 
     def _processor_seconds(self) -> float:
-        workers = (float(each.call("processor_seconds", PATIENCE)) for each in self._workers.values())
-        return time.process_time() + sum(workers)
+        seconds = time.process_time()
+        for each in self._workers.values():
+            with suppress(WorkerError):  # its next turn says what became of it
+                seconds += each.call("processor_seconds", PATIENCE)
+        return seconds
 
     def _take_turns(self, rows: Sequence[Row], until: float) -> None:
         """Time everybody once a round, in an order that is drawn anew each time."""
@@ -222,10 +227,10 @@ class Cell:
         medians = ([float(np.median(turn)) for turn in side[:both]] for side in (reference, turns))
         return summarize([seconds for turn in turns for seconds in turn]), compare(*medians) if both > 1 else None
 
-    def _time_pictures(self, row: Row, until: float) -> None:
+    def _time_pictures(self, row: Row, end: float) -> None:
         """Times from picture to mask; then throughput with more and more callers, of sessions of the runtime."""
         for (height, width), encoded in self._inputs.encoded.items():
-            if time.monotonic() > until:
+            if time.monotonic() > end:
                 row.warnings.append("the time was up before all pictures and callers")
                 return
             steps = self._ask(row, "timing pictures", "time_picture", encoded=encoded, rounds=PICTURE_ROUNDS)

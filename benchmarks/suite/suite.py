@@ -113,12 +113,13 @@ def run_suite(
     }
     states = [read_gpu_state(device)] if on_gpu else []
     noise, rows = NoiseMeter(usable_cores()), []
-    cells = [(network, batch) for network in networks for batch in options.batches]
+    # The smallest batch comes last, because pictures are timed after it as long as there is time.
+    cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
     for index, (network, batch) in enumerate(cells):
         until = time.monotonic() + (end - time.monotonic()) / (len(cells) - index)
-        found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
+        found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
         _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
-        rows += found
+        rows = sorted(rows + found, key=lambda row: (options.networks.index(row.network), row.batch))
         states += [read_gpu_state(device)] if on_gpu else []
         report = SuiteReport(
             machine=machine,
