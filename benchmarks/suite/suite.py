@@ -91,8 +91,8 @@ def run_suite(
     options.check()
     end = time.monotonic() + 60 * options.minutes
     make_folder(options.work)
-    device = options.device
-    machine, on_gpu = describe_machine(device), device.kind == "cuda"
+    device, on_gpu = options.device, options.device.kind == "cuda"
+    machine = describe_machine(device)
     threads = options.threads if on_gpu else options.threads or usable_cores()
     options = replace(options, batches=options.batches or BATCHES[device.kind], threads=threads)
     engines, notes = find_engines(options) if on_gpu else ([], [])
@@ -102,17 +102,15 @@ def run_suite(
     for index, network in enumerate(networks):
         progress(f"{network.variant}: exporting")
         make_graphs(network, options.images)
-        if any(each.source == "plain" for each in contestants):
-            for batch in options.batches:
-                make_plain_graph(network, batch)
+        for batch in options.batches if any(each.source == "plain" for each in contestants) else ():
+            make_plain_graph(network, batch)
         networks[index] = make_engines(network, contestants, engines, machine.gpu, options=options, say=progress)
     progress("measuring what the machine can do")
     ceilings = _measure_ceilings(options)
     gigaflops = {
         each.variant: sum(layer.flops for layer in count_work(each.path("fp32", 1), 1)) / 1e9 for each in networks
     }
-    states = [read_gpu_state(device)] if on_gpu else []
-    noise, rows = NoiseMeter(usable_cores()), []
+    noise, rows, states = NoiseMeter(usable_cores()), list[Row](), [read_gpu_state(device)] if on_gpu else []
     # The smallest batch comes last, because pictures are timed after it as long as there is time.
     cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
     for index, (network, batch) in enumerate(cells):
