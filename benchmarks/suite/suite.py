@@ -21,6 +21,7 @@ from u2net.benchmarks.suite.limits import (
     VALUE_BYTES,
     Ceilings,
     LayerWork,
+    count_gigaflops,
     count_work,
     find_arithmetic,
     least_seconds,
@@ -107,9 +108,7 @@ def run_suite(
         networks[index] = make_engines(network, contestants, engines, machine.gpu, options=options, say=progress)
     progress("measuring what the machine can do")
     ceilings = _measure_ceilings(options)
-    gigaflops = {
-        each.variant: sum(layer.flops for layer in count_work(each.path("fp32", 1), 1)) / 1e9 for each in networks
-    }
+    gigaflops = {each.variant: count_gigaflops(each.path("fp32", 1)) for each in networks}
     noise, rows, states = NoiseMeter(usable_cores()), list[Row](), [read_gpu_state(device)] if on_gpu else []
     # The smallest batch comes last, because pictures are timed after it as long as there is time.
     cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]

@@ -13,6 +13,8 @@ from u2net.benchmarks.gpu.__main__ import main, parse_arguments
 from u2net.benchmarks.gpu.engine_tests import run_engine_tests
 from u2net.benchmarks.machine import describe_machine
 from u2net.benchmarks.noise import Noise
+from u2net.benchmarks.suite.contestants import ENGINES, TensorRT, list_contestants
+from u2net.benchmarks.suite.networks import find_network
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.benchmarks.suite.workers import TREE
@@ -51,6 +53,25 @@ def test_without_options_everything_is_measured_on_the_first_gpu() -> None:
 
     assert found.options.device == CUDA
     assert (found.options.contestants, found.skip_tests, found.options.pythons) == ((), False, {})
+
+
+def test_the_keys_of_contestants_stay(tmp_path: Path) -> None:
+    """Scripts on GPU machines name them, and the engines' files."""
+    keys = (
+        "eager-fp32",
+        "eager-fp32-exact",
+        "eager-fp16",
+        "eager-fp16-graph",
+        "onnxruntime",
+        "tensorrt-8.6.1",
+        "tensorrt-8.6.1-graph",
+    )
+    found = list_contestants(CUDA, [TensorRT("tensorrt", "8.6.1", ENGINES)], keys)
+    network = find_network("u2netp", SuiteOptions(work=tmp_path))
+
+    assert {each.key for each in found} == set(keys)
+    files = {network.path(each.source, 32) for each in found if each.flavour}
+    assert files == {tmp_path / "u2netp-320.tensorrt-8.6.1.engine"}
 
 
 def test_it_runs_from_a_bare_tree_without_typer(tmp_path: Path) -> None:
