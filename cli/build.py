@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.options import (
+    DATASET,
     BatchSize,
     CheckpointPath,
     DeviceName,
@@ -36,9 +37,7 @@ def build(
     opset: Opset = 17,
     preset: ExportPreset = PRESETS["reference"],
     images: Images = None,
-    dataset: Annotated[
-        Path | None, typer.Option("--eval", help="Photographs with masks to score each stage on.")
-    ] = None,
+    dataset: Annotated[Path | None, typer.Option("--eval", help=f"{DATASET} Each stage is scored on it.")] = None,
     device: DeviceName = CPU,
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine if TensorRT is installed.")] = True,

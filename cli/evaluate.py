@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
-from u2net.cli.options import DeviceName, JsonFile, OwnPreset, SheetFile
+from u2net.cli.options import DATASET, DeviceName, JsonFile, OwnPreset, SheetFile
 from u2net.cli.printing import print_table, progress_lines
 from u2net.runtime.device import CPU
 
@@ -15,7 +15,7 @@ WORST = 12
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Checkpoint or model file.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, same stems.")],
+    dataset: Annotated[Path, typer.Argument(help=DATASET)],
     more: Annotated[list[Path] | None, typer.Argument(help="Further checkpoints or model files.")] = None,
     preset: OwnPreset = None,
     json_file: JsonFile = None,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DYNAMIC = "dynamic"
 
+DATASET = "Data set: a folder with images/ and masks/ of the same stems, or …-Image/ and …-Mask/ as DUTS."
+
 Parsed = TypeVar("Parsed")
 
 

@@ -26,24 +26,36 @@ class Pair:
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """Pair ``images/STEM.*`` with ``masks/STEM.*``, sorted by stem.
+    """Pair the pictures of ``images/`` and ``masks/``, or of ``…-Image/`` and ``…-Mask/`` as in DUTS, sorted by stem.
 
     Raises:
         DatasetError: a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
     """
-    sides = [_by_stem(folder / name) for name in ("images", "masks")]
+    images, masks = _find_side(folder, "image"), _find_side(folder, "mask")
+    sides = [_by_stem(images), _by_stem(masks)]
     lonely = sorted(set(sides[0]) ^ set(sides[1]))
     if lonely:
         raise DatasetError(
-            f"{folder}: images/ and masks/ must hold the same stems; {len(lonely)} have no partner, "
+            f"{folder}: {images.name}/ and {masks.name}/ must hold the same stems; {len(lonely)} have no partner, "
             f"the first is {lonely[0]!r}"
         )
     return [Pair(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _find_side(folder: Path, kind: str) -> Path:
+    """The one subfolder named ``images``, ``DUTS-TE-Image`` and so on, or the like for masks."""
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder; a data set has images/ and masks/ with the same stems")
+        raise DatasetError(f"{folder} is not a folder")
+    found = [each for each in folder.iterdir() if each.is_dir() and each.name.lower().endswith((kind, f"{kind}s"))]
+    if len(found) != 1:
+        raise DatasetError(
+            f"{folder} has {', '.join(sorted(each.name for each in found)) or 'no folder'} for its {kind}s; a data set "
+            "has images/ and masks/, or …-Image/ and …-Mask/ as DUTS has, with files of the same stems"
+        )
+    return found[0]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES:

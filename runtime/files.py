@@ -50,14 +50,19 @@ def written_whole(path: Path) -> Iterator[Path]:
 def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make a folder if it is missing, and keep out other processes that lock it too; ``wait`` until they are done.
 
+    A folder that was made for nothing is removed at the end.
+
     The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
     cannot lock a folder, so there no process is kept out.
 
     Raises:
         InputError: another process has locked the folder, or the folder cannot be made.
     """
+    missing = not folder.exists()
     make_folder(folder)
     with contextlib.ExitStack() as stack:
+        if missing:
+            stack.callback(_remove_if_empty, folder)
         if sys.platform != "win32":
             import fcntl
 
@@ -70,6 +75,11 @@ def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
             except OSError:  # NFS
                 pass
         yield
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
