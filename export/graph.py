@@ -44,7 +44,8 @@ def read_graph(path: Path) -> ir.Model:
     try:
         return ir.external_data.load_to_model(ir.load(path))
     except Exception as error:  # protobuf's decoding errors have no other public base class
-        raise ExportError(f"{path} cannot be read as ONNX: {error}") from error
+        hint = "" if path.suffix == ".onnx" else "; if it is a checkpoint, `u2net export` makes an ONNX file of it"
+        raise ExportError(f"{path} cannot be read as ONNX: {error}{hint}") from error
 
 
 def read_artifact(model: ir.Model, path: Path) -> Artifact:

@@ -192,8 +192,8 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "kind": "checkpoint",
         "variant": network.variant,
-        "out_channels": network.out_channels,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "classes": network.out_channels,
+        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
         "weights": checkpoint.weights,
-        "sha256": checkpoint.sha256,
+        "SHA-256": checkpoint.sha256,
     }

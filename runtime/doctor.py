@@ -91,7 +91,7 @@ def _tensorrt(flavour: Flavour) -> Finding:
     try:
         library = import_flavour(flavour)
     except DependencyError as error:
-        return Finding(title, "not here", str(error), install)
+        return Finding(title, "not here", str(error).partition(";")[0], install)
     state: FindingState = "builds only" if builds else "not here"
     problem = f"{library} " + ("builds engines here, but cannot run them" if builds else "is installed, but unusable")
     try:

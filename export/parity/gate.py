@@ -59,6 +59,7 @@ class StageParity:
     precision: str
     outputs: tuple[Comparison, ...]
     mask: Comparison
+    tolerance: Tolerance
     failures: tuple[Failure, ...]
     note: str = ""
     """How the candidate's outputs were matched, if not by name."""
@@ -99,10 +100,12 @@ class ParityGate:
         found = tuple(meter.comparison() for meter in meters.values())
         both = reference.precision, candidate.info.precision
         precision = next((each for each in ("int8", "fp16") if each in both), "fp32")  # the widest limits
-        failures = judge_figures(found, mask.comparison(), find_tolerance(precision, candidate.info.device.kind))
+        tolerance = find_tolerance(precision, candidate.info.device.kind)
+        failures = judge_figures(found, mask.comparison(), tolerance)
         renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
         note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
-        return StageParity(reference.path, candidate.info.path, precision, found, mask.comparison(), failures, note)
+        files = reference.path, candidate.info.path
+        return StageParity(*files, precision, found, mask.comparison(), tolerance, failures, note)
 
     def _compare_probe(
         self, probe: Probe, candidate: Session, meters: Mapping[str, ComparisonMeter], mask: ComparisonMeter

@@ -30,6 +30,8 @@ class Inspection:
 
 def inspect_engine(path: Path, device: Device | None) -> Inspection:
     """Open an engine on a GPU, read its layers and time them; without a device, take them from its record."""
+    if path.suffix.lower() == ".onnx":
+        raise ArtifactError(f"{path} is a graph, and only engines have layers; `u2net compile` makes an engine of it")
     if device is None:
         return _read_record(path)
     opened = open_engine(path, device)
@@ -50,10 +52,8 @@ def read_plan_layers(content: bytes, record: EngineRecord, path: Path, device: D
 def _read_record(path: Path) -> Inspection:
     _, record = read_plan(path)
     if record is None or not record.layers:
-        raise ArtifactError(
-            f"the layers of {path} are not recorded beside it; inspect it on the GPU it is for, with --device cuda"
-            + (": TensorRT-RTX settles its layers there" if record and record.flavour == "tensorrt-rtx" else "")
-        )
+        why = ": TensorRT-RTX chooses its layers there" if record and record.flavour == "tensorrt-rtx" else ""
+        raise ArtifactError(f"{path} has no recorded layers; inspect it on the GPU it is for, with --device cuda{why}")
     return Inspection(record.layers, None, f"recorded when it was built on {record.gpu}")
 
 
