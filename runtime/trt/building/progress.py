@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 BuildProgress = Callable[[str, float], None]
@@ -88,31 +89,14 @@ def build_with_progress(
 
 
 def _build_in_thread(build: Callable[[], bytes | None], phases: Phases) -> bytes | None:
-    outcome: list[bytes | None] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
+    with ThreadPoolExecutor(1, "tensorrt-build") as pool:
+        building = pool.submit(build)
         try:
-            outcome.append(build())
-        except BaseException as error:  # raised again in the waiting thread
-            failure.append(error)
-        finally:
-            done.set()
-
-    # An event instead of join(): after Ctrl-C in a join(), Python 3.11 believes that the running thread has ended.
-    done = threading.Event()
-    thread = threading.Thread(target=work, name="tensorrt-build")
-    thread.start()
-    try:
-        while not done.wait(WAIT):
-            pass
-    except BaseException:
-        phases.cancelled = True
-        done.wait()
-        raise
-    finally:
-        thread.join()
-    for error in (phases.failure, *failure):
-        if error is not None:
-            raise error
-    return outcome[0]
+            while not wait([building], WAIT).done:
+                pass
+        except BaseException:
+            phases.cancelled = True
+            raise
+    if phases.failure is not None:
+        raise phases.failure
+    return building.result()
