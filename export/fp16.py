@@ -32,10 +32,7 @@ PROBE_PREFIX = "probe/"
 
 
 def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphStage:
-    """Write the FP16 graph of an FP32 one.
-
-    Args:
-        images: folder of calibration pictures; None takes seeded synthetic scenes.
+    """Write the FP16 graph of an FP32 one, calibrated on a folder of pictures or on seeded synthetic scenes.
 
     Raises:
         ExportError: the graph was not exported by this project, or is not FP32.
@@ -50,8 +47,7 @@ def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphS
     islands = find_islands(model, find_hot_values(model, tensors))
     lower_to_fp16(model, islands)
     written = replace(artifact, precision="fp16", fp32_nodes=tuple(sorted(islands)))
-    write_graph(model, path, written)
-    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, written)
+    return write_graph(model, path, written, started)
 
 
 def find_hot_values(model: ir.Model, tensors: Sequence[FloatArray]) -> set[str]:

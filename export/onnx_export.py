@@ -87,8 +87,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | Non
         opset=options.opset,
         versions=installed_versions(("u2net-deploy", "torch", "onnx", "onnxscript")),
     )
-    write_graph(model, path, artifact)
-    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
+    return write_graph(model, path, artifact, started)
 
 
 def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
