@@ -54,9 +54,7 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
     The shapes tell the variant and the number of output channels. A wrapper such as ``{"state_dict": …}`` and a prefix
     that all keys share are removed.
 
-    Args:
-        path: file to read.
-        weights: set to take; None takes the averaged weights if the file holds them, else the only ones.
+    Without ``weights`` the averaged ones are taken if the file holds them, else the only ones.
 
     Raises:
         CheckpointError: the file is missing, truncated, not a checkpoint or of another network, holds code, lacks the
@@ -69,11 +67,7 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
 
 
 def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
-    """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole or not at all.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole, or raise OSError."""
     from safetensors.torch import save
 
     state = {

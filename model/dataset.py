@@ -28,8 +28,7 @@ class Pair:
 def find_pairs(folder: Path) -> list[Pair]:
     """Pair ``images/STEM.*`` with ``masks/STEM.*``, sorted by stem.
 
-    Raises:
-        DatasetError: a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
+    Raise DatasetError if a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
     """
     sides = [_by_stem(folder / name) for name in ("images", "masks")]
     lonely = sorted(set(sides[0]) ^ set(sides[1]))
@@ -68,9 +67,8 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
 def check_pairs(pairs: Sequence[Pair]) -> None:
     """Refuse a data set that cannot be scored: read every mask and the header of every image.
 
-    Raises:
-        DatasetError: a file is not a picture, a mask has another size than its image, an object is not white, no mask
-            has an object, or none has a background.
+    Raise DatasetError if a file is not a picture, a mask has another size than its image, an object is not white, no
+    mask has an object, or none has a background.
     """
     darkest, brightest = [], []
     for pair in pairs:

@@ -48,10 +48,7 @@ def score_sessions(
 
 
 def score_masks(model: Path | str, predict: Callable[[ByteArray], FloatArray], pairs: Sequence[Pair]) -> Evaluation:
-    """Score a session, or any other function from image to mask, at each picture's own size.
-
-    Args:
-        predict: uint8 H×W×3 to float32 H×W in [0, 1].
+    """Score a session, or another function from uint8 H×W×3 to float32 H×W in [0, 1], at each picture's own size.
 
     Raises:
         InputError: a picture cannot be read.

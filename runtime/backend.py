@@ -65,8 +65,4 @@ class DeviceBackend(Protocol):
     def run_on_device(
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
     ) -> Mapping[str, object]:
-        """See :meth:`u2net.runtime.session.Session.infer`.
-
-        Args:
-            outputs: names of the outputs wanted, or the arrays to write them to, by name.
-        """
+        """See :meth:`u2net.runtime.session.Session.infer`."""

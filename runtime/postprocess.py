@@ -18,10 +18,8 @@ def stretch_range(plane: FloatArray, floor: float) -> FloatArray:
 def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> FloatArray:
     """Turn one image's probabilities, float32 C×h×w, into its mask, float32 height×width in [0, 1].
 
-    With several classes the mask is the probability of anything but class 0, the background.
-
-    Raises:
-        ArtifactError: the network's output holds NaN or Inf.
+    With several classes the mask is the probability of anything but class 0, the background. Raise ArtifactError if the
+    network's output holds NaN or Inf.
     """
     plane = maps[0] if len(maps) == 1 else 1 - maps[0]
     if not np.isfinite(plane).all():
@@ -42,14 +40,10 @@ def to_grey(mask: FloatArray) -> ByteArray:
 
 
 def cut_out(image: object, mask: FloatArray) -> ByteArray:
-    """Make the mask the image's alpha channel: uint8 H×W×4.
+    """Make a mask, float32 H×W in [0, 1], the alpha channel of an image, as a session takes it: uint8 H×W×4.
 
-    Args:
-        image: as a session takes it. Its own alpha is multiplied by the mask, so what is transparent stays so.
-        mask: float32 H×W in [0, 1], of the image's height and width.
-
-    Raises:
-        InputError: the image cannot be used, or the mask is of another size.
+    The image's own alpha is multiplied by the mask, so what is transparent stays so. Raise InputError if the image
+    cannot be used, or the mask is of another size.
     """
     pixels = as_pixels(image)
     if mask.shape != pixels.shape[:2]:

@@ -55,10 +55,8 @@ def orientation(picture: Image.Image) -> int:
 def standardize(picture: Image.Image) -> Image.Image:
     """Turn a picture into upright sRGB of 8 bits a channel, mode RGBA if it has transparency, else RGB.
 
-    Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both.
-
-    Raises:
-        ValueError: the picture has 32 bits a channel. Pillow may also raise any other of :data:`PILLOW_ERRORS`.
+    Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both. Raise
+    ValueError for 32 bits a channel; Pillow may raise any other of :data:`PILLOW_ERRORS`.
     """
     turn = TURNS.get(orientation(picture))
     upright = picture if turn is None else picture.transpose(turn)

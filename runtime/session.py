@@ -79,10 +79,7 @@ class Session:
     def batch(self, images: Sequence[object], *, stretch: bool | None = None) -> list[FloatArray]:
         """Compute the masks of several images of any sizes; each is the same as for the image alone.
 
-        Raises:
-            InputError: an element is not an image, or a single image was passed.
-            ArtifactError: the network's output for an image holds NaN or Inf.
-            SessionClosedError: the session was closed.
+        Errors are those of a call with one image; a single image instead of a list is an InputError.
         """
         backend = self._require_open()
         if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):

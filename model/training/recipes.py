@@ -174,11 +174,7 @@ RECIPES: Mapping[str, Callable[[Device], Recipe]] = {"authors": authors, "fast":
 
 
 def find_recipe(name: str, device: Device) -> Recipe:
-    """Return the recipe of that name for a processor or a GPU.
-
-    Raises:
-        InputError: there is no such recipe.
-    """
+    """Return the recipe of that name for a processor or a GPU. Raise InputError if there is none."""
     if name not in RECIPES:
         raise InputError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
     return RECIPES[name](device)

@@ -86,9 +86,7 @@ class StepLog:
     def flush(self, step: int, progress: float, learning_rate: float, spans: list[float]) -> None:
         """Write the means over the steps since the last row.
 
-        Args:
-            step: number of steps done.
-            spans: seconds of getting a batch and of learning from it, alternating.
+        The spans are the seconds of getting a batch and of learning from it, alternating.
         """
         if not self._terms:
             return

@@ -44,12 +44,7 @@ class Cuda:
         """Held while a stream is captured, because no thread may then wait for the device."""
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call a function by name and return its values without the status.
-
-        Raises:
-            OutOfMemoryError: device or pinned memory ran out.
-            DeviceError: any other failure.
-        """
+        """Call a function by name; return its values without the status, or raise DeviceError or OutOfMemoryError."""
         status, *values = getattr(self.api, name)(*arguments)
         errors = self.api.cudaError_t
         if status == errors.cudaErrorMemoryAllocation:

@@ -100,9 +100,7 @@ class ProfileRequest:
         """Profiles for a graph with this input shape.
 
         The default is the graph's own batch and size; a dynamic batch becomes 1:1:8, a dynamic size the preset's.
-
-        Raises:
-            InputError: the graph does not allow a requested range, or the ranges cannot be paired.
+        Raise InputError if the graph does not allow a requested range, or the ranges cannot be paired.
         """
         batches = self.batches or (DEFAULT_BATCH if shape.batch is None else Span.only(shape.batch),)
         sizes = self.sizes or (_own_size(shape, preset),)

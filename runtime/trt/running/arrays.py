@@ -51,14 +51,10 @@ def new_device_array(cuda: Cuda, shape: Shape, device: int) -> DeviceArray:
 
 
 def as_device_array(value: object, device: int, stream: int | None) -> DeviceArray:
-    """View another library's array.
+    """View another library's array. Raise InputError if it is not on that device, not float32 or not C-contiguous.
 
-    Args:
-        stream: handle of the stream that will use the array; DLPack makes it wait for the producer. None only reads
-            address and shape.
-
-    Raises:
-        InputError: the array is not on that device, not float32 or not C-contiguous.
+    ``stream`` is the handle of the stream that will use the array; DLPack makes it wait for the producer. None only
+    reads address and shape.
     """
     if isinstance(value, DeviceArray):
         if value.device != device:
