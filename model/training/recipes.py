@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from u2net.model.network import MIN_SIZE
 from u2net.model.training.augmentation import AUGMENTATIONS, AugmentationName
+from u2net.runtime.artifact import STEP
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 
@@ -100,9 +100,9 @@ class Recipe:
     def check(self) -> None:
         """Raise InputError for a value that cannot be used."""
         for phase in self.phases:
-            if not MIN_SIZE <= phase.crop <= self.size:
+            if not STEP <= phase.crop <= self.size:
                 raise InputError(
-                    f"crop {phase.crop} must be at least {MIN_SIZE} and at most the size {self.size}; set both"
+                    f"crop {phase.crop} must be at least {STEP} and at most the size {self.size}; set both"
                 )
             if not 0 <= phase.frozen <= MOST_FROZEN:
                 raise InputError(f"0 to {MOST_FROZEN} of the six stages can be frozen; got {phase.frozen}")
