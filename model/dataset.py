@@ -59,7 +59,7 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
     """Return image and mask, RGB and grey, each stretched to size × size pixels."""
     with _as_dataset_errors():
         image, mask = open_picture(pair.image, "RGB"), _open_mask(pair.mask)
-    _check_sizes(pair, image.size, mask.size)
+    check_sizes(pair, image.size, mask.size)
     square = (size, size)
     return image.resize(square, Image.Resampling.BILINEAR), mask.resize(square, Image.Resampling.BILINEAR)
 
@@ -75,7 +75,7 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
         with _as_dataset_errors():
             size = read_size(pair.image)
         mask = read_mask(pair)
-        _check_sizes(pair, size, (mask.shape[1], mask.shape[0]))
+        check_sizes(pair, size, (mask.shape[1], mask.shape[0]))
         darkest.append(int(mask.min()))
         brightest.append(int(mask.max()))
     check_levels(min(darkest), max(brightest))
@@ -118,7 +118,8 @@ def _as_dataset_errors() -> Iterator[None]:
         raise DatasetError(str(error)) from error
 
 
-def _check_sizes(pair: Pair, image: tuple[int, int], mask: tuple[int, int]) -> None:
+def check_sizes(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    """Raise DatasetError if width and height of a mask are not those of its picture."""
     if image != mask:
         raise DatasetError(
             f"{pair.mask} is {mask[0]}×{mask[1]}, its picture {image[0]}×{image[1]} pixels wide and high; "

@@ -61,7 +61,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     pair = find_pairs(tmp_path)[0]
     Image.new("L", (32, 64)).save(pair.mask)
 
-    with pytest.raises(DatasetError, match="pixels high and wide"):
+    with pytest.raises(DatasetError, match="32×64, its picture 64×64"):
         score_masks("m", centred_gaussian, [pair])
 
 
