@@ -1,5 +1,6 @@
 """Optimization profiles: the input shapes that an engine takes, and the one it is tuned for."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,6 @@ class Span:
 
     @classmethod
     def only(cls, value: int) -> "Span":
-        """The range of a single value."""
         return cls(value, value, value)
 
     def __contains__(self, value: int) -> bool:
@@ -58,7 +58,6 @@ class Profile:
     width: Span
 
     def takes(self, height: int, width: int) -> bool:
-        """True if the profile contains this size."""
         return height in self.height and width in self.width
 
     def shapes(self) -> tuple[Shape, Shape, Shape]:
@@ -72,7 +71,6 @@ class Profile:
 
     @classmethod
     def from_shapes(cls, shapes: Sequence[Sequence[int]]) -> "Profile":
-        """Rebuild a profile from its :meth:`shapes`."""
         batch, _, height, width = (Span(*values) for values in zip(*shapes, strict=True))
         return cls(batch, height, width)
 
@@ -114,6 +112,11 @@ class ProfileRequest:
         for profile in profiles:
             _check(profile, shape)
         return profiles
+
+
+def byte_count(shape: Shape) -> int:
+    """Bytes of a float32 tensor, the type of every input and output."""
+    return 4 * math.prod(shape)
 
 
 def four_sides(sides: Sequence[int]) -> Shape:

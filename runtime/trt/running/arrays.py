@@ -4,11 +4,9 @@ import ctypes
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from u2net.runtime.errors import InputError
 from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory
-from u2net.runtime.trt.profiles import Shape, four_sides
+from u2net.runtime.trt.profiles import Shape, byte_count, four_sides
 
 FLOAT32 = "<f4"
 DLPACK_CUDA = 2
@@ -46,7 +44,7 @@ class DeviceArray:
 
 def new_device_array(cuda: Cuda, shape: Shape, device: int) -> DeviceArray:
     """Allocate an array on the current device."""
-    memory = DeviceMemory(cuda, int(np.prod(shape)) * 4)
+    memory = DeviceMemory(cuda, byte_count(shape))
     return DeviceArray(memory.address, shape, device, memory, ready=True)
 
 
