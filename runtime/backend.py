@@ -26,21 +26,13 @@ class InputSpec:
 class Backend(Protocol):
     """A loaded network. ``run`` may be called from many threads at once; its resources are freed with the object."""
 
-    @property
-    def name(self) -> str:
-        """Library and version, for people."""
-
-    @property
-    def provider(self) -> str:
-        """The hardware or execution provider that really runs the network."""
-
-    @property
-    def input(self) -> InputSpec:
-        """Shape, dtype and layout of the input."""
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of all outputs, in order."""
+    name: str
+    """Library and version, for people."""
+    provider: str
+    """The hardware or execution provider that really runs the network."""
+    input: InputSpec
+    outputs: tuple[str, ...]
+    """Names of all outputs, in order."""
 
     @property
     def artifact(self) -> Artifact | None:
