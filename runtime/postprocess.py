@@ -7,14 +7,6 @@ from u2net.runtime.preprocess import ByteArray, FloatArray, as_pixels, resize_fl
 from u2net.runtime.presets import Preset
 
 
-def stretch_range(plane: FloatArray, floor: float) -> FloatArray:
-    """Stretch a map to [0, 1] by its own minimum and maximum; a map whose range is at most ``floor`` stays as it is."""
-    low, high = float(plane.min()), float(plane.max())
-    if high - low <= floor:
-        return plane
-    return (plane - np.float32(low)) / np.float32(high - low)
-
-
 def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> FloatArray:
     """Turn one image's probabilities, float32 C×h×w, into its mask, float32 height×width in [0, 1].
 
@@ -29,8 +21,9 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
         )
     if preset.invert:
         plane = 1 - plane
-    if preset.stretch:
-        plane = stretch_range(plane, preset.stretch_floor)
+    low, high = float(plane.min()), float(plane.max())
+    if preset.stretch and high - low > preset.stretch_floor:
+        plane = (plane - np.float32(low)) / np.float32(high - low)
     return np.clip(resize_float(plane, height, width, preset.mask_kernel), 0.0, 1.0)
 
 
