@@ -34,9 +34,7 @@ PROBE_PREFIX = "probe/"
 def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphStage:
     """Write the FP16 graph of an FP32 one, calibrated on a folder of pictures or on seeded synthetic scenes.
 
-    Raises:
-        ExportError: the graph was not exported by this project, or is not FP32.
-        InputError: the calibration pictures cannot be read.
+    Raise ExportError if this project did not export the graph or it is not FP32, InputError if a picture is unreadable.
     """
     started = time.perf_counter()
     model = read_graph(source)
@@ -126,9 +124,7 @@ def _is_data(node: ir.Node, index: int, value: ir.Value) -> bool:
 
 def _convert(graph: ir.Graph, value: ir.Value, wanted: ir.DataType, *, before: ir.Node) -> ir.Value:
     """Return a value in another type: an initializer rounded to nearest, or the output of a new Cast."""
-    if value.is_initializer():
-        if value.const_value is None:
-            raise ExportError(f"initializer {value.name} has no numbers")
+    if value.is_initializer() and value.const_value is not None:
         with np.errstate(over="ignore"):
             return add_initializer(graph, f"{value.name}.fp16", value.const_value.numpy().astype(np.float16))
     cast = make_cast(value, wanted)

@@ -25,7 +25,6 @@ class Phases:
         self._lock = threading.Lock()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """Open a phase."""
         with self._lock:
             self._open[name] = (parent, max(steps, 1), 0)
         self._tell(name)
@@ -40,7 +39,6 @@ class Phases:
         return not self.cancelled
 
     def finish(self, name: str) -> None:
-        """Close a phase."""
         with self._lock:
             self._open.pop(name, None)
 
