@@ -74,8 +74,6 @@ class BuiltEngine:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """Everything that was built."""
-
     checkpoint: Path
     stages: tuple[BuiltStage, ...]
     engine: BuiltEngine | None = None

@@ -30,7 +30,6 @@ class GraphStage:
     nodes: int
     size_bytes: int
     seconds: float
-    """Time that the stage took."""
     artifact: Artifact
 
 
@@ -77,12 +76,9 @@ def open_graph(
     assumed: Preset | None = PRESETS["raw"],
     optimize: bool = True,
 ) -> Session:
-    """Open a graph in ONNX Runtime on the processor. Raise ArtifactError if it cannot be loaded.
+    """Open a graph in ONNX Runtime on the processor; messages name ``path``. Raise ArtifactError if that fails.
 
-    Args:
-        path: file that messages name.
-        preset, assumed: see :func:`new_session`.
-        optimize: False runs each node as it is written; see :class:`OnnxRuntimeBackend`.
+    For ``preset`` and ``assumed`` see :func:`new_session`, for ``optimize`` :class:`OnnxRuntimeBackend`.
     """
     backend = OnnxRuntimeBackend(ir.to_proto(model).SerializeToString(), CPU, optimize=optimize)
     return new_session(backend, path, CPU, preset=preset, assumed=assumed)
@@ -97,7 +93,6 @@ def find_precision(model: ir.Model) -> Precision:
 
 
 def add_initializer(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
-    """Add an initializer to a graph and return its value."""
     tensor = ir.tensor(numbers, name=name)
     value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)

@@ -40,7 +40,6 @@ class Checkpoint:
     path: Path
     sha256: str
     weights: WeightSet = "model"
-    """The set of weights that was taken from the file."""
 
     @property
     def variant(self) -> str:
@@ -56,9 +55,8 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
 
     Without ``weights`` the averaged ones are taken if the file holds them, else the only ones.
 
-    Raises:
-        CheckpointError: the file is missing, truncated, not a checkpoint or of another network, holds code, lacks the
-            wanted weights, or its keys or shapes differ; the message names the first keys that differ.
+    Raise CheckpointError if the file is missing, truncated, not a checkpoint or of another network, holds code, lacks
+    the wanted weights, or its keys or shapes differ; the message names the first keys that differ.
     """
     path = Path(path)
     taken, content = _take_weights(read_checkpoint_file(path), weights, path)

@@ -35,8 +35,7 @@ def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS)
         source: a file, or its content as an open stream. Of several frames or pages the first is read.
         megapixels: largest picture to read, in millions of pixels, instead of Pillow's own limit.
 
-    Raises:
-        InputError: the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
+    Raise InputError if the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
     """
     return read_first_frame(source, megapixels=megapixels)[0]
 

@@ -110,7 +110,6 @@ class StepLog:
         self._report(TrainStatus("training", progress, values["loss"], values["images_per_second"], values["waiting"]))
 
     def add_scores(self, step: int, scores: SaliencyScores) -> None:
-        """Write a row with the scores of the held-out pictures."""
         values = {f"val_{name}": value for name, value in asdict(scores).items() if name != "pictures"}
         self._logger.log_metrics(values, step)
         self._logger.save()

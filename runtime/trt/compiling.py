@@ -24,9 +24,8 @@ def compile_engine(
 
     The record lists the engine's layers if it was built on a GPU. TensorRT-RTX settles them where the engine runs.
 
-    Raises:
-        U2NetError: see :func:`u2net.runtime.trt.building.plan.build_plan`; or the engine does not open after the
-            build, or cannot be written. No file is left then.
+    Raise U2NetError as :func:`build_plan`, or if the engine does not open after the build or cannot be written; no file
+    is left then.
     """
     plan, record = build_plan(source, path, options, progress)
     if record.gpu is not None:
@@ -38,9 +37,7 @@ def compile_engine(
 def rebuild_engine(path: Path, device: Device, why: str) -> None:
     """Build a stale engine again in place with the same options, for this GPU too, and say why in the log.
 
-    Raises:
-        EngineBuildError: the graph it was built from is missing or has changed.
-        U2NetError: see :func:`compile_engine`.
+    Raise EngineBuildError if the graph it was built from is missing or has changed; see also :func:`compile_engine`.
     """
     record = read_record(path)
     if record is None:
