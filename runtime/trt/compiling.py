@@ -12,7 +12,7 @@ from u2net.runtime.trt.building.plan import build_plan
 from u2net.runtime.trt.building.progress import BuildProgress
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.messages import trt_log
-from u2net.runtime.trt.profiles import ProfileRequest
+from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan
 from u2net.runtime.trt.record import EngineRecord, read_record, target_name, write_engine
 from u2net.runtime.trt.running.inspection import read_plan_layers
 
@@ -51,7 +51,8 @@ def rebuild_engine(path: Path, device: Device, why: str) -> None:
             f"`u2net compile {onnx} -o {path}` takes the new one"
         )
     trt_log.warning("building %s again from %s: %s", path, onnx, why)
-    profiles = ProfileRequest.of(record.profiles)
+    sizes = tuple(SizeSpan(profile.height, profile.width) for profile in record.profiles)
+    profiles = ProfileRequest(tuple(profile.batch for profile in record.profiles), sizes)
     options = EngineOptions(record.flavour, profiles, record.opt_level, record.tf32, None, record.targets, device)
     here = target_name(open_cuda().find_gpu(device.index).compute_capability)
     if options.targets and here not in options.targets:

@@ -88,12 +88,6 @@ class ProfileRequest:
     batches: tuple[Span, ...] = ()
     sizes: tuple[SizeSpan, ...] = ()
 
-    @classmethod
-    def of(cls, profiles: Sequence[Profile]) -> "ProfileRequest":
-        """The request that resolves to these profiles."""
-        sizes = tuple(SizeSpan(profile.height, profile.width) for profile in profiles)
-        return cls(tuple(profile.batch for profile in profiles), sizes)
-
     def resolve(self, shape: InputShape, preset: Preset | None) -> tuple[Profile, ...]:
         """Profiles for a graph with this input shape.
 

@@ -80,13 +80,6 @@ def build_with_progress(
         phase_finish = staticmethod(phases.finish)
 
     config.progress_monitor = Monitor()
-    content = _build_in_thread(build, phases)
-    if content is not None and report is not None:
-        report("Engine built", 1.0)
-    return content
-
-
-def _build_in_thread(build: Callable[[], bytes | None], phases: Phases) -> bytes | None:
     with ThreadPoolExecutor(1, "tensorrt-build") as pool:
         building = pool.submit(build)
         try:
@@ -97,4 +90,7 @@ def _build_in_thread(build: Callable[[], bytes | None], phases: Phases) -> bytes
             raise
     if phases.failure is not None:
         raise phases.failure
-    return building.result()
+    content = building.result()
+    if content is not None and report is not None:
+        report("Engine built", 1.0)
+    return content
