@@ -15,7 +15,7 @@ SCHEMA = 1
 
 INPUT_NAME = "input"
 STEP = 32
-"""Divisor of a dynamic height or width, and the smallest one: the network halves its maps five times."""
+"""Divisor of a dynamic height or width, and minimum of any: the network halves its maps five times."""
 LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 

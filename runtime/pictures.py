@@ -61,7 +61,7 @@ def write_pictures(
 ) -> Iterator[PictureFiles | InputError]:
     """Write mask and cut-out of each picture; yield what was written, or the error of a picture without a mask.
 
-    Raise InputError as :func:`plan_pictures`, which takes the same places, or if the folder cannot be written.
+    Raise InputError as :func:`plan_pictures` does, which takes the same places, or if the folder cannot be written.
     """
     plan = plan_pictures(places, folder)
     make_folder(folder)

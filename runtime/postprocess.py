@@ -21,9 +21,10 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
         )
     if preset.invert:
         plane = 1 - plane
-    low, high = float(plane.min()), float(plane.max())
-    if preset.stretch and high - low > preset.stretch_floor:
-        plane = (plane - np.float32(low)) / np.float32(high - low)
+    if preset.stretch:
+        low, high = float(plane.min()), float(plane.max())
+        if high - low > preset.stretch_floor:
+            plane = (plane - np.float32(low)) / np.float32(high - low)
     return np.clip(resize_float(plane, height, width, preset.mask_kernel), 0.0, 1.0)
 
 

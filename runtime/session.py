@@ -117,7 +117,7 @@ class Session:
         *,
         stream: int | None = None,
     ) -> dict[str, Any]:
-        """Run the network on a preprocessed tensor; return its outputs by name, probabilities, float32 N×C×H×W.
+        """Run the network on a preprocessed tensor and return its raw probabilities by name, float32 N×C×H×W.
 
         Args:
             tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says: a NumPy array, or an array in the

@@ -24,8 +24,8 @@ def compile_engine(
 
     The record lists the engine's layers if it was built on a GPU. TensorRT-RTX settles them where the engine runs.
 
-    Raise U2NetError as :func:`build_plan`, or if the engine does not open after the build or cannot be written; no file
-    is left then.
+    Raise U2NetError as :func:`build_plan` does, or if the engine does not open after the build or cannot be written; no
+    file is left then.
     """
     plan, record = build_plan(source, path, options, progress)
     if record.gpu is not None:
