@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from u2net.model.blocks import RSU, UpsampleLike
 
-OUTPUT_NAMES = ("d0", "d1", "d2", "d3", "d4", "d5", "d6")
-"""Names of the fused map and the six side maps, in the order in which the network returns them."""
-
 
 class NetworkOutputs(NamedTuple):
     """Seven maps, float N×C×H×W at the size of the input: ``d0`` fused, ``d1``…``d6`` from fine to coarse."""
@@ -25,6 +22,10 @@ class NetworkOutputs(NamedTuple):
     d4: Tensor
     d5: Tensor
     d6: Tensor
+
+
+OUTPUT_NAMES = NetworkOutputs._fields
+"""Names of the fused map and the six side maps, in the order in which the network returns them."""
 
 
 class U2Net(nn.Module):
