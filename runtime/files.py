@@ -23,9 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, named ``NAME.*.partial``; on leaving, it replaces ``path``.
 
     After an error the temporary file is removed. Its name is unique, so processes can write the same file at once.
-
-    Raises:
-        OSError: something other than a file, such as a folder or a device, has the name; or no space is left.
+    Raise OSError if something other than a file, such as a folder or a device, has the name, or no space is left.
     """
     if not path.name or (path.exists() and not path.is_file()):
         raise OSError(errno.EINVAL, NOT_A_FILE)
@@ -53,10 +51,8 @@ def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     A folder that was made for nothing is removed at the end.
 
     The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
-    cannot lock a folder, so there no process is kept out.
-
-    Raises:
-        InputError: another process has locked the folder, or the folder cannot be made.
+    cannot lock a folder, so there no process is kept out. Raise InputError if another process has locked the folder, or
+    it cannot be made.
     """
     missing = not folder.exists()
     make_folder(folder)

@@ -74,11 +74,7 @@ class ParityGate:
     """A reference and its outputs on the photographs, which are computed once for any number of candidates."""
 
     def __init__(self, reference: Session, options: VerifyOptions) -> None:
-        """Read the photographs.
-
-        Raises:
-            InputError: a photograph cannot be read.
-        """
+        """Read the photographs. Raise InputError if one cannot be read."""
         self._reference = reference
         self._wanted = options.preset
         self._photographs = gather_images(options.images)
@@ -87,8 +83,7 @@ class ParityGate:
     def compare(self, candidate: Session) -> StageParity:
         """Run the candidate on every probe and check the figures against their limits.
 
-        Raises:
-            U2NetError: the candidate cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
+        Raise U2NetError if it cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
         """
         reference = self._reference.info
         names = pair_outputs(self._reference, candidate)
@@ -133,8 +128,7 @@ def verify_models(
 ) -> tuple[StageParity, ...]:
     """Compare each candidate with the reference; each is a checkpoint or a model file.
 
-    Raises:
-        U2NetError: a file cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
+    Raise U2NetError if one cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
     """
     options = options or VerifyOptions()
     assumed = options.preset or PRESETS["reference"]
