@@ -16,6 +16,7 @@ from u2net.runtime.files import locked_folder, make_folder
 from u2net.runtime.images import CUTOUT, MASK, find_images
 from u2net.runtime.loading import load
 from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
+from u2net.runtime.trt.record import record_path
 
 PICTURES = "pictures"
 """Subfolder of the masks and cut-outs."""
@@ -60,8 +61,9 @@ class Deployment:
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that was written."""
+        records = (record_path(path) for path in self.built.artifacts if path.name == ENGINE_NAME)
         pictures = (path for each in self.pictures for path in (each.mask, each.cutout))
-        return (*self.built.artifacts, *self.reports, *pictures)
+        return (*self.built.artifacts, *records, *self.reports, *pictures)
 
 
 def deploy_checkpoint(

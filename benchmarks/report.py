@@ -109,6 +109,7 @@ def to_markdown(build: BuildResult, bench: BenchReport) -> str:
         f"Checkpoint SHA-256 `{artifact.checkpoint_sha256}`, input {artifact.shape}, preset "
         f"`{artifact.preset.name}`, opset {artifact.opset}. Parity gate: {verdict}.\n",
         table(HEADER, stage_cells(build, bench)),
+        *(f"**{warning}**\n" for warning in bench.warnings),
         *([f"The engine was {build.engine.note}\n"] if build.engine and build.engine.note else []),
         "Δ is the absolute difference of `d0`'s probabilities from eager PyTorch; IoU is of the final masks.\n",
         "## Parity\n",
@@ -154,8 +155,9 @@ def _parity(build: BuildResult) -> str:
     failures = [f"- {name}: {failure}\n" for name, parity in parities.items() for failure in parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
     islands = build.stages[-1].graph.artifact.fp32_nodes
+    limits = {f"Limits of {each.precision}: {each.tolerance}.\n" for each in parities.values()}
     kept = f"Nodes that stay in FP32 in the FP16 graph: {', '.join(islands) or 'none'}. Nodes: {nodes}.\n"
-    return table(("stage", *PARITY_HEADER), rows) + "\n" + "".join(failures) + kept
+    return table(("stage", *PARITY_HEADER), rows) + "\n" + "\n".join([*failures, *sorted(limits), kept])
 
 
 BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "vs eager", "95 % interval", "peak MB")
@@ -255,7 +257,6 @@ def bench_markdown(bench: BenchReport) -> str:
         (
             table(BENCH_HEADER, bench_cells(bench)),
             table(PICTURE_HEADER, picture_cells(bench)),
-            *(f"**{warning}**\n" for warning in bench.warnings),
             f"{options.rounds} rounds in turns after {options.warmup} of warm-up, {options.threads} threads, device "
             f"{options.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
             f"{machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.system}, "

@@ -42,3 +42,4 @@ def bench(
     print_warnings(report.warnings)
     if json_file is not None:
         write_json(json_file, report)
+        console.print(f"Wrote {json_file}", soft_wrap=True)

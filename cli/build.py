@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.options import (
+    DATASET,
     BatchSize,
     CheckpointPath,
     DeviceName,
@@ -36,16 +37,18 @@ def build(
     opset: Opset = 17,
     preset: ExportPreset = PRESETS["reference"],
     images: Images = None,
-    dataset: Annotated[
-        Path | None, typer.Option("--eval", help="Photographs with masks to score each stage on.")
-    ] = None,
+    dataset: Annotated[Path | None, typer.Option("--eval", help=f"{DATASET} Each stage is scored on it.")] = None,
     device: DeviceName = CPU,
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine if TensorRT is installed.")] = True,
     flavour: FlavourName = None,
     weights: Weights = None,
 ) -> None:
-    """Turn a checkpoint into verified, measured artifacts: ONNX FP32 and FP16, engine, report, masks of the images."""
+    """Turn a checkpoint into verified, measured artifacts.
+
+    The folder gets model.onnx, model.fp16.onnx, model.engine where TensorRT is installed, report.json and report.md,
+    and in pictures/ the masks and cut-outs of the photographs. Exit status 1 if a stage exceeds its tolerances.
+    """
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
     from u2net.export import BuildOptions, EngineOptions
 
@@ -67,7 +70,8 @@ def _print_deployment(done: "Deployment", output: Path) -> None:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"
         print_table(*accuracy_table(built.accuracy), title)
         console.print("Scores of eager PyTorch, and what each file changes in them.")
-    console.print(f"Wrote to {output}: {', '.join(path.name for path in done.files)}", soft_wrap=True)
+    names = ", ".join(str(path.relative_to(output)) for path in done.files)
+    console.print(f"Wrote to {output}: {names}", soft_wrap=True)
     if built.engine and built.engine.note:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
     for failure in (*built.failures, *done.skipped):

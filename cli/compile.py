@@ -22,7 +22,10 @@ def compile(
     tf32: Annotated[bool, typer.Option("--tf32", help="Let the GPU round FP32 convolutions to TF32.")] = False,
     device: DeviceName = CUDA,
 ) -> None:
-    """Compile an ONNX file into a TensorRT engine, and write a record beside it."""
+    """Compile an ONNX file into a TensorRT engine.
+
+    A record of how it was built is written beside it, as MODEL.engine.json.
+    """
     from u2net.export import EngineOptions, build_engine
 
     options = EngineOptions(

@@ -4,11 +4,11 @@ from u2net.cli.printing import console, print_table
 
 
 def doctor() -> None:
-    """Say which backends and tools work here, and how to get those that do not."""
+    """Say which backends and tools work here. Those that do not get a remedy."""
     from u2net.runtime.doctor import examine
 
     findings = examine()
     print_table(("what", "", "found"), [(each.subject, each.state, each.detail) for each in findings], words=3)
     for each in findings:
         if each.remedy:
-            console.print(f"{each.subject}:\n{each.remedy}", soft_wrap=True)
+            console.print(f"To get {each.subject}:\n{each.remedy}", soft_wrap=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
-from u2net.cli.options import DeviceName, JsonFile, OwnPreset, SheetFile
-from u2net.cli.printing import print_table, progress_lines
+from u2net.cli.options import DATASET, DeviceName, JsonFile, OwnPreset, SheetFile
+from u2net.cli.printing import console, print_table, progress_lines
 from u2net.runtime.device import CPU
 
 WORST = 12
@@ -15,14 +15,17 @@ WORST = 12
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Checkpoint or model file.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, same stems.")],
+    dataset: Annotated[Path, typer.Argument(help=DATASET)],
     more: Annotated[list[Path] | None, typer.Argument(help="Further checkpoints or model files.")] = None,
     preset: OwnPreset = None,
     json_file: JsonFile = None,
     sheet: SheetFile = None,
     device: DeviceName = CPU,
 ) -> None:
-    """Score models on photographs with masks, and compare them with a guess that ignores the photograph."""
+    """Score models on photographs with masks.
+
+    The last column is a guess that ignores the photograph: a blob in the middle.
+    """
     from u2net.benchmarks.report import score_table, scores_as_json, write_json
     from u2net.export.parity.sessions import open_for_parity
     from u2net.model.contact_sheet import draw_contact_sheet
@@ -40,3 +43,5 @@ def evaluate(
         write_json(json_file, scores_as_json(dataset, results, WORST))
     if sheet is not None:
         draw_contact_sheet(results[0].pictures[:WORST], sessions[0], sheet)
+    for path in filter(None, (json_file, sheet)):
+        console.print(f"Wrote {path}", soft_wrap=True)

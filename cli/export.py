@@ -18,7 +18,7 @@ from u2net.cli.options import (
     export_options,
     read_checkpoint,
 )
-from u2net.cli.printing import console
+from u2net.cli.printing import console, describe_graph_stage
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
 
@@ -35,7 +35,10 @@ def export(
     images: Images = None,
     weights: Weights = None,
 ) -> None:
-    """Export a checkpoint to simplified ONNX with explicit upsampling; FP16 is calibrated on --images."""
+    """Export a checkpoint to simplified ONNX with explicit upsampling.
+
+    FP16 needs nodes kept in FP32 where values grow too large; --images are the photographs to find them with.
+    """
     from u2net.export import export_model
 
     if precision not in ("fp32", "fp16"):
@@ -44,6 +47,5 @@ def export(
     with console.status("exporting"):
         source = read_checkpoint(checkpoint, weights)
         stage = export_model(source, output, options, half=precision == "fp16", images=images)
-    console.print(
-        f"{stage.path}: {stage.nodes} nodes, {stage.size_bytes / 1e6:.1f} MB, {stage.seconds:.1f} s", soft_wrap=True
-    )
+    console.print(describe_graph_stage(stage), soft_wrap=True)
+    console.print(f"Not yet compared: u2net verify {source.path} {stage.path}", soft_wrap=True)

@@ -23,7 +23,7 @@ def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")]
 
         facts = describe_checkpoint(load_checkpoint(file, weights))
     rows = [(name, _text(value)) for name, value in facts.items()]
-    print_table((str(file), ""), rows, words=2)
+    print_table(("file", str(file)), rows, words=2)
 
 
 def _graph_precision(file: Path) -> str:

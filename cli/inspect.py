@@ -13,7 +13,10 @@ def inspect(
     engine: Annotated[Path, typer.Argument(help="TensorRT engine.")],
     device: GpuName = None,
 ) -> None:
-    """List the layers of an engine: type, precision, time; then fused convolutions, copies and separate upsamplings."""
+    """List the layers of an engine: type, precision, time.
+
+    Then count its fused convolutions, copies and separate upsamplings.
+    """
     from u2net.runtime.trt.layers import summarize_layers
     from u2net.runtime.trt.running.inspection import inspect_engine
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DYNAMIC = "dynamic"
 
+DATASET = "Data set: a folder with images/ and masks/ of the same stems, or …-Image/ and …-Mask/ as DUTS."
+
 Parsed = TypeVar("Parsed")
 
 
@@ -88,7 +90,7 @@ GpuName = Annotated[
         "--device",
         parser=_parser(Device.parse),
         metavar="NAME",
-        help="GPU to time the layers on; by default the recorded layers are listed.",
+        help="GPU to time the layers on; by default those that the full TensorRT recorded are listed.",
     ),
 ]
 OnnxFile = Annotated[

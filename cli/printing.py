@@ -14,7 +14,7 @@ from rich.table import Table
 from u2net.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from u2net.export import EngineStage
+    from u2net.export import EngineStage, GraphStage
     from u2net.model.metrics import SaliencyScores
     from u2net.model.training import TrainStatus
 
@@ -57,7 +57,9 @@ def print_table(
     for line in lines:
         table.add_row(*line)
     table.width = Measurement.get(console, console.options.update(max_width=room), table).maximum
-    console.print(table, crop=False)
+    with console.capture() as captured:
+        console.print(table, crop=False)
+    console.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
@@ -137,6 +139,13 @@ def _describe_status(status: "TrainStatus") -> str:
         return status.activity
     speed = f"{status.images_per_second:.1f} images/s, {status.waiting:.0%} waiting for data"
     return f"{status.activity}: loss {status.loss:.3f}, {speed}"
+
+
+def describe_graph_stage(stage: "GraphStage") -> str:
+    """Describe an exported graph in one line."""
+    made, size = stage.artifact, f"{stage.size_bytes / 1e6:.1f} MB"
+    graph = f"input {made.shape}, outputs {', '.join(made.outputs)}, opset {made.opset}, {stage.nodes} nodes"
+    return f"{stage.path}: {made.variant} in {made.precision}, {graph}, {size}, {stage.seconds:.1f} s"
 
 
 def describe_engine_stage(stage: "EngineStage") -> str:

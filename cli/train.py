@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
-from u2net.cli.options import DeviceName
+from u2net.cli.options import DATASET, DeviceName
 from u2net.cli.printing import console, describe_scores, training_bar
 from u2net.runtime.device import CPU
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, same stems.")],
+    folder: Annotated[Path, typer.Argument(help=DATASET)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for weights, checkpoints and log.")],
     variant: Annotated[str, typer.Option(help="u2net or u2netp.")] = "u2netp",
     recipe: Annotated[str, typer.Option(help="Named recipe: authors, or fast for a given time.")] = "authors",

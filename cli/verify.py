@@ -17,7 +17,10 @@ def verify(
     preset: OwnPreset = None,
     device: DeviceName = CPU,
 ) -> None:
-    """Compare stages on photographs and hard inputs; exit status 1 if one exceeds its tolerances."""
+    """Compare models on photographs and hard inputs.
+
+    Exit status 1 if one exceeds its tolerances.
+    """
     from u2net.benchmarks.report import PARITY_HEADER, parity_rows
     from u2net.export.parity import VerifyOptions, verify_models
 
@@ -28,6 +31,7 @@ def verify(
         if result.note:
             console.print(f"{result.candidate}: {result.note}", soft_wrap=True)
         print_table(PARITY_HEADER, parity_rows(result), title)
+        console.print(f"Limits: {result.tolerance}", soft_wrap=True)
         for failure in result.failures:
             console.print(f"FAILED {result.candidate}: {failure}", style="red", soft_wrap=True)
     passed = all(result.passed for result in results)

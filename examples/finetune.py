@@ -1,7 +1,8 @@
 """Fine-tune the bundled weights on your own photographs and deploy them: ``python finetune.py folder/ out/ 30``.
 
 ``folder/images`` and ``folder/masks`` hold files of the same stems; masks are white on the object. After 30 minutes of
-training, ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine, compared in outputs and scores.
+training, ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine. What each costs in the metrics is
+printed. It needs ``pip install 'u2net-deploy[cli,cpu,export,train]'``, and at least five pairs.
 """
 
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import torch
 
+from u2net.benchmarks.report import accuracy_table
+from u2net.cli.printing import describe_scores, print_table, progress_lines, training_bar
 from u2net.export import BuildOptions, BuildResult, build_artifacts
 from u2net.model.training import TrainOptions, find_recipe, train_network
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime import U2NetError
 from u2net.runtime.device import Device
 
 LEARNING_RATE = 2e-4  # far lower than in a training from scratch, so that the weights keep what they know
@@ -24,15 +28,22 @@ def finetune(folder: Path, output: Path, minutes: float) -> BuildResult:
     # One crop throughout: the recipe's small crops would undo much of what the weights know.
     recipe = fast.with_overrides(crop=fast.crop, learning_rate=LEARNING_RATE, batch=4)
     options = TrainOptions(recipe=recipe, init=BUNDLED_WEIGHTS, minutes=minutes, device=device)
-    trained = train_network(folder, output / "training", options)
+    with training_bar() as report:
+        trained = train_network(folder, output / "training", options, report)
     if trained.scores is None:
         sys.exit(f"stopped at {trained.progress:.0%}")
-    print(f"held-out pictures: {trained.scores}")
-    return build_artifacts(trained.weights, output, BuildOptions(images=folder / "images", dataset=folder))
+    print(describe_scores(trained.scores))
+    with progress_lines() as say:
+        return build_artifacts(trained.weights, output, BuildOptions(images=folder / "images", dataset=folder), say)
 
 
 if __name__ == "__main__":
-    built = finetune(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    try:
+        built = finetune(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    except U2NetError as error:
+        sys.exit(f"finetune: {error}")
+    if built.accuracy:
+        print_table(*accuracy_table(built.accuracy), "scores of eager PyTorch, and what each file changes in them")
     print(f"{'passed' if built.passed else 'FAILED'}: {', '.join(built.parities())}", *built.failures, sep="\n")
     if built.engine and built.engine.note:
         print(f"the engine was {built.engine.note}")

@@ -34,7 +34,6 @@ class AccuracyReport:
 
     @property
     def pictures(self) -> int:
-        """Number of pictures scored."""
         return self.evaluations[0].scores.pictures
 
     def costs(self, evaluation: Evaluation) -> dict[str, float]:

@@ -74,8 +74,6 @@ class BuiltEngine:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """Everything that was built."""
-
     checkpoint: Path
     stages: tuple[BuiltStage, ...]
     engine: BuiltEngine | None = None
@@ -124,10 +122,8 @@ def build_artifacts(
 ) -> BuildResult:
     """Export, simplify, convert to FP16 and compile into ``folder``; verify each stage against eager PyTorch.
 
-    A stage that exceeds its tolerances does not stop the build: see :attr:`BuildResult.passed`.
-
-    Raises:
-        U2NetError: a stage cannot do its work.
+    A stage that exceeds its tolerances does not stop the build: see :attr:`BuildResult.passed`. Raise U2NetError if a
+    stage cannot do its work.
     """
     options = options or BuildOptions()
     options.export.check()
@@ -201,10 +197,7 @@ def export_model(
 ) -> GraphStage:
     """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
 
-    The stage's time is that of the whole export.
-
-    Raises:
-        U2NetError: a stage cannot do its work.
+    The stage's time is that of the whole export. Raise U2NetError if a stage cannot do its work.
     """
     check_target(path, (".onnx",))
     options.check()

@@ -20,8 +20,7 @@ MAX_IMAGES = 32
 def gather_images(folder: Path | None) -> dict[str, ByteArray]:
     """Return at most :data:`MAX_IMAGES` evenly spaced pictures of a folder by file name, or synthetic scenes.
 
-    Raises:
-        InputError: the folder is missing or has no readable picture.
+    Raise InputError if the folder is missing or has no readable picture.
     """
     if folder is None:
         return {f"scene {index}": scene for index, scene in enumerate(make_scenes(SCENES))}

@@ -33,8 +33,7 @@ def build_engine(
     The graph decides between FP16 and FP32. A graph of another tool works too, but its engine has no preset.
 
     Raises:
-        ExportError: the file cannot be read as ONNX.
-        ArtifactError: its metadata is damaged.
+        ExportError, ArtifactError: the file cannot be read as ONNX, or its metadata is damaged.
         U2NetError, KeyboardInterrupt: see :func:`u2net.runtime.trt.building.plan.build_plan`; no file is left.
     """
     check_target(path, ENGINE_SUFFIXES)

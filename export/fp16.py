@@ -32,14 +32,9 @@ PROBE_PREFIX = "probe/"
 
 
 def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphStage:
-    """Write the FP16 graph of an FP32 one.
+    """Write the FP16 graph of an FP32 one, calibrated on a folder of pictures or on seeded synthetic scenes.
 
-    Args:
-        images: folder of calibration pictures; None takes seeded synthetic scenes.
-
-    Raises:
-        ExportError: the graph was not exported by this project, or is not FP32.
-        InputError: the calibration pictures cannot be read.
+    Raise ExportError if this project did not export the graph or it is not FP32, InputError if a picture is unreadable.
     """
     started = time.perf_counter()
     model = read_graph(source)
@@ -50,8 +45,7 @@ def convert_fp16(source: Path, path: Path, images: Path | None = None) -> GraphS
     islands = find_islands(model, find_hot_values(model, tensors))
     lower_to_fp16(model, islands)
     written = replace(artifact, precision="fp16", fp32_nodes=tuple(sorted(islands)))
-    write_graph(model, path, written)
-    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, written)
+    return write_graph(model, path, written, started)
 
 
 def find_hot_values(model: ir.Model, tensors: Sequence[FloatArray]) -> set[str]:
@@ -130,9 +124,7 @@ def _is_data(node: ir.Node, index: int, value: ir.Value) -> bool:
 
 def _convert(graph: ir.Graph, value: ir.Value, wanted: ir.DataType, *, before: ir.Node) -> ir.Value:
     """Return a value in another type: an initializer rounded to nearest, or the output of a new Cast."""
-    if value.is_initializer():
-        if value.const_value is None:
-            raise ExportError(f"initializer {value.name} has no numbers")
+    if value.is_initializer() and value.const_value is not None:
         with np.errstate(over="ignore"):
             return add_initializer(graph, f"{value.name}.fp16", value.const_value.numpy().astype(np.float16))
     cast = make_cast(value, wanted)

@@ -1,6 +1,7 @@
 """Reading, writing and running ONNX graphs, and their initializers."""
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,41 +30,35 @@ class GraphStage:
     nodes: int
     size_bytes: int
     seconds: float
-    """Time that the stage took."""
     artifact: Artifact
 
 
 def read_graph(path: Path) -> ir.Model:
     """Read an ONNX file and all its weights into memory, so that the file may be replaced afterwards.
 
-    Raises:
-        ExportError: the file is missing or is not ONNX.
+    Raise ExportError if the file is missing or is not ONNX.
     """
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file")
     try:
         return ir.external_data.load_to_model(ir.load(path))
     except Exception as error:  # protobuf's decoding errors have no other public base class
-        raise ExportError(f"{path} cannot be read as ONNX: {error}") from error
+        hint = "" if path.suffix == ".onnx" else "; if it is a checkpoint, `u2net export` makes an ONNX file of it"
+        raise ExportError(f"{path} cannot be read as ONNX: {error}{hint}") from error
 
 
 def read_artifact(model: ir.Model, path: Path) -> Artifact:
-    """Return the metadata of a graph that this project exported.
-
-    Raises:
-        ExportError: the graph carries no metadata.
-    """
+    """Return the metadata of a graph that this project exported. Raise ExportError if it carries none."""
     text = model.metadata_props.get(METADATA_KEY)
     if text is None:
         raise ExportError(f"{path} was not exported by u2net: it carries no {METADATA_KEY!r} metadata")
     return Artifact.from_json(text, path)
 
 
-def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
-    """Write a graph with its metadata; a failed or interrupted write leaves the old file in place.
+def write_graph(model: ir.Model, path: Path, artifact: Artifact, started: float) -> GraphStage:
+    """Write the graph of a stage that began at ``started``, on the performance counter, with its metadata.
 
-    Raises:
-        ExportError: the folder is missing or cannot be written to.
+    A failed or interrupted write leaves the old file in place. Raise ExportError if the folder cannot be written to.
     """
     model.metadata_props[METADATA_KEY] = artifact.to_json()
     try:
@@ -71,6 +66,7 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact) -> None:
             ir.save(model, partial)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
 
 
 def open_graph(
@@ -81,15 +77,9 @@ def open_graph(
     assumed: Preset | None = PRESETS["raw"],
     optimize: bool = True,
 ) -> Session:
-    """Open a graph in ONNX Runtime on the processor.
+    """Open a graph in ONNX Runtime on the processor; messages name ``path``. Raise ArtifactError if that fails.
 
-    Args:
-        path: file that messages name.
-        preset, assumed: see :func:`new_session`.
-        optimize: False runs each node as it is written; see :class:`OnnxRuntimeBackend`.
-
-    Raises:
-        ArtifactError: ONNX Runtime cannot load the graph.
+    For ``preset`` and ``assumed`` see :func:`new_session`, for ``optimize`` :class:`OnnxRuntimeBackend`.
     """
     backend = OnnxRuntimeBackend(ir.to_proto(model).SerializeToString(), CPU, optimize=optimize)
     return new_session(backend, path, CPU, preset=preset, assumed=assumed)
@@ -104,7 +94,6 @@ def find_precision(model: ir.Model) -> Precision:
 
 
 def add_initializer(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
-    """Add an initializer to a graph and return its value."""
     tensor = ir.tensor(numbers, name=name)
     value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)

@@ -23,11 +23,7 @@ PORTABLE = frozenset({"Add", "Cast", "Concat", "Conv", "Identity", "MaxPool", "R
 
 
 def tidy_graph(model: ir.Model, opset: int) -> None:
-    """Run every pass on a model in place.
-
-    Raises:
-        ExportError: the graph is not what torch's exporter is known to write for a U²-Net.
-    """
+    """Run every pass on a model in place. Raise ExportError if it is not what torch is known to write for a U²-Net."""
     name_after_modules(model)
     make_upsampling_constant(model)
     declare_opset(model, opset)
@@ -86,11 +82,7 @@ def _set_target(graph: ir.Graph, node: ir.Node, index: int) -> None:
 
 
 def _known_shape(value: ir.Value | None) -> list[int]:
-    """Return the shape of a map; 0 stands for a dynamic batch.
-
-    Raises:
-        ExportError: channels, height or width are not known.
-    """
+    """Return the shape of a map; 0 stands for a dynamic batch. Raise ExportError if another side is not known."""
     shape = value.shape if value is not None else None
     sides = [side if isinstance(side, int) else 0 for side in shape or ()]
     if len(sides) != 4 or not all(sides[1:]):
@@ -109,10 +101,8 @@ def _exact_scale(source: int, target: int) -> float:
 def declare_opset(model: ir.Model, opset: int) -> None:
     """Declare an opset and the IR version that goes with it.
 
-    torch's exporter writes opset 18; the operators of a U²-Net mean the same from 17 to 21.
-
-    Raises:
-        ExportError: the graph has an operator for which this is not known.
+    torch's exporter writes opset 18; the operators of a U²-Net mean the same from 17 to 21. Raise ExportError if the
+    graph has an operator for which this is not known.
     """
     unexpected = sorted({node.op_type for node in model.graph} - PORTABLE)
     if unexpected:

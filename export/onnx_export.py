@@ -14,7 +14,7 @@ from u2net.export.graph import GraphStage, write_graph
 from u2net.export.graph_passes import tidy_graph
 from u2net.export.wrapping import ChosenOutputs, wrap_network
 from u2net.model.checkpoint import Checkpoint
-from u2net.model.network import MIN_SIZE, OUTPUT_NAMES
+from u2net.model.network import OUTPUT_NAMES
 from u2net.runtime.artifact import INPUT_NAME, LARGEST, STEP, Artifact, InputShape
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.packages import installed_versions
@@ -46,8 +46,8 @@ class ExportOptions:
 
     def check(self) -> None:
         """Raise InputError if a value is out of range."""
-        if self.size is not None and min(self.size) < MIN_SIZE:
-            raise InputError(f"size is at least {MIN_SIZE}×{MIN_SIZE}; got {self.size[0]}×{self.size[1]}")
+        if self.size is not None and min(self.size) < STEP:
+            raise InputError(f"size is at least {STEP}×{STEP}; got {self.size[0]}×{self.size[1]}")
         if self.batch is not None and self.batch < 1:
             raise InputError(f"batch is at least 1, or dynamic; got {self.batch}")
         if self.opset not in OPSETS:
@@ -66,9 +66,7 @@ class ExportOptions:
 def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | None = None) -> GraphStage:
     """Export a checkpoint as an FP32 ONNX graph with metadata.
 
-    Raises:
-        InputError: an option is out of range.
-        ExportError: the file cannot be written.
+    Raise InputError if an option is out of range, and ExportError if the file cannot be written.
     """
     options = options or ExportOptions()
     options.check()
@@ -87,8 +85,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | Non
         opset=options.opset,
         versions=installed_versions(("u2net-deploy", "torch", "onnx", "onnxscript")),
     )
-    write_graph(model, path, artifact)
-    return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
+    return write_graph(model, path, artifact, started)
 
 
 def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
@@ -114,9 +111,7 @@ def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Mod
     except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:  # too little memory, for example
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ExportError(f"torch cannot export the network at this size: {reason}") from error
-    if program is None:
-        raise ExportError("torch's exporter returned nothing")
-    return program.model
+    return program.model  # type: ignore[union-attr]  # None is for the older exporter
 
 
 @contextlib.contextmanager

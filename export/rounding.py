@@ -1,8 +1,4 @@
-"""A copy of an FP16 graph that rounds to FP16 after each node, on hardware that computes in FP32.
-
-ONNX Runtime runs an FP16 graph on the CPU in FP32 between casts. A value that overflows past 65,504 on a GPU
-stays finite there. The parity gate therefore judges FP16 on this copy.
-"""
+"""A copy of an FP16 graph that rounds to FP16 after each node, so that it overflows on a processor as on a GPU."""
 
 import numpy as np
 import onnx_ir as ir

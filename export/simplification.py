@@ -21,17 +21,15 @@ PROOF_SCENES = 2
 def simplify_onnx(source: Path, path: Path) -> GraphStage:
     """Write the simplified graph of ``source`` to ``path``, which may be the same file.
 
-    Raises:
-        ExportError: onnxsim failed, or its graph has other inputs, outputs or opset, has more nodes, or
-            computes other numbers on synthetic scenes.
+    Raise ExportError if onnxsim fails, or if its graph has other inputs, outputs or opset, has more nodes, or computes
+    other numbers on synthetic scenes.
     """
     started = time.perf_counter()
     original = read_graph(source)
     artifact = read_artifact(original, source)
     simplified = _run_onnxsim(original)
     _check_equal(original, simplified, artifact)
-    write_graph(simplified, path, artifact)
-    return GraphStage(path, len(simplified.graph), path.stat().st_size, time.perf_counter() - started, artifact)
+    return write_graph(simplified, path, artifact, started)
 
 
 def _run_onnxsim(model: ir.Model) -> ir.Model:

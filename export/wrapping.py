@@ -42,10 +42,8 @@ class ChosenOutputs(nn.Module):
 def wrap_network(network: U2Net, outputs: tuple[str, ...], *, whole_factors: bool) -> ChosenOutputs:
     """Return a copy of the network that is ready for export, in eval mode.
 
-    Args:
-        outputs: names out of ``d0``…``d6``.
-        whole_factors: True if height and width are multiples of 32. Every upsampling is then by a power of two,
-            and every pooling halves an even side, so that rounding down, which more runtimes support, is exact.
+    ``whole_factors`` is for height and width that are multiples of 32. Every upsampling is then by a power of two, and
+    every pooling halves an even side, so that rounding down, which more runtimes support, is exact.
     """
     folded = fold_batch_norm(network)
     if whole_factors:

@@ -38,11 +38,7 @@ class RSU(nn.Module):
 
     The plain block halves the map between its upper levels and doubles it on the way back; the dilated block keeps the
     resolution and enlarges the receptive field with dilations of 1, 2, 4 and 8.
-
-    Args:
-        height: number of levels of the inner U.
-        in_channels, mid_channels, out_channels: numbers of channels of input, inner levels and output.
-        dilated: whether dilations replace pooling.
+    ``height`` is the number of levels of the inner U, ``mid_channels`` the number of their channels.
     """
 
     def __init__(

@@ -40,7 +40,6 @@ class Checkpoint:
     path: Path
     sha256: str
     weights: WeightSet = "model"
-    """The set of weights that was taken from the file."""
 
     @property
     def variant(self) -> str:
@@ -54,13 +53,10 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
     The shapes tell the variant and the number of output channels. A wrapper such as ``{"state_dict": …}`` and a prefix
     that all keys share are removed.
 
-    Args:
-        path: file to read.
-        weights: set to take; None takes the averaged weights if the file holds them, else the only ones.
+    Without ``weights`` the averaged ones are taken if the file holds them, else the only ones.
 
-    Raises:
-        CheckpointError: the file is missing, truncated, not a checkpoint or of another network, holds code, lacks the
-            wanted weights, or its keys or shapes differ; the message names the first keys that differ.
+    Raise CheckpointError if the file is missing, truncated, not a checkpoint or of another network, holds code, lacks
+    the wanted weights, or its keys or shapes differ; the message names the first keys that differ.
     """
     path = Path(path)
     taken, content = _take_weights(read_checkpoint_file(path), weights, path)
@@ -69,11 +65,7 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
 
 
 def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
-    """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole or not at all.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole, or raise OSError."""
     from safetensors.torch import save
 
     state = {
@@ -192,8 +184,8 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "kind": "checkpoint",
         "variant": network.variant,
-        "out_channels": network.out_channels,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "classes": network.out_channels,
+        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
         "weights": checkpoint.weights,
-        "sha256": checkpoint.sha256,
+        "SHA-256": checkpoint.sha256,
     }

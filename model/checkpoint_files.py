@@ -43,8 +43,7 @@ the usual factories. None of them runs code from the file."""
 def read_checkpoint_file(path: Path) -> object:
     """Return the content of a file: safetensors if it has that suffix, else a pickle.
 
-    Raises:
-        CheckpointError: the file is missing, damaged, something other than a checkpoint, or would run code.
+    Raise CheckpointError if the file is missing, damaged, something other than a checkpoint, or would run code.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file" if not path.exists() else f"{path} is not a file")

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from u2net.model.dataset import read_mask
 from u2net.model.evaluation import PictureScore
-from u2net.runtime.errors import InputError
-from u2net.runtime.files import written_whole
-from u2net.runtime.images import read_image
+from u2net.runtime.images import read_image, write_image
 from u2net.runtime.postprocess import to_grey
 from u2net.runtime.preprocess import ByteArray, FloatArray
 
@@ -23,8 +20,7 @@ CAPTION = 16
 def draw_contact_sheet(worst: Sequence[PictureScore], predict: Callable[[ByteArray], FloatArray], path: Path) -> None:
     """Write a PNG with one row for each picture: photograph, true mask, predicted mask.
 
-    Raises:
-        InputError: the file cannot be written, or a picture cannot be read.
+    Raise InputError if the file cannot be written or a picture cannot be read.
     """
     sheet = Image.new("RGB", (3 * CELL, len(worst) * (CELL + CAPTION)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -32,17 +28,9 @@ def draw_contact_sheet(worst: Sequence[PictureScore], predict: Callable[[ByteArr
         top = row * (CELL + CAPTION)
         pen.text((2, top + 2), f"{score.pair.image.stem}: MAE {score.mae:.3f}; picture, truth, mask", fill="black")
         image = read_image(score.pair.image)
-        cells = (image, read_mask(score.pair), to_grey(predict(image)))
-        for column, pixels in enumerate(cells):
-            _paste(sheet, np.asarray(pixels), column * CELL, top + CAPTION)
-    try:
-        with written_whole(path) as partial:
-            sheet.save(partial, format="PNG")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _paste(sheet: Image.Image, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], left: int, top: int) -> None:
-    picture = Image.fromarray(pixels).convert("RGB")
-    picture.thumbnail((CELL, CELL))
-    sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+        for column, pixels in enumerate((image, read_mask(score.pair), to_grey(predict(image)))):
+            picture = Image.fromarray(pixels).convert("RGB")
+            picture.thumbnail((CELL, CELL))
+            left, above = (CELL - picture.width) // 2, (CELL - picture.height) // 2
+            sheet.paste(picture, (column * CELL + left, top + CAPTION + above))
+    write_image(path, sheet)

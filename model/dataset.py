@@ -26,24 +26,35 @@ class Pair:
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """Pair ``images/STEM.*`` with ``masks/STEM.*``, sorted by stem.
+    """Pair the pictures of ``images/`` and ``masks/``, or of ``…-Image/`` and ``…-Mask/`` as in DUTS, sorted by stem.
 
-    Raises:
-        DatasetError: a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
+    Raise DatasetError if a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
     """
-    sides = [_by_stem(folder / name) for name in ("images", "masks")]
+    images, masks = _find_side(folder, "image"), _find_side(folder, "mask")
+    sides = [_by_stem(images), _by_stem(masks)]
     lonely = sorted(set(sides[0]) ^ set(sides[1]))
     if lonely:
         raise DatasetError(
-            f"{folder}: images/ and masks/ must hold the same stems; {len(lonely)} have no partner, "
+            f"{folder}: {images.name}/ and {masks.name}/ must hold the same stems; {len(lonely)} have no partner, "
             f"the first is {lonely[0]!r}"
         )
     return [Pair(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _find_side(folder: Path, kind: str) -> Path:
+    """The one subfolder named ``images``, ``DUTS-TE-Image`` and so on, or the like for masks."""
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder; a data set has images/ and masks/ with the same stems")
+        raise DatasetError(f"{folder} is not a folder")
+    found = [each for each in folder.iterdir() if each.is_dir() and each.name.lower().endswith((kind, f"{kind}s"))]
+    if len(found) != 1:
+        raise DatasetError(
+            f"{folder} has {', '.join(sorted(each.name for each in found)) or 'no folder'} for its {kind}s; a data set "
+            "has images/ and masks/, or …-Image/ and …-Mask/ as DUTS has, with files of the same stems"
+        )
+    return found[0]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES:
@@ -60,7 +71,7 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
     """Return image and mask, RGB and grey, each stretched to size × size pixels."""
     with _as_dataset_errors():
         image, mask = open_picture(pair.image, "RGB"), _open_mask(pair.mask)
-    _check_sizes(pair, image.size, mask.size)
+    check_sizes(pair, image.size, mask.size)
     square = (size, size)
     return image.resize(square, Image.Resampling.BILINEAR), mask.resize(square, Image.Resampling.BILINEAR)
 
@@ -68,16 +79,15 @@ def read_pair(pair: Pair, size: int) -> tuple[Image.Image, Image.Image]:
 def check_pairs(pairs: Sequence[Pair]) -> None:
     """Refuse a data set that cannot be scored: read every mask and the header of every image.
 
-    Raises:
-        DatasetError: a file is not a picture, a mask has another size than its image, an object is not white, no mask
-            has an object, or none has a background.
+    Raise DatasetError if a file is not a picture, a mask has another size than its image, an object is not white, no
+    mask has an object, or none has a background.
     """
     darkest, brightest = [], []
     for pair in pairs:
         with _as_dataset_errors():
             size = read_size(pair.image)
         mask = read_mask(pair)
-        _check_sizes(pair, size, (mask.shape[1], mask.shape[0]))
+        check_sizes(pair, size, (mask.shape[1], mask.shape[0]))
         darkest.append(int(mask.min()))
         brightest.append(int(mask.max()))
     check_levels(min(darkest), max(brightest))
@@ -120,7 +130,8 @@ def _as_dataset_errors() -> Iterator[None]:
         raise DatasetError(str(error)) from error
 
 
-def _check_sizes(pair: Pair, image: tuple[int, int], mask: tuple[int, int]) -> None:
+def check_sizes(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    """Raise DatasetError if width and height of a mask are not those of its picture."""
     if image != mask:
         raise DatasetError(
             f"{pair.mask} is {mask[0]}×{mask[1]}, its picture {image[0]}×{image[1]} pixels wide and high; "

@@ -27,12 +27,7 @@ class EagerBackend:
     def __init__(
         self, network: U2Net, device: Device, *, outputs: tuple[str, ...] = OUTPUT_NAMES, tf32: bool = False
     ) -> None:
-        """Put the network on the device, as a copy unless it is there already.
-
-        Args:
-            outputs: names of the outputs to offer, out of ``d0``…``d6``.
-            tf32: let CUDA round FP32 products to TF32, if PyTorch is set to.
-        """
+        """Put the network on the device, as a copy unless it is there already; ``tf32`` keeps PyTorch's own setting."""
         self._device = torch_device(device)
         self._network = (network if device.kind == "cpu" else deepcopy(network)).eval().to(self._device)
         self._precise = device.kind == "cuda" and not tf32
@@ -59,8 +54,7 @@ class EagerBackend:
     ) -> dict[str, object]:
         """Run on a tensor in the device's memory; see :class:`u2net.runtime.backend.DeviceBackend`.
 
-        Raises:
-            InputError: an array is on another device, or is not float32 of the right shape.
+        Raise InputError if an array is on another device, or is not float32 of the right shape.
         """
         with self._in_stream(stream):
             pixels = self._as_tensor("the input", tensor)

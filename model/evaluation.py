@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from u2net.model.dataset import Pair, read_mask
+from u2net.model.dataset import Pair, check_sizes, read_mask
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
-from u2net.runtime.errors import DatasetError
 from u2net.runtime.images import read_image
 from u2net.runtime.preprocess import ByteArray, FloatArray
 from u2net.runtime.session import Session
@@ -19,8 +18,6 @@ GAUSSIAN_WIDTH = 0.25
 
 @dataclass(frozen=True)
 class PictureScore:
-    """Error on one picture."""
-
     pair: Pair
     mae: float
 
@@ -48,21 +45,15 @@ def score_sessions(
 
 
 def score_masks(model: Path | str, predict: Callable[[ByteArray], FloatArray], pairs: Sequence[Pair]) -> Evaluation:
-    """Score a session, or any other function from image to mask, at each picture's own size.
+    """Score a session, or another function from uint8 H×W×3 to float32 H×W in [0, 1], at each picture's own size.
 
-    Args:
-        predict: uint8 H×W×3 to float32 H×W in [0, 1].
-
-    Raises:
-        InputError: a picture cannot be read.
-        DatasetError: a mask cannot be read, or its size differs from its picture's.
+    Raise InputError if a picture cannot be read, and DatasetError if a mask cannot or has another size.
     """
     meter = SaliencyMeter()
     pictures = []
     for pair in pairs:
         image, truth = read_image(pair.image), read_mask(pair)
-        if truth.shape != image.shape[:2]:
-            raise DatasetError(f"{pair.mask} is {truth.shape}, its picture {image.shape[:2]} pixels high and wide")
+        check_sizes(pair, image.shape[1::-1], truth.shape[::-1])
         mask = predict(image)
         meter.add(mask, truth)
         pictures.append(PictureScore(pair, float(np.abs(mask - truth.astype(np.float32) / 255).mean())))

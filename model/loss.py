@@ -32,8 +32,7 @@ def bce_fusion(outputs: Sequence[Tensor], target: Tensor) -> FusionLoss:
         outputs: seven maps of logits, N×C×H×W, as ``network.logits`` returns them.
         target: N×C×H×W in [0, 1], 1 where the object is.
 
-    Raises:
-        InputError: there are not seven maps, or their shapes differ from the target's.
+    Raise InputError if there are not seven maps, or their shapes differ from the target's.
     """
     if len(outputs) != len(OUTPUT_NAMES):
         raise InputError(f"bce_fusion takes the {len(OUTPUT_NAMES)} maps d0…d6; got {len(outputs)}")

@@ -11,12 +11,6 @@ from torch import Tensor, nn
 
 from u2net.model.blocks import RSU, UpsampleLike
 
-OUTPUT_NAMES = ("d0", "d1", "d2", "d3", "d4", "d5", "d6")
-"""Names of the fused map and the six side maps, in the order in which the network returns them."""
-
-MIN_SIZE = 32
-"""Smallest height and width in pixels, because the network halves them five times."""
-
 
 class NetworkOutputs(NamedTuple):
     """Seven maps, float N×C×H×W at the size of the input: ``d0`` fused, ``d1``…``d6`` from fine to coarse."""
@@ -30,7 +24,11 @@ class NetworkOutputs(NamedTuple):
     d6: Tensor
 
 
-class _U2NetBase(nn.Module):
+OUTPUT_NAMES = NetworkOutputs._fields
+"""Names of the fused map and the six side maps, in the order in which the network returns them."""
+
+
+class U2Net(nn.Module):
     """The outer U that both variants share; they differ in the numbers of inner and output channels of its stages."""
 
     variant: ClassVar[str]
@@ -96,7 +94,7 @@ class _U2NetBase(nn.Module):
         return torch.sigmoid(logits) if self.out_channels == 1 else torch.softmax(logits, dim=1)
 
 
-class U2NET(_U2NetBase):
+class U2NET(U2Net):
     """The full network: 44,009,869 parameters with one output channel."""
 
     variant = "u2net"
@@ -104,7 +102,7 @@ class U2NET(_U2NetBase):
     decoder = ((256, 512), (128, 256), (64, 128), (32, 64), (16, 64))
 
 
-class U2NETP(_U2NetBase):
+class U2NETP(U2Net):
     """The small network: 1,131,181 parameters with one output channel."""
 
     variant = "u2netp"
@@ -112,9 +110,7 @@ class U2NETP(_U2NetBase):
     decoder = ((16, 64),) * 5
 
 
-U2Net = U2NET | U2NETP
-
-VARIANTS: dict[str, type[U2NET] | type[U2NETP]] = {"u2net": U2NET, "u2netp": U2NETP}
+VARIANTS: dict[str, type[U2Net]] = {"u2net": U2NET, "u2netp": U2NETP}
 
 
 def _stage(number: int, in_channels: int, inner: int, outer: int) -> RSU:

@@ -23,15 +23,12 @@ def open_session(
     threads: int | None = None,
     tf32: bool = True,
 ) -> Session:
-    """Open a checkpoint in eager PyTorch, or a model file as :func:`u2net.runtime.load` does.
+    """Open a checkpoint in eager PyTorch, or a model file as :func:`u2net.runtime.load` does, which has more options.
 
     Args:
-        preset: preprocessing contract; None takes the one that a file states.
         assumed: contract of a checkpoint, or of a file that states none; None means ``reference`` for a checkpoint.
-        size: input height and width in pixels; None takes the preset's.
         outputs: outputs of a checkpoint's session; a file has its own.
-        threads: processor threads of ONNX Runtime; PyTorch has one setting for the whole process.
-        tf32: let a GPU round FP32 products to TF32.
+        threads: for a file only; PyTorch has one setting for the whole process.
 
     Raises:
         CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.

@@ -13,11 +13,7 @@ _FLAGS = threading.RLock()
 
 
 def torch_device(device: Device) -> torch.device:
-    """Return the device as torch names it.
-
-    Raises:
-        DeviceError: PyTorch finds no such CUDA device.
-    """
+    """Return the device as torch names it. Raise DeviceError if PyTorch finds no such CUDA device."""
     if device.kind == "cuda" and device.index >= torch.cuda.device_count():
         raise DeviceError(f"{device} was asked for, but this PyTorch ({torch.__version__}) sees no such CUDA device")
     return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.index)

@@ -33,6 +33,7 @@ from u2net.runtime.errors import (
 from u2net.runtime.images import read_image, write_image
 from u2net.runtime.loading import load
 from u2net.runtime.postprocess import cut_out, to_grey
+from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session, SessionInfo
 
@@ -64,6 +65,7 @@ __all__ = [
     "U2NetError",
     "cut_out",
     "load",
+    "preprocess_batch",
     "read_image",
     "to_grey",
     "write_image",

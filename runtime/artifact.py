@@ -15,7 +15,7 @@ SCHEMA = 1
 
 INPUT_NAME = "input"
 STEP = 32
-"""Divisor of a dynamic height or width: the network halves its maps five times."""
+"""Divisor of a dynamic height or width, and minimum of any: the network halves its maps five times."""
 LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 
@@ -31,11 +31,6 @@ class InputShape:
     width: int | None
     any_size: bool = False
     """True if a dynamic height or width may be any number from 32 up, as in eager PyTorch."""
-
-    @property
-    def dynamic_size(self) -> bool:
-        """True if height or width is dynamic."""
-        return self.height is None or self.width is None
 
     def check_size(self, height: int, width: int, where: object = "the network") -> None:
         """Raise InputError, which names the nearest valid sizes, if the network does not take this one."""
@@ -80,10 +75,11 @@ class Artifact:
     def to_json(self) -> str:
         """Return the metadata as JSON, with the meaning of input and outputs in words."""
         activation = "sigmoid" if self.classes == 1 else "softmax"
+        dynamic = None in (self.shape.height, self.shape.width)
         meaning = {
             INPUT_NAME: "float32 N×3×H×W, RGB, resized, divided and normalised as the preset says",
             "outputs": f"float32 N×{self.classes}×H×W probabilities ({activation}); d0 is the fused map",
-            "size": f"multiples of {STEP} from {STEP} to {LARGEST}" if self.shape.dynamic_size else "fixed",
+            "size": f"multiples of {STEP} from {STEP} to {LARGEST}" if dynamic else "fixed",
         }
         return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": meaning})
 

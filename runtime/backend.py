@@ -26,21 +26,13 @@ class InputSpec:
 class Backend(Protocol):
     """A loaded network. ``run`` may be called from many threads at once; its resources are freed with the object."""
 
-    @property
-    def name(self) -> str:
-        """Library and version, for people."""
-
-    @property
-    def provider(self) -> str:
-        """The hardware or execution provider that really runs the network."""
-
-    @property
-    def input(self) -> InputSpec:
-        """Shape, dtype and layout of the input."""
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of all outputs, in order."""
+    name: str
+    """Library and version, for people."""
+    provider: str
+    """The hardware or execution provider that really runs the network."""
+    input: InputSpec
+    outputs: tuple[str, ...]
+    """Names of all outputs, in order."""
 
     @property
     def artifact(self) -> Artifact | None:
@@ -65,8 +57,4 @@ class DeviceBackend(Protocol):
     def run_on_device(
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
     ) -> Mapping[str, object]:
-        """See :meth:`u2net.runtime.session.Session.infer`.
-
-        Args:
-            outputs: names of the outputs wanted, or the arrays to write them to, by name.
-        """
+        """See :meth:`u2net.runtime.session.Session.infer`."""

@@ -32,8 +32,8 @@ def describe_engine(path: Path) -> dict[str, Any]:
         "for": gpu,
         "profiles": "\n".join(map(str, record.profiles)),
         "built from": f"{record.onnx}, SHA-256 {record.onnx_sha256}",
-        "size": f"{record.plan_bytes} bytes",
-        "tf32": record.tf32,
+        "size": f"{record.plan_bytes / 1e6:.1f} MB",
+        "TF32": "yes" if record.tf32 else "no",
         **({"precision": record.precision} if record.artifact is None else {}),
         **_describe_artifact(record.artifact),
     }
@@ -45,11 +45,11 @@ def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:
     return {
         "variant": artifact.variant,
         "precision": artifact.precision,
-        "fp32_nodes": ", ".join(artifact.fp32_nodes) or "none",
+        "kept in FP32": ", ".join(artifact.fp32_nodes) or "none",
         "outputs": ", ".join(artifact.outputs),
         "classes": artifact.classes,
         "opset": artifact.opset,
-        "checkpoint_sha256": artifact.checkpoint_sha256,
+        "checkpoint": f"SHA-256 {artifact.checkpoint_sha256}",
         "preset": asdict(artifact.preset),
-        "versions": artifact.versions,
+        "made with": artifact.versions,
     }

@@ -5,7 +5,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from u2net.runtime.device import CPU, Device
+from u2net.runtime.device import CPU, CUDA, Device
 from u2net.runtime.errors import DependencyError, DeviceError, DriverTooOldError, U2NetError
 from u2net.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeBackend
 from u2net.runtime.packages import installed_versions
@@ -58,7 +58,7 @@ def _onnxruntime_cuda() -> Finding:
         pass
     except DeviceError as error:
         return Finding(subject, "not here", f"needs an NVIDIA GPU: {error}")
-    return _onnxruntime(subject, Device("cuda"), f"pip uninstall -y {TWINS[0]} && {_install('gpu')}")
+    return _onnxruntime(subject, CUDA, f"pip uninstall -y {TWINS[0]} && {_install('gpu')}")
 
 
 def _onnxruntime(subject: str, device: Device, remedy: str) -> Finding:
@@ -91,7 +91,7 @@ def _tensorrt(flavour: Flavour) -> Finding:
     try:
         library = import_flavour(flavour)
     except DependencyError as error:
-        return Finding(title, "not here", str(error), install)
+        return Finding(title, "not here", str(error).partition(";")[0], install)
     state: FindingState = "builds only" if builds else "not here"
     problem = f"{library} " + ("builds engines here, but cannot run them" if builds else "is installed, but unusable")
     try:

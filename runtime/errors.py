@@ -101,7 +101,6 @@ class DependencyError(U2NetError, ImportError):
         commands = " or ".join(f"`pip install 'u2net-deploy[{extra}]'`" for extra in extras)
         super().__init__(f"{package} {found}; {commands} installs it")
         self.package = package
-        self.extras = extras
 
 
 class SessionClosedError(U2NetError):

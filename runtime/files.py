@@ -23,9 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, named ``NAME.*.partial``; on leaving, it replaces ``path``.
 
     After an error the temporary file is removed. Its name is unique, so processes can write the same file at once.
-
-    Raises:
-        OSError: something other than a file, such as a folder or a device, has the name; or no space is left.
+    Raise OSError if something other than a file, such as a folder or a device, has the name, or no space is left.
     """
     if not path.name or (path.exists() and not path.is_file()):
         raise OSError(errno.EINVAL, NOT_A_FILE)
@@ -50,14 +48,17 @@ def written_whole(path: Path) -> Iterator[Path]:
 def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make a folder if it is missing, and keep out other processes that lock it too; ``wait`` until they are done.
 
-    The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
-    cannot lock a folder, so there no process is kept out.
+    A folder that was made for nothing is removed at the end.
 
-    Raises:
-        InputError: another process has locked the folder, or the folder cannot be made.
+    The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
+    cannot lock a folder, so there no process is kept out. Raise InputError if another process has locked the folder, or
+    it cannot be made.
     """
+    missing = not folder.exists()
     make_folder(folder)
     with contextlib.ExitStack() as stack:
+        if missing:
+            stack.callback(_remove_if_empty, folder)
         if sys.platform != "win32":
             import fcntl
 
@@ -70,6 +71,11 @@ def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
             except OSError:  # NFS
                 pass
         yield
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:

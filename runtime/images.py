@@ -35,8 +35,7 @@ def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS)
         source: a file, or its content as an open stream. Of several frames or pages the first is read.
         megapixels: largest picture to read, in millions of pixels, instead of Pillow's own limit.
 
-    Raises:
-        InputError: the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
+    Raise InputError if the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
     """
     return read_first_frame(source, megapixels=megapixels)[0]
 
@@ -82,8 +81,7 @@ def _opened(source: str | Path | BinaryIO, megapixels: float = MEGAPIXELS) -> It
 def write_image(path: Path, image: ByteArray | Image.Image) -> None:
     """Write a Pillow picture or uint8 H×W, H×W×3 or H×W×4 as PNG, whole or not at all.
 
-    Raises:
-        InputError: the array is none of these, or the file cannot be written.
+    Raise InputError if the array is none of these, or the file cannot be written.
     """
     pixels = as_pixels(image) if isinstance(image, Image.Image) else np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
@@ -104,8 +102,7 @@ def is_output(path: Path) -> bool:
 def find_images(folder: Path, *, any_format: bool = False) -> list[Path]:
     """Find a folder's pictures, sorted, without masks and cut-outs; ``any_format`` adds those of :data:`RARE_SUFFIXES`.
 
-    Raises:
-        InputError: there is no such folder, or no picture in it.
+    Raise InputError if there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")

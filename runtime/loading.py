@@ -109,9 +109,8 @@ def new_session(
 ) -> Session:
     """Make a session from an open backend, with ``preset``, else the file's own contract, else ``assumed``.
 
-    Raises:
-        ArtifactError: none of the three is given.
-        InputError: the preset cannot be used, or the network does not take the size (ProfileError for an engine).
+    Raise ArtifactError if none of the three is given, and InputError if the preset cannot be used or the network does
+    not take the size (ProfileError for an engine).
     """
     artifact, shape = backend.artifact, backend.input.shape
     chosen = preset or (artifact.preset if artifact else None) or assumed

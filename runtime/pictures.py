@@ -33,9 +33,8 @@ def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
     pictures and folders of pictures. A picture named twice is taken once, and files named like masks and cut-outs are
     left out, so that a second run makes no masks of masks.
 
-    Raises:
-        InputError: a file is missing, a folder holds no picture, only masks and cut-outs are named, or two pictures
-            have the same file name.
+    Raise InputError if a file is missing, a folder holds no picture, only masks and cut-outs are named, or two pictures
+    have the same file name.
     """
     found: dict[Path, Path] = {}
     for place in places:
@@ -62,8 +61,7 @@ def write_pictures(
 ) -> Iterator[PictureFiles | InputError]:
     """Write mask and cut-out of each picture; yield what was written, or the error of a picture without a mask.
 
-    Raises:
-        InputError: see :func:`plan_pictures`, which takes the same places; or the folder cannot be written.
+    Raise InputError as :func:`plan_pictures` does, which takes the same places, or if the folder cannot be written.
     """
     plan = plan_pictures(places, folder)
     make_folder(folder)

@@ -7,21 +7,11 @@ from u2net.runtime.preprocess import ByteArray, FloatArray, as_pixels, resize_fl
 from u2net.runtime.presets import Preset
 
 
-def stretch_range(plane: FloatArray, floor: float) -> FloatArray:
-    """Stretch a map to [0, 1] by its own minimum and maximum; a map whose range is at most ``floor`` stays as it is."""
-    low, high = float(plane.min()), float(plane.max())
-    if high - low <= floor:
-        return plane
-    return (plane - np.float32(low)) / np.float32(high - low)
-
-
 def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> FloatArray:
     """Turn one image's probabilities, float32 C×h×w, into its mask, float32 height×width in [0, 1].
 
-    With several classes the mask is the probability of anything but class 0, the background.
-
-    Raises:
-        ArtifactError: the network's output holds NaN or Inf.
+    With several classes the mask is the probability of anything but class 0, the background. Raise ArtifactError if the
+    network's output holds NaN or Inf.
     """
     plane = maps[0] if len(maps) == 1 else 1 - maps[0]
     if not np.isfinite(plane).all():
@@ -32,7 +22,9 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
     if preset.invert:
         plane = 1 - plane
     if preset.stretch:
-        plane = stretch_range(plane, preset.stretch_floor)
+        low, high = float(plane.min()), float(plane.max())
+        if high - low > preset.stretch_floor:
+            plane = (plane - np.float32(low)) / np.float32(high - low)
     return np.clip(resize_float(plane, height, width, preset.mask_kernel), 0.0, 1.0)
 
 
@@ -42,14 +34,10 @@ def to_grey(mask: FloatArray) -> ByteArray:
 
 
 def cut_out(image: object, mask: FloatArray) -> ByteArray:
-    """Make the mask the image's alpha channel: uint8 H×W×4.
+    """Make a mask, float32 H×W in [0, 1], the alpha channel of an image, as a session takes it: uint8 H×W×4.
 
-    Args:
-        image: as a session takes it. Its own alpha is multiplied by the mask, so what is transparent stays so.
-        mask: float32 H×W in [0, 1], of the image's height and width.
-
-    Raises:
-        InputError: the image cannot be used, or the mask is of another size.
+    The image's own alpha is multiplied by the mask, so what is transparent stays so. Raise InputError if the image
+    cannot be used, or the mask is of another size.
     """
     pixels = as_pixels(image)
     if mask.shape != pixels.shape[:2]:

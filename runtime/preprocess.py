@@ -55,10 +55,8 @@ def orientation(picture: Image.Image) -> int:
 def standardize(picture: Image.Image) -> Image.Image:
     """Turn a picture into upright sRGB of 8 bits a channel, mode RGBA if it has transparency, else RGB.
 
-    Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both.
-
-    Raises:
-        ValueError: the picture has 32 bits a channel. Pillow may also raise any other of :data:`PILLOW_ERRORS`.
+    Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both. Raise
+    ValueError for 32 bits a channel; Pillow may raise any other of :data:`PILLOW_ERRORS`.
     """
     turn = TURNS.get(orientation(picture))
     upright = picture if turn is None else picture.transpose(turn)
@@ -118,16 +116,13 @@ def resize_rgb(image: ByteArray, preset: Preset) -> FloatArray:
     return np.stack(planes, axis=2)
 
 
-def normalize(pixels: FloatArray, preset: Preset, out: FloatArray | None = None) -> FloatArray:
-    """Divide, subtract the mean, divide by the std: float32 H×W×3 from 0 to 255 becomes 3×H×W, in ``out`` if given."""
+def normalize(pixels: FloatArray, preset: Preset, out: FloatArray) -> None:
+    """Divide, subtract the mean, divide by the std: float32 H×W×3 from 0 to 255 becomes 3×H×W in ``out``."""
     divisor = max(float(pixels.max()), preset.divisor_floor) if preset.divisor == "max" else 255.0
     scale = 1.0 / (divisor * np.array(preset.std))
     offset = -np.array(preset.mean) / np.array(preset.std)
-    if out is None:
-        out = np.empty((3, *pixels.shape[:2]), np.float32)
     np.multiply(pixels.transpose(2, 0, 1), scale.astype(np.float32)[:, None, None], out=out)
     out += offset.astype(np.float32)[:, None, None]
-    return out
 
 
 def preprocess(image: object, preset: Preset) -> FloatArray:
@@ -145,4 +140,4 @@ def preprocess_batch(images: Sequence[object], preset: Preset) -> FloatArray:
 def preprocess_into(tensor: FloatArray, images: Sequence[object], preset: Preset) -> None:
     """Like :func:`preprocess_batch`, but write into an existing array."""
     for row, image in zip(tensor, images, strict=True):
-        normalize(resize_rgb(as_rgb(image), preset), preset, out=row)
+        normalize(resize_rgb(as_rgb(image), preset), preset, row)

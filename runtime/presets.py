@@ -47,7 +47,6 @@ class Preset:
     """Smallest divisor, so that a black image stays black instead of becoming NaN."""
 
     def with_size(self, height: int, width: int) -> "Preset":
-        """Return the same contract at another input size."""
         return replace(self, height=height, width=width)
 
     @classmethod

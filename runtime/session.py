@@ -60,14 +60,11 @@ class Session:
         self.info = info
 
     def __call__(self, image: object, *, stretch: bool | None = None) -> FloatArray:
-        """Compute the mask of one image.
+        """Compute the mask of one image, float32 H×W in [0, 1], 1 on the object.
 
         Args:
             image: uint8 H×W×3 RGB, H×W×4 RGBA or H×W grey, or a PIL image, of any size.
             stretch: stretch the map to [0, 1]; None follows the preset, False returns plain probabilities.
-
-        Returns:
-            float32 H×W in [0, 1], 1 on the object.
 
         Raises:
             InputError: the argument is not an image.
@@ -79,10 +76,7 @@ class Session:
     def batch(self, images: Sequence[object], *, stretch: bool | None = None) -> list[FloatArray]:
         """Compute the masks of several images of any sizes; each is the same as for the image alone.
 
-        Raises:
-            InputError: an element is not an image, or a single image was passed.
-            ArtifactError: the network's output for an image holds NaN or Inf.
-            SessionClosedError: the session was closed.
+        Errors are those of a call with one image; a single image instead of a list is an InputError.
         """
         backend = self._require_open()
         if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
@@ -123,7 +117,7 @@ class Session:
         *,
         stream: int | None = None,
     ) -> dict[str, Any]:
-        """Run the network on a preprocessed tensor and return its raw outputs by name.
+        """Run the network on a preprocessed tensor and return its raw probabilities by name, float32 N×C×H×W.
 
         Args:
             tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says: a NumPy array, or an array in the
@@ -134,9 +128,6 @@ class Session:
                 from names to the device arrays to write to.
             stream: handle of the caller's CUDA stream: the network waits for the work in it, and later work in it
                 waits for the network. Without it the call returns when the GPU is done.
-
-        Returns:
-            float32 N×C×H×W probabilities for each output.
 
         Raises:
             InputError: kind, dtype, dimensions, size or names do not fit, or a stream came with a NumPy array.

@@ -63,7 +63,6 @@ class SpreadMeter:
         self._count += difference.size
 
     def spread(self) -> Spread:
-        """Return the figures of everything added so far."""
         return Spread(self._largest, self._sum / max(1, self._count), self._p999)
 
 
@@ -93,7 +92,6 @@ class ComparisonMeter:
             self._union += int((wanted | found).sum())
 
     def comparison(self) -> Comparison:
-        """Return the figures of everything added so far."""
         iou = self._intersection / self._union if self._union else 1.0
         logit = self._logit.spread() if self._logit else None
         flipped = self._union - self._intersection

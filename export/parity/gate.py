@@ -59,6 +59,7 @@ class StageParity:
     precision: str
     outputs: tuple[Comparison, ...]
     mask: Comparison
+    tolerance: Tolerance
     failures: tuple[Failure, ...]
     note: str = ""
     """How the candidate's outputs were matched, if not by name."""
@@ -73,11 +74,7 @@ class ParityGate:
     """A reference and its outputs on the photographs, which are computed once for any number of candidates."""
 
     def __init__(self, reference: Session, options: VerifyOptions) -> None:
-        """Read the photographs.
-
-        Raises:
-            InputError: a photograph cannot be read.
-        """
+        """Read the photographs. Raise InputError if one cannot be read."""
         self._reference = reference
         self._wanted = options.preset
         self._photographs = gather_images(options.images)
@@ -86,8 +83,7 @@ class ParityGate:
     def compare(self, candidate: Session) -> StageParity:
         """Run the candidate on every probe and check the figures against their limits.
 
-        Raises:
-            U2NetError: the candidate cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
+        Raise U2NetError if it cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
         """
         reference = self._reference.info
         names = pair_outputs(self._reference, candidate)
@@ -99,10 +95,12 @@ class ParityGate:
         found = tuple(meter.comparison() for meter in meters.values())
         both = reference.precision, candidate.info.precision
         precision = next((each for each in ("int8", "fp16") if each in both), "fp32")  # the widest limits
-        failures = judge_figures(found, mask.comparison(), find_tolerance(precision, candidate.info.device.kind))
+        tolerance = find_tolerance(precision, candidate.info.device.kind)
+        failures = judge_figures(found, mask.comparison(), tolerance)
         renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
         note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
-        return StageParity(reference.path, candidate.info.path, precision, found, mask.comparison(), failures, note)
+        files = reference.path, candidate.info.path
+        return StageParity(*files, precision, found, mask.comparison(), tolerance, failures, note)
 
     def _compare_probe(
         self, probe: Probe, candidate: Session, meters: Mapping[str, ComparisonMeter], mask: ComparisonMeter
@@ -130,8 +128,7 @@ def verify_models(
 ) -> tuple[StageParity, ...]:
     """Compare each candidate with the reference; each is a checkpoint or a model file.
 
-    Raises:
-        U2NetError: a file cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
+    Raise U2NetError if one cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
     """
     options = options or VerifyOptions()
     assumed = options.preset or PRESETS["reference"]

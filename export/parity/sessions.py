@@ -22,12 +22,7 @@ def open_for_parity(
     ONNX Runtime computes an FP16 graph in FP32 on a processor, so there its session runs a copy that really rounds.
     The precision of a graph is read from its nodes: a tool that quantizes a file may leave its metadata as they are.
 
-    Args:
-        preset, assumed: see :func:`open_session`.
-
-    Raises:
-        ExportError: the file is to be read as ONNX and cannot be.
-        CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
+    For ``preset``, ``assumed`` and errors see :func:`open_session`; an ONNX file that cannot be read is an ExportError.
     """
     if isinstance(source, Checkpoint) or source.suffix.lower() != ".onnx":
         return open_session(source, device, preset=preset, assumed=assumed, tf32=False)
@@ -57,10 +52,8 @@ def claimed_preset(candidate: Session, wanted: Preset | None) -> Preset:
 def pair_outputs(reference: Session, candidate: Session) -> dict[str, str]:
     """Return the reference's name for each of the candidate's outputs.
 
-    Files of other exporters use other names: a single output is ``d0``, seven are ``d0``…``d6`` in order.
-
-    Raises:
-        InputError: the candidate's outputs have no counterpart.
+    Files of other exporters use other names: a single output is ``d0``, seven are ``d0``…``d6`` in order. Raise
+    InputError if an output has no counterpart.
     """
     ours, theirs = reference.info.outputs, candidate.info.outputs
     if set(theirs) <= set(ours):

@@ -21,6 +21,13 @@ class Tolerance:
     mask_mean: float
     """Mean absolute difference of masks."""
 
+    def __str__(self) -> str:
+        """One sentence for a reader of the figures."""
+        return (
+            f"probabilities {self.largest:.0e} at most and {self.mean:.0e} on average, logits {self.logit_mean:.0e} on "
+            f"average, masks {self.mask_largest:.0e} and {self.mask_mean:.0e}, IoU {self.iou}"
+        )
+
 
 FEW_PIXELS = 4
 """Number of pixels that may change sides at 0.5 whatever the IoU; on a small object one pixel can exceed its limit."""

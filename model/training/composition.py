@@ -32,12 +32,8 @@ def compose(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     object. Only objects that do not touch the edge of their picture are cut out. A batch without such objects or strips
     is returned unchanged.
 
-    Args:
-        images: float32 N×3×S×S in [0, 1].
-        masks: float32 N×1×S×S in [0, 1].
-
-    Returns:
-        Images and masks of the same shapes; each composed picture replaces the one that its object comes from.
+    Takes and returns images, float32 N×3×S×S in [0, 1], and masks, float32 N×1×S×S in [0, 1]; each composed picture
+    replaces the one that its object comes from.
     """
     side = images.shape[-1]
     inside = masks[:, 0] > 0.5

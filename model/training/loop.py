@@ -116,7 +116,6 @@ class TrainingRun:
 
     @property
     def _progress(self) -> float:
-        """Share of the training that is done."""
         return self.options.progress(self.step, self.seconds, self._batches.steps_per_epoch)
 
     def _enter(self, phase: Phase) -> None:

@@ -76,7 +76,6 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 def _split_group(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """Split a parameter group into hidden layers and other parameters."""
     parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in group["params"]:
         parts[parameter.ndim > 1 and min(parameter.shape[:2]) >= NARROWEST].append(parameter)

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from u2net.model.network import MIN_SIZE
 from u2net.model.training.augmentation import AUGMENTATIONS, AugmentationName
+from u2net.runtime.artifact import STEP
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 
@@ -100,9 +100,9 @@ class Recipe:
     def check(self) -> None:
         """Raise InputError for a value that cannot be used."""
         for phase in self.phases:
-            if not MIN_SIZE <= phase.crop <= self.size:
+            if not STEP <= phase.crop <= self.size:
                 raise InputError(
-                    f"crop {phase.crop} must be at least {MIN_SIZE} and at most the size {self.size}; set both"
+                    f"crop {phase.crop} must be at least {STEP} and at most the size {self.size}; set both"
                 )
             if not 0 <= phase.frozen <= MOST_FROZEN:
                 raise InputError(f"0 to {MOST_FROZEN} of the six stages can be frozen; got {phase.frozen}")
@@ -174,11 +174,7 @@ RECIPES: Mapping[str, Callable[[Device], Recipe]] = {"authors": authors, "fast":
 
 
 def find_recipe(name: str, device: Device) -> Recipe:
-    """Return the recipe of that name for a processor or a GPU.
-
-    Raises:
-        InputError: there is no such recipe.
-    """
+    """Return the recipe of that name for a processor or a GPU. Raise InputError if there is none."""
     if name not in RECIPES:
         raise InputError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
     return RECIPES[name](device)

@@ -27,9 +27,7 @@ def save_training(
 ) -> None:
     """Write the weights, then ``last.ckpt``: a disk without room for both keeps the weights.
 
-    Args:
-        data: fingerprint of the pictures.
-        step, seconds: steps and seconds that the training has taken over all its runs.
+    ``data`` is the fingerprint of the pictures; steps and seconds are those of all runs of the training.
     """
     last, weights = output / LAST, output / options.weights_name
     if not all(bool(value.isfinite().all()) for value in learner.best.state_dict().values()):

@@ -86,9 +86,7 @@ class StepLog:
     def flush(self, step: int, progress: float, learning_rate: float, spans: list[float]) -> None:
         """Write the means over the steps since the last row.
 
-        Args:
-            step: number of steps done.
-            spans: seconds of getting a batch and of learning from it, alternating.
+        The spans are the seconds of getting a batch and of learning from it, alternating.
         """
         if not self._terms:
             return
@@ -112,7 +110,6 @@ class StepLog:
         self._report(TrainStatus("training", progress, values["loss"], values["images_per_second"], values["waiting"]))
 
     def add_scores(self, step: int, scores: SaliencyScores) -> None:
-        """Write a row with the scores of the held-out pictures."""
         values = {f"val_{name}": value for name, value in asdict(scores).items() if name != "pictures"}
         self._logger.log_metrics(values, step)
         self._logger.save()

@@ -31,7 +31,6 @@ class TrainOptions:
 
     @property
     def weights_name(self) -> str:
-        """File name of the resulting weights."""
         return f"{self.variant}.safetensors"
 
     def progress(self, step: int, seconds: float, steps_per_epoch: int) -> float:

@@ -12,7 +12,7 @@ from u2net.runtime.trt.building.plan import build_plan
 from u2net.runtime.trt.building.progress import BuildProgress
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.messages import trt_log
-from u2net.runtime.trt.profiles import ProfileRequest
+from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan
 from u2net.runtime.trt.record import EngineRecord, read_record, target_name, write_engine
 from u2net.runtime.trt.running.inspection import read_plan_layers
 
@@ -24,9 +24,8 @@ def compile_engine(
 
     The record lists the engine's layers if it was built on a GPU. TensorRT-RTX settles them where the engine runs.
 
-    Raises:
-        U2NetError: see :func:`u2net.runtime.trt.building.plan.build_plan`; or the engine does not open after the
-            build, or cannot be written. No file is left then.
+    Raise U2NetError as :func:`build_plan` does, or if the engine does not open after the build or cannot be written; no
+    file is left then.
     """
     plan, record = build_plan(source, path, options, progress)
     if record.gpu is not None:
@@ -38,9 +37,7 @@ def compile_engine(
 def rebuild_engine(path: Path, device: Device, why: str) -> None:
     """Build a stale engine again in place with the same options, for this GPU too, and say why in the log.
 
-    Raises:
-        EngineBuildError: the graph it was built from is missing or has changed.
-        U2NetError: see :func:`compile_engine`.
+    Raise EngineBuildError if the graph it was built from is missing or has changed; see also :func:`compile_engine`.
     """
     record = read_record(path)
     if record is None:
@@ -54,7 +51,8 @@ def rebuild_engine(path: Path, device: Device, why: str) -> None:
             f"`u2net compile {onnx} -o {path}` takes the new one"
         )
     trt_log.warning("building %s again from %s: %s", path, onnx, why)
-    profiles = ProfileRequest.of(record.profiles)
+    sizes = tuple(SizeSpan(profile.height, profile.width) for profile in record.profiles)
+    profiles = ProfileRequest(tuple(profile.batch for profile in record.profiles), sizes)
     options = EngineOptions(record.flavour, profiles, record.opt_level, record.tf32, None, record.targets, device)
     here = target_name(open_cuda().find_gpu(device.index).compute_capability)
     if options.targets and here not in options.targets:

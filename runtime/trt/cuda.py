@@ -26,8 +26,6 @@ Address = int
 
 @dataclass(frozen=True)
 class Gpu:
-    """A CUDA device."""
-
     index: int
     name: str
     compute_capability: str
@@ -44,12 +42,7 @@ class Cuda:
         """Held while a stream is captured, because no thread may then wait for the device."""
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call a function by name and return its values without the status.
-
-        Raises:
-            OutOfMemoryError: device or pinned memory ran out.
-            DeviceError: any other failure.
-        """
+        """Call a function by name; return its values without the status, or raise DeviceError or OutOfMemoryError."""
         status, *values = getattr(self.api, name)(*arguments)
         errors = self.api.cudaError_t
         if status == errors.cudaErrorMemoryAllocation:
@@ -62,17 +55,13 @@ class Cuda:
         return values[0] if len(values) == 1 else tuple(values)
 
     def describe_status(self, status: Any) -> str:
-        """Name and meaning of a status."""
         name, meaning = self.api.cudaGetErrorName(status)[1], self.api.cudaGetErrorString(status)[1]
         return f"{name.decode()} ({meaning.decode()})"
 
     def require_driver(self) -> int:
         """Number of devices, at least one. Unlike most of CUDA and TensorRT, this is safe without a driver.
 
-        Raises:
-            DriverMissingError: there is no driver.
-            DriverTooOldError: the driver is older than this cuda-bindings needs.
-            DeviceError: the driver sees no device, or does not start.
+        Raise DriverMissingError, DriverTooOldError, or DeviceError if the driver sees no device or does not start.
         """
         errors = self.api.cudaError_t
         status, count = self.api.cudaGetDeviceCount()
@@ -137,7 +126,6 @@ class Stream:
         weakref.finalize(self, cuda.api.cudaEventDestroy, self._event)
 
     def synchronize(self) -> None:
-        """Wait for all work in the stream."""
         self._cuda.call("cudaStreamSynchronize", self.handle)
 
     def order(self, *, before: int, after: int) -> None:
@@ -168,8 +156,6 @@ class PinnedMemory:
 
 
 class CudaGraph:
-    """A captured CUDA graph."""
-
     def __init__(self, cuda: Cuda, recorded: Any) -> None:
         self._cuda = cuda
         try:
@@ -179,7 +165,6 @@ class CudaGraph:
         weakref.finalize(self, cuda.api.cudaGraphExecDestroy, self._executable)
 
     def launch(self, stream: Stream) -> None:
-        """Enqueue the graph."""
         self._cuda.call("cudaGraphLaunch", self._executable, stream.handle)
 
 

@@ -22,8 +22,6 @@ FLAVOUR_EXTRAS: Mapping[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx
 
 @dataclass(frozen=True)
 class TensorRTLibrary:
-    """An imported flavour."""
-
     flavour: Flavour
     trt: TensorRTModule
     features: Features

@@ -1,5 +1,6 @@
 """Optimization profiles: the input shapes that an engine takes, and the one it is tuned for."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,6 @@ class Span:
 
     @classmethod
     def only(cls, value: int) -> "Span":
-        """The range of a single value."""
         return cls(value, value, value)
 
     def __contains__(self, value: int) -> bool:
@@ -58,7 +58,6 @@ class Profile:
     width: Span
 
     def takes(self, height: int, width: int) -> bool:
-        """True if the profile contains this size."""
         return height in self.height and width in self.width
 
     def shapes(self) -> tuple[Shape, Shape, Shape]:
@@ -72,7 +71,6 @@ class Profile:
 
     @classmethod
     def from_shapes(cls, shapes: Sequence[Sequence[int]]) -> "Profile":
-        """Rebuild a profile from its :meth:`shapes`."""
         batch, _, height, width = (Span(*values) for values in zip(*shapes, strict=True))
         return cls(batch, height, width)
 
@@ -90,19 +88,11 @@ class ProfileRequest:
     batches: tuple[Span, ...] = ()
     sizes: tuple[SizeSpan, ...] = ()
 
-    @classmethod
-    def of(cls, profiles: Sequence[Profile]) -> "ProfileRequest":
-        """The request that resolves to these profiles."""
-        sizes = tuple(SizeSpan(profile.height, profile.width) for profile in profiles)
-        return cls(tuple(profile.batch for profile in profiles), sizes)
-
     def resolve(self, shape: InputShape, preset: Preset | None) -> tuple[Profile, ...]:
         """Profiles for a graph with this input shape.
 
         The default is the graph's own batch and size; a dynamic batch becomes 1:1:8, a dynamic size the preset's.
-
-        Raises:
-            InputError: the graph does not allow a requested range, or the ranges cannot be paired.
+        Raise InputError if the graph does not allow a requested range, or the ranges cannot be paired.
         """
         batches = self.batches or (DEFAULT_BATCH if shape.batch is None else Span.only(shape.batch),)
         sizes = self.sizes or (_own_size(shape, preset),)
@@ -116,6 +106,11 @@ class ProfileRequest:
         for profile in profiles:
             _check(profile, shape)
         return profiles
+
+
+def byte_count(shape: Shape) -> int:
+    """Bytes of a float32 tensor, the type of every input and output."""
+    return 4 * math.prod(shape)
 
 
 def four_sides(sides: Sequence[int]) -> Shape:

@@ -47,7 +47,6 @@ class EngineRecord:
     """Layers of the engine; empty if there was no GPU to read them on."""
 
     def to_json(self) -> str:
-        """The record as JSON."""
         artifact = None if self.artifact is None else json.loads(self.artifact.to_json())
         return json.dumps({"schema": RECORD_SCHEMA, **asdict(self), "artifact": artifact}, indent=2)
 
@@ -116,7 +115,6 @@ def target_name(compute_capability: str) -> str:
 
 
 def record_path(engine: Path) -> Path:
-    """Path of an engine's record."""
     return engine.with_name(engine.name + ".json")
 
 
@@ -144,11 +142,9 @@ def read_record(engine: Path) -> EngineRecord | None:
 
 
 def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
-    """Read a plan and its record, and check that they belong together. The record is None if there is none.
+    """Read a plan and its record, which is None if there is none.
 
-    Raises:
-        ArtifactError: the plan does not exist, or its record is damaged.
-        EngineDamagedError: the plan is not the one that the record describes.
+    Raise ArtifactError if there is no plan or the record is damaged, EngineDamagedError if they do not belong together.
     """
     if not engine.is_file():
         raise ArtifactError(f"{engine}: there is no such file")

@@ -34,6 +34,7 @@ def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path,
     for name, count in (("eager PyTorch", 2), ("model.onnx", 3), ("peak MB", 1), ("720×1280", 1)):
         assert said.stdout.count(name) == count, name
     assert "1 threads, 2 rounds in turns, " in said.stdout
+    assert said.stdout.endswith(f"Wrote {tmp_path / 'figures.json'}\n")
 
 
 @pytest.mark.parametrize(

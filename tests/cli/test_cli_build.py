@@ -55,9 +55,10 @@ def test_the_table_says_what_its_columns_are(built: Built) -> None:
 def test_what_was_written_is_named(built: Built) -> None:
     (line,) = [line for line in built[1].stdout.splitlines() if line.startswith("Wrote to ")]
 
-    models = ("model.onnx", "model.fp16.onnx", "model.engine")
-    for name in (*models, "report.json", "report.md", "coffee.mask.png", "coffee.cutout.png"):
-        assert name in line
+    models = {"model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json"}
+    assert {*models, "report.json", "report.md", "pictures/coffee.mask.png", "pictures/coffee.cutout.png"} < set(
+        line.partition(": ")[2].split(", ")
+    )
 
 
 def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Built) -> None:

@@ -8,6 +8,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from u2net.model.weights import BUNDLED_WEIGHTS
+
 Command = Callable[..., CompletedProcess[str]]
 
 
@@ -81,6 +83,13 @@ def test_a_mistake_is_one_line_and_leaves_no_file(run_u2net: Command, model: Pat
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert [path.name for path in model.parent.iterdir()] == ["model.fp16.onnx"]
+
+
+def test_a_checkpoint_is_sent_to_export(run_u2net: Command, tmp_path: Path) -> None:
+    result = run_u2net("compile", BUNDLED_WEIGHTS, "-o", tmp_path / "m.engine")
+
+    assert result.returncode == 2
+    assert "if it is a checkpoint, `u2net export` makes an ONNX file of it" in result.stderr
 
 
 def test_info_reads_the_record(run_u2net: Command, model: Path) -> None:

@@ -73,4 +73,4 @@ def test_a_remedy_is_printed_as_it_is_typed(run_u2net: Command, monkeypatch: pyt
 
     assert "first [cpu] not here gone [really]" in lines
     assert "second works fine" in lines
-    assert lines[-2:] == ["first [cpu]:", "pip install 'u2net-deploy[cpu]'"]
+    assert lines[-2:] == ["To get first [cpu]:", "pip install 'u2net-deploy[cpu]'"]

@@ -34,6 +34,7 @@ def test_models_are_scored_beside_a_guess(run_u2net: Command, scenes: Path, buil
 
     assert said.returncode == 0, said.stderr
     lines = said.stdout.splitlines()
+    assert lines[-2:] == [f"Wrote {tmp_path / name}" for name in ("s.json", "w.png")]
     assert any(
         line.split() == ["metric", BUNDLED_WEIGHTS.name, built_onnx.name, "centred", "Gaussian"] for line in lines
     )

@@ -1,5 +1,6 @@
 """Covers cli/info.py and runtime/description.py."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,8 +18,8 @@ Command = Callable[..., CompletedProcess[str]]
 
 def facts(said: CompletedProcess[str]) -> dict[str, str]:
     """Return the first line of each fact by its name."""
-    lines = [line.split(maxsplit=1) for line in said.stdout.splitlines()]
-    return {line[0]: line[1].strip() for line in lines if len(line) == 2}
+    lines = [re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in said.stdout.splitlines()]
+    return {line[0]: line[1] for line in lines if len(line) == 2}
 
 
 def test_a_checkpoint(run_u2net: Command) -> None:
@@ -27,8 +28,8 @@ def test_a_checkpoint(run_u2net: Command) -> None:
     assert said.returncode == 0
     assert str(BUNDLED_WEIGHTS) in said.stdout
     found = facts(said)
-    assert (found["kind"], found["variant"], found["out_channels"]) == ("checkpoint", "u2netp", "1")
-    assert (found["parameters"], found["sha256"]) == ("1131181", hash_file(BUNDLED_WEIGHTS))
+    assert (found["kind"], found["variant"], found["classes"]) == ("checkpoint", "u2netp", "1")
+    assert (found["parameters"], found["SHA-256"]) == ("1,131,181", hash_file(BUNDLED_WEIGHTS))
 
 
 def test_the_weights_of_a_checkpoint_that_holds_both_are_named_and_chosen(run_u2net: Command, tmp_path: Path) -> None:
@@ -44,8 +45,8 @@ def test_a_model(run_u2net: Command, built_onnx: Path, name: str, precision: str
     found = facts(run_u2net("info", built_onnx.with_name(name)))
 
     assert (found["input"], found["outputs"], found["opset"]) == ("dynamic×3×96×96", "d0", "17")
-    assert (found["variant"], found["precision"], found["fp32_nodes"]) == ("u2netp", precision, "none")
-    assert found["checkpoint_sha256"] == hash_file(BUNDLED_WEIGHTS)
+    assert (found["variant"], found["precision"], found["kept in FP32"]) == ("u2netp", precision, "none")
+    assert found["checkpoint"] == f"SHA-256 {hash_file(BUNDLED_WEIGHTS)}"
 
 
 def test_the_preset_is_there_with_all_its_numbers(run_u2net: Command, built_onnx: Path) -> None:

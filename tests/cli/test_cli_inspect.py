@@ -53,8 +53,15 @@ def test_missing_layers_are_reported(run_u2net: Command, engine: Path) -> None:
     result = run_u2net("inspect", engine)
 
     assert result.returncode == 2
-    assert "are not recorded beside it" in result.stderr
-    assert "TensorRT-RTX settles its layers there" in result.stderr
+    assert "has no recorded layers" in result.stderr
+    assert "TensorRT-RTX chooses its layers there" in result.stderr
+
+
+def test_a_graph_is_not_inspected(run_u2net: Command, built_onnx: Path) -> None:
+    result = run_u2net("inspect", built_onnx)
+
+    assert result.returncode == 2
+    assert "model.onnx is a graph, and only engines have layers" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_no_words_print_the_help(run_u2net: Command) -> None:
     assert "Usage: " in said.stdout + said.stderr
     for name in COMMANDS:
         assert f"  {name} " in said.stdout + said.stderr
+    assert "..." not in said.stdout.partition("Commands:")[2], "a summary is cut"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

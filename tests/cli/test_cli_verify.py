@@ -40,6 +40,7 @@ def test_what_is_equal_passes(run_u2net: Command, built_onnx: Path, pictures: Pa
     words = " ".join(said.stdout.split())
     assert f"{built_onnx} (fp32) against {BUNDLED_WEIGHTS} " in words
     assert f"{half} (fp16) against {BUNDLED_WEIGHTS} " in words
+    assert words.count(" Limits: probabilities ") == 2
     assert "FAILED" not in said.stdout
 
 

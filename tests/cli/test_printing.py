@@ -23,6 +23,7 @@ def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.Monk
 
 def test_a_row_is_one_line_in_a_file() -> None:
     with console.capture() as printed:
-        print_table(("file", ""), [("sha256", "0" * 500)])
+        print_table(("file", "here"), [("sha256", "0" * 500), ("size", "1")], words=2)
 
     assert "0" * 500 in printed.get()
+    assert not [line for line in printed.get().splitlines() if line.endswith(" ")]

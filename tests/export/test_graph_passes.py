@@ -71,6 +71,6 @@ def test_interrupted_write_leaves_the_old_file(
 
     monkeypatch.setattr(ir, "save", stop)
     with pytest.raises(KeyboardInterrupt):
-        write_graph(model, target, artifact)
+        write_graph(model, target, artifact, 0.0)
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -69,7 +69,8 @@ def test_failure_names_output_image_and_figure(
 ) -> None:
     model = read_graph(tiny_onnx)
     artifact = read_artifact(model, tiny_onnx)
-    write_graph(model, tmp_path / "mean.onnx", replace(artifact, preset=replace(artifact.preset, mean=(0.0, 0.0, 0.0))))
+    wrong = replace(artifact, preset=replace(artifact.preset, mean=(0.0, 0.0, 0.0)))
+    write_graph(model, tmp_path / "mean.onnx", wrong, 0.0)
     (result,) = verify_models(checkpoint.path, [tmp_path / "mean.onnx"], on_photographs)
     texts = [str(failure) for failure in result.failures]
     assert any(text.startswith("mask: largest difference is") and ".png" in text for text in texts)
@@ -79,7 +80,7 @@ def test_failure_names_output_image_and_figure(
 def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder: Path) -> None:
     model = read_graph(tiny_onnx)
     artifact = replace(read_artifact(model, tiny_onnx), preset=PRESETS["rembg"].with_size(128, 128))
-    write_graph(model, tmp_path / "rembg.onnx", artifact)
+    write_graph(model, tmp_path / "rembg.onnx", artifact, 0.0)
     (own,) = verify_models(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], VerifyOptions(images=photograph_folder))
     against = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
     (other,) = verify_models(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], against)

@@ -187,10 +187,10 @@ def test_a_description_says_what_it_is(checkpoint: Any) -> None:
     assert describe_checkpoint(checkpoint) == {
         "kind": "checkpoint",
         "variant": "u2netp",
-        "out_channels": 1,
-        "parameters": 1_131_181,
+        "classes": 1,
+        "parameters": "1,131,181",
         "weights": "model",
-        "sha256": hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest(),
+        "SHA-256": hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest(),
     }
 
 

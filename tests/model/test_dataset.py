@@ -60,11 +60,22 @@ def test_stems_that_do_not_pair_are_named(
 @pytest.mark.parametrize("missing", ["images", "masks"])
 def test_a_missing_side_is_named(folder: Callable[[list[str], list[str]], Path], missing: str) -> None:
     place = folder([], [])
-    side = place / ({"images": "masks", "masks": "images"}[missing])
-    (side / "a.png").touch()
     (place / missing).rmdir()
 
-    with pytest.raises(DatasetError, match=f"{missing} is not a folder; a data set has images/ and masks/"):
+    with pytest.raises(DatasetError, match=f"has no folder for its {missing}; a data set has images/ and masks/"):
+        find_pairs(place)
+
+
+def test_duts_is_read_as_it_is_distributed(folder: Callable[[list[str], list[str]], Path]) -> None:
+    place = folder(["a.jpg"], ["a.png"])
+    (place / "images").rename(place / "DUTS-TE-Image")
+    (place / "masks").rename(place / "DUTS-TE-Mask")
+
+    (pair,) = find_pairs(place)
+
+    assert (pair.image.parent.name, pair.mask.parent.name) == ("DUTS-TE-Image", "DUTS-TE-Mask")
+    (place / "other-masks").mkdir()
+    with pytest.raises(DatasetError, match="has DUTS-TE-Mask, other-masks for its masks"):
         find_pairs(place)
 
 

@@ -129,3 +129,11 @@ def test_a_folder_is_locked_for_one_process_until_it_ends(tmp_path: Path) -> Non
             assert names(folder) == []
     with locked_folder(folder), pytest.raises(InputError, match="another process"), locked_folder(folder):
         pass
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("old", "new"):
+        with pytest.raises(ZeroDivisionError), locked_folder(tmp_path / name):
+            raise ZeroDivisionError
+    assert names(tmp_path) == ["old"]

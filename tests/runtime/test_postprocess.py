@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from u2net.runtime.errors import ArtifactError, InputError
-from u2net.runtime.postprocess import cut_out, postprocess, stretch_range, to_grey
+from u2net.runtime.postprocess import cut_out, postprocess, to_grey
 from u2net.runtime.preprocess import as_rgb
 from u2net.runtime.presets import PRESETS, Kernel
 
@@ -42,7 +42,7 @@ def test_a_flat_map_is_left_alone(level: float) -> None:
 
 @pytest.mark.parametrize(("height", "stretched"), [(0.9, False), (1.1, True)])
 def test_a_nearly_flat_map_is_not_stretched_to_an_object(height: float, stretched: bool) -> None:
-    mask = stretch_range(ramp(0.01, 0.01 + height * FLOOR)[0], FLOOR)
+    mask = postprocess(ramp(0.01, 0.01 + height * FLOOR), REFERENCE, 8, 8)
 
     assert bool(mask.max() == 1.0) is stretched
     assert bool(mask.min() == 0.0) is stretched

@@ -4,14 +4,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from u2net.runtime.device import Device
+from u2net.runtime.device import CUDA, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
 from u2net.runtime.trt.flavours import Flavour
 from u2net.runtime.trt.profiles import ProfileRequest
 
 OPT_LEVELS = range(6)
-FIRST_GPU = Device("cuda")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class EngineOptions:
     tf32: bool = False
     timing_cache: Path | None = None
     targets: tuple[str, ...] = ()
-    device: Device = FIRST_GPU
+    device: Device = CUDA
 
     def check(self, flavour: Flavour) -> None:
         """Raise InputError if an option cannot be used with this flavour."""

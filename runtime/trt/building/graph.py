@@ -24,11 +24,6 @@ class GraphSource:
     artifact: Artifact | None = None
     """Metadata of the graph; None if this project did not export it."""
 
-    @property
-    def fp32_nodes(self) -> tuple[str, ...]:
-        """Nodes of an FP16 graph that must stay in FP32."""
-        return self.artifact.fp32_nodes if self.artifact else ()
-
 
 def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource, logger: Any) -> INetworkDefinition:
     """Read the graph of a U²-Net into a network definition."""

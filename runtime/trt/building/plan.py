@@ -105,7 +105,7 @@ def _configure(
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if features.fp16_flag and not features.strong_typing and source.precision == "fp16":
-        _allow_fp16(trt, config, network, source.fp32_nodes)
+        _allow_fp16(trt, config, network, source.artifact.fp32_nodes if source.artifact else ())
     if features.profile_sharing:
         config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if options.targets:

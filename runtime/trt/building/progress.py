@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 BuildProgress = Callable[[str, float], None]
@@ -24,7 +25,6 @@ class Phases:
         self._lock = threading.Lock()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """Open a phase."""
         with self._lock:
             self._open[name] = (parent, max(steps, 1), 0)
         self._tell(name)
@@ -39,7 +39,6 @@ class Phases:
         return not self.cancelled
 
     def finish(self, name: str) -> None:
-        """Close a phase."""
         with self._lock:
             self._open.pop(name, None)
 
@@ -81,38 +80,17 @@ def build_with_progress(
         phase_finish = staticmethod(phases.finish)
 
     config.progress_monitor = Monitor()
-    content = _build_in_thread(build, phases)
+    with ThreadPoolExecutor(1, "tensorrt-build") as pool:
+        building = pool.submit(build)
+        try:
+            while not wait([building], WAIT).done:
+                pass
+        except BaseException:
+            phases.cancelled = True
+            raise
+    if phases.failure is not None:
+        raise phases.failure
+    content = building.result()
     if content is not None and report is not None:
         report("Engine built", 1.0)
     return content
-
-
-def _build_in_thread(build: Callable[[], bytes | None], phases: Phases) -> bytes | None:
-    outcome: list[bytes | None] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            outcome.append(build())
-        except BaseException as error:  # raised again in the waiting thread
-            failure.append(error)
-        finally:
-            done.set()
-
-    # An event instead of join(): after Ctrl-C in a join(), Python 3.11 believes that the running thread has ended.
-    done = threading.Event()
-    thread = threading.Thread(target=work, name="tensorrt-build")
-    thread.start()
-    try:
-        while not done.wait(WAIT):
-            pass
-    except BaseException:
-        phases.cancelled = True
-        done.wait()
-        raise
-    finally:
-        thread.join()
-    for error in (phases.failure, *failure):
-        if error is not None:
-            raise error
-    return outcome[0]

@@ -4,11 +4,9 @@ import ctypes
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from u2net.runtime.errors import InputError
 from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory
-from u2net.runtime.trt.profiles import Shape, four_sides
+from u2net.runtime.trt.profiles import Shape, byte_count, four_sides
 
 FLOAT32 = "<f4"
 DLPACK_CUDA = 2
@@ -46,19 +44,15 @@ class DeviceArray:
 
 def new_device_array(cuda: Cuda, shape: Shape, device: int) -> DeviceArray:
     """Allocate an array on the current device."""
-    memory = DeviceMemory(cuda, int(np.prod(shape)) * 4)
+    memory = DeviceMemory(cuda, byte_count(shape))
     return DeviceArray(memory.address, shape, device, memory, ready=True)
 
 
 def as_device_array(value: object, device: int, stream: int | None) -> DeviceArray:
-    """View another library's array.
+    """View another library's array. Raise InputError if it is not on that device, not float32 or not C-contiguous.
 
-    Args:
-        stream: handle of the stream that will use the array; DLPack makes it wait for the producer. None only reads
-            address and shape.
-
-    Raises:
-        InputError: the array is not on that device, not float32 or not C-contiguous.
+    ``stream`` is the handle of the stream that will use the array; DLPack makes it wait for the producer. None only
+    reads address and shape.
     """
     if isinstance(value, DeviceArray):
         if value.device != device:

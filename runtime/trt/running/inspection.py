@@ -1,5 +1,6 @@
 """Layers of an engine: read and timed on its GPU, or taken from its record without one."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class Inspection:
 
 def inspect_engine(path: Path, device: Device | None) -> Inspection:
     """Open an engine on a GPU, read its layers and time them; without a device, take them from its record."""
+    if path.suffix.lower() == ".onnx":
+        raise ArtifactError(f"{path} is a graph, and only engines have layers; `u2net compile` makes an engine of it")
     if device is None:
         return _read_record(path)
     opened = open_engine(path, device)
@@ -50,10 +53,8 @@ def read_plan_layers(content: bytes, record: EngineRecord, path: Path, device: D
 def _read_record(path: Path) -> Inspection:
     _, record = read_plan(path)
     if record is None or not record.layers:
-        raise ArtifactError(
-            f"the layers of {path} are not recorded beside it; inspect it on the GPU it is for, with --device cuda"
-            + (": TensorRT-RTX settles its layers there" if record and record.flavour == "tensorrt-rtx" else "")
-        )
+        why = ": TensorRT-RTX chooses its layers there" if record and record.flavour == "tensorrt-rtx" else ""
+        raise ArtifactError(f"{path} has no recorded layers; inspect it on the GPU it is for, with --device cuda{why}")
     return Inspection(record.layers, None, f"recorded when it was built on {record.gpu}")
 
 
@@ -66,25 +67,17 @@ def _optimal_slot(opened: OpenEngine) -> Slot:
 
 def _time_layers(trt: TensorRTModule, slot: Slot) -> dict[str, float]:
     """Mean milliseconds of each layer."""
+    totals: dict[str, float] = defaultdict(float)
+
+    class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            totals[layer_name] += ms
+
     for _ in range(WARMUP):
         slot.run(())
-    profiler = _make_profiler(trt)
     context: Any = slot.context
+    profiler = Profiler()  # this name keeps it alive
     context.profiler = profiler
     for _ in range(RUNS):
         slot.run(())
-    return {name: total / RUNS for name, total in profiler.totals.items()}
-
-
-def _make_profiler(trt: TensorRTModule) -> Any:
-    """A profiler for TensorRT that sums the milliseconds of each layer in ``totals``."""
-
-    class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.totals: dict[str, float] = {}
-
-        def report_layer_time(self, layer_name: str, ms: float) -> None:
-            self.totals[layer_name] = self.totals.get(layer_name, 0.0) + ms
-
-    return Profiler()
+    return {name: total / RUNS for name, total in totals.items()}

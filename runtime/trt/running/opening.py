@@ -36,15 +36,7 @@ class OpenEngine:
 
 
 def open_engine(path: Path, device: Device) -> OpenEngine:
-    """Open an engine file.
-
-    Raises:
-        DriverMissingError, DriverTooOldError, DeviceError: the GPU cannot be used.
-        DependencyError: the flavour that built the engine is not installed.
-        ArtifactError: there is no such file, or its record is damaged.
-        EngineDamagedError: the file is truncated, altered or not an engine.
-        EngineVersionError, EngineGpuError: the engine was built for another TensorRT or GPU.
-    """
+    """Open an engine file. For errors see :func:`u2net.runtime.load`."""
     content, record = read_plan(path)
     if device.kind != "cuda":
         raise DeviceError(f"{path} is a TensorRT engine, which needs a GPU: name device cuda, or take its .onnx")

@@ -13,9 +13,8 @@ class Pool(Generic[Item]):
 
     def __init__(self, make: Callable[[], Item], limit: int) -> None:
         self._make = make
-        self._limit = limit
-        self._idle: list[Item] = []
-        self._made = 0
+        self._idle: list[Item | None] = [None] * limit
+        """Items that nobody uses, the latest last; None for each that is not made yet."""
         self._changed = threading.Condition()
 
     @contextmanager
@@ -24,30 +23,20 @@ class Pool(Generic[Item]):
 
         An exception of ``make`` passes through and leaves the pool unchanged.
         """
-        item = self._take(prefer)
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle)
+            item = self._take(prefer)
         try:
+            if item is None:
+                item = self._make()
             yield item
         finally:
             with self._changed:
                 self._idle.append(item)
                 self._changed.notify()
 
-    def _take(self, prefer: Callable[[Item], bool]) -> Item:
-        with self._changed:
-            while True:
-                accepted = next((at for at in reversed(range(len(self._idle))) if prefer(self._idle[at])), None)
-                if accepted is not None:
-                    return self._idle.pop(accepted)
-                if self._made < self._limit:
-                    self._made += 1
-                    break
-                if self._idle:
-                    return self._idle.pop(0)
-                self._changed.wait()
-        try:
-            return self._make()
-        except BaseException:
-            with self._changed:
-                self._made -= 1
-                self._changed.notify()
-            raise
+    def _take(self, prefer: Callable[[Item], bool]) -> Item | None:
+        for at, item in reversed(list(enumerate(self._idle))):
+            if item is not None and prefer(item):
+                return self._idle.pop(at)
+        return self._idle.pop(self._idle.index(None) if None in self._idle else 0)

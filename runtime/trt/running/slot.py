@@ -1,17 +1,13 @@
 """An execution context with everything it needs to run: a stream, memory on both sides, a CUDA graph."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from u2net.runtime.errors import ArtifactError, DeviceError, ProfileError
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.cuda import Address, Cuda, CudaGraph, DeviceMemory, PinnedMemory, Stream
 from u2net.runtime.trt.messages import trt_log
-from u2net.runtime.trt.profiles import Shape, four_sides
+from u2net.runtime.trt.profiles import Shape, byte_count, four_sides
 from u2net.runtime.trt.running.contexts import ContextMaker
-
-FLOAT = 4
-"""Bytes of a float32, the type of every input and output."""
 
 
 class Slot:
@@ -143,8 +139,3 @@ class Slot:
         """Bytes of a tensor at the profile's largest batch, height and width."""
         batch, _, height, width = self.profile.shapes()[2]
         return byte_count((batch, self.sizes[name][1], height, width))
-
-
-def byte_count(shape: Shape) -> int:
-    """Bytes of a float32 tensor."""
-    return math.prod(shape) * FLOAT

@@ -10,7 +10,7 @@ from u2net.model.dataset import find_pairs
 from u2net.model.training import Phase
 from u2net.model.training.batches import Batches, normalize_batch
 from u2net.model.training.decoded_pairs import DecodedPairs, decode_pairs
-from u2net.runtime.preprocess import normalize
+from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 
 CPU = torch.device("cpu")
@@ -81,8 +81,8 @@ def test_a_batch_is_normalised_as_the_preset_normalises_each_picture(pictures: D
     found = normalize_batch(dark.float() / 255)
 
     for image, pixels in zip(found, dark, strict=True):
-        expected = normalize(pixels.permute(1, 2, 0).numpy().astype(np.float32), PRESETS["reference"])
-        np.testing.assert_allclose(image.numpy(), expected, atol=2e-5)
+        expected = preprocess(pixels.permute(1, 2, 0).byte().numpy(), PRESETS["reference"].with_size(*pixels.shape[1:]))
+        np.testing.assert_allclose(image.numpy(), expected[0], atol=2e-5)
 
 
 def test_a_black_picture_stays_finite() -> None:

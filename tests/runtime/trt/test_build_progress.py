@@ -148,7 +148,7 @@ def test_ctrl_c_ends_a_build_at_its_next_step(trt: FakeTensorRT, graph: GraphSou
 
     assert time.monotonic() - started < 10
     assert len(told) < 20
-    assert not any(thread.name == "tensorrt-build" for thread in threading.enumerate())
+    assert not any(thread.name.startswith("tensorrt-build") for thread in threading.enumerate())
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
 
 
