@@ -18,6 +18,7 @@ from u2net.model.evaluation import Evaluation
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import hash_file, written_whole
+from u2net.runtime.pictures import PictureFiles
 
 NONE = "–"
 EAGER_TITLE = "eager PyTorch"
@@ -74,10 +75,12 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def write_report(folder: Path, build: BuildResult, bench: BenchReport) -> tuple[Path, Path]:
+def write_report(
+    folder: Path, build: BuildResult, bench: BenchReport, pictures: Sequence[PictureFiles] = ()
+) -> tuple[Path, Path]:
     """Write ``report.json`` and ``report.md`` and return their paths."""
     files = (folder / "report.json", folder / "report.md")
-    write_json(files[0], {"passed": build.passed, "build": build, "bench": bench})
+    write_json(files[0], {"passed": build.passed, "build": build, "bench": bench, "pictures": pictures})
     write_text(files[1], to_markdown(build, bench))
     return files
 
@@ -95,7 +98,7 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         with written_whole(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 
