@@ -11,14 +11,13 @@ from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.memory import peak_memory_mb
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
-from u2net.benchmarks.timing import Run, time_in_turns
+from u2net.benchmarks.timing import mask_steps, time_in_turns
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError, U2NetError
-from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import preprocess, preprocess_batch
+from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
@@ -202,15 +201,7 @@ def _time_picture(session: Session, sized: Preset, options: BenchOptions, say: C
     """Time the three steps of one picture in turns, at the input size of all models."""
     say(f"timing a picture: {session.info.path.name}")
     preset = session.info.preset.with_size(sized.height, sized.width)
-    output = session.info.mask_output
-    picture = make_scene(0, *PICTURE_SIZE)[0]
-    tensor = preprocess(picture, preset)
-    maps = session.infer(tensor, [output])[output]
-    runs: dict[str, Run] = {
-        "preprocess_ms": lambda: preprocess(picture, preset),
-        "compute_ms": lambda: session.infer(tensor, [output]),
-        "postprocess_ms": lambda: postprocess(maps[0], preset, *PICTURE_SIZE),
-    }
-    seconds = time_in_turns(runs, options.rounds, options.warmup)
-    medians = {step: summarize(times).median_ms for step, times in seconds.items()}
+    steps = mask_steps(session, make_scene(0, *PICTURE_SIZE)[0], preset)
+    seconds = time_in_turns(steps, options.rounds, options.warmup)
+    medians = {f"{step}_ms": summarize(times).median_ms for step, times in seconds.items()}
     return PictureTime(session.info.path, PICTURE_SIZE, **medians)

@@ -4,6 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from u2net.runtime.postprocess import postprocess
+from u2net.runtime.preprocess import ByteArray, preprocess
+from u2net.runtime.presets import Preset
+from u2net.runtime.session import Session
+
 Name = TypeVar("Name")
 
 Run = Callable[[], object]
@@ -23,3 +28,15 @@ def time_in_turns(
                 seconds[name].append(time.perf_counter() - started)
         progress(index + warmup + 1)
     return seconds
+
+
+def mask_steps(session: Session, image: ByteArray, preset: Preset) -> dict[str, Run]:
+    """Return the steps from an image to its mask: ``preprocess``, ``compute``, ``postprocess``."""
+    output = session.info.mask_output
+    tensor = preprocess(image, preset)
+    maps = session.infer(tensor, [output])[output]
+    return {
+        "preprocess": lambda: preprocess(image, preset),
+        "compute": lambda: session.infer(tensor, [output]),
+        "postprocess": lambda: postprocess(maps[0], preset, *image.shape[:2]),
+    }

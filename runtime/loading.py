@@ -44,7 +44,8 @@ def load(
         tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
         contexts: largest number of runs at once; further threads wait. Each run needs memory of its own. None means 1
             on a processor and 4 on a GPU.
-        cuda_graph: launch repeated shapes of an engine as one CUDA graph.
+        cuda_graph: launch repeated shapes of an engine as one CUDA graph; of an ONNX file on a GPU one shape, and only
+            with ``contexts=1``, because ONNX Runtime cannot run such a graph twice at once.
         rebuild: if an engine was built for another TensorRT or GPU, build it again from the ONNX file it was built
             from, and say so in the log and in :attr:`SessionInfo.rebuilt`.
 
@@ -92,7 +93,8 @@ def open_backend(
         )
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32), None
+    backend = OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph)
+    return backend, None
 
 
 def new_session(

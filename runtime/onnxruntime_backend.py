@@ -1,9 +1,13 @@
 """ONNX Runtime behind the backend seam: CPU and CUDA providers, never one in place of the other."""
 
+import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,9 @@ FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
 """Exceptions of ONNX Runtime that a file or a tensor causes, whatever the device. They share no public base class."""
 
+INPUT_REFUSAL_WORDS = "Got invalid dimensions for input"
+"""How a bound run, whose exceptions are all of one type, says that the tensor is at fault."""
+
 NO_MEMORY_WORDS = (
     "out of memory",
     "failed to allocate",
@@ -35,6 +42,21 @@ NO_MEMORY_WORDS = (
 
 QUIET = 3
 """ONNX Runtime's log level for errors only; failures come back as exceptions."""
+
+CUDA_SETTINGS = {"prefer_nhwc": 1, "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+"""Tensor cores want channels last; trying each algorithm, or doubling the arena, takes many times the memory."""
+
+onnxruntime_log = logging.getLogger("u2net.onnxruntime")
+
+
+@dataclass
+class BoundRun:
+    """Device memory of the input and outputs of a run, used again by the next run of the same shape and outputs."""
+
+    key: tuple[tuple[int, ...], tuple[str, ...]]
+    """Shape of the input, and names of the outputs."""
+    tensor: Any
+    binding: Any
 
 
 class OnnxRuntimeBackend:
@@ -48,11 +70,14 @@ class OnnxRuntimeBackend:
         threads: int | None = None,
         contexts: int = 1,
         tf32: bool = True,
+        cuda_graph: bool = False,
         optimize: bool = True,
     ) -> None:
         """Load a file, or a graph that is in memory. Options and errors are those of :func:`u2net.runtime.load`.
 
         Args:
+            cuda_graph: on CUDA with one context, launch the first shape that repeats as one CUDA graph. ONNX Runtime
+                allows neither other shapes nor runs at once in it: those are plain.
             optimize: let ONNX Runtime fuse and reorder nodes; False runs each node as it is written, so that a pair
                 of casts that rounds is not removed.
         """
@@ -65,8 +90,10 @@ class OnnxRuntimeBackend:
             raise ArtifactError(why_no_file(source))
         _require_provider(runtime, device)
         advice = _preload_libraries(runtime) if device.kind == "cuda" else ""
+        self._open = partial(_open, runtime, source, device, threads, tf32=tf32, optimize=optimize)
+        self._graph = cuda_graph and contexts == 1 and device.kind == "cuda"
         try:
-            self._session = _open(runtime, source, device, threads, tf32=tf32, optimize=optimize)
+            self._session = self._open(graph=self._graph)
             self.provider = self._session.get_providers()[0]
             if self.provider != PROVIDERS[device.kind]:
                 raise RuntimeError(f"it fell back to {self.provider}")
@@ -82,8 +109,9 @@ class OnnxRuntimeBackend:
         self._entry, self._dtype = entry.name, FLOATS[entry.type]
         # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
         self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
-        self._subset = runtime.RunOptions()
-        self._subset.only_execute_path_to_fetches = True
+        self._runtime = runtime
+        self._kept = threading.local()
+        self._recorded: BoundRun | None = None
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
         """The batch that the graph declares, at any size; None if it is dynamic."""
@@ -100,14 +128,43 @@ class OnnxRuntimeBackend:
     def _compute(self, shape: tuple[int, int, int, int], fill: Fill, outputs: tuple[str, ...]) -> dict[str, Any]:
         tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
         fill(tensor[: shape[0]])
-        feed = {self._entry: tensor.astype(self._dtype, copy=False)}
-        options = None if set(outputs) == set(self.outputs) else self._subset
         try:
-            values = self._session.run(list(outputs), feed, options)
+            return self._run(tensor.astype(self._dtype, copy=False), outputs)
         except Exception as error:
             what = f"ONNX Runtime cannot run the network on {tensor.shape}"
             raise _failure(error, what, self._device, InputError) from error
-        return dict(zip(outputs, values, strict=True))
+
+    def _run(self, tensor: Any, outputs: tuple[str, ...]) -> dict[str, Any]:
+        every, bound = set(outputs) == set(self.outputs), self._recorded
+        if bound is None or bound.key != (tensor.shape, outputs):
+            bound = getattr(self._kept, "bound", None)
+            if bound is None or bound.key != (tensor.shape, outputs):
+                bound = self._kept.bound = self._bind(tensor, outputs)
+            elif self._graph and self._recorded is None and every:
+                self._recorded = bound  # for good, because its graph holds the addresses
+        options = self._runtime.RunOptions()
+        options.only_execute_path_to_fetches = not every
+        options.add_run_config_entry("gpu_graph_id", "1" if bound is self._recorded else "-1")  # -1 is a plain run
+        bound.tensor.update_inplace(tensor)
+        try:
+            self._session.run_with_iobinding(bound.binding, options)
+        except Exception as error:
+            if bound is not self._recorded:
+                raise
+            onnxruntime_log.warning("no CUDA graph, each run is plain: %s", error)
+            self._graph, self._recorded, self._kept = False, None, threading.local()
+            self._session = self._open(graph=False)
+            return self._run(tensor, outputs)
+        return dict(zip(outputs, bound.binding.copy_outputs_to_cpu(), strict=True))
+
+    def _bind(self, tensor: Any, outputs: tuple[str, ...]) -> BoundRun:
+        place = (self._device.kind, self._device.index)
+        binding = self._session.io_binding()
+        entry = self._runtime.OrtValue.ortvalue_from_numpy(tensor, *place)
+        binding.bind_ortvalue_input(self._entry, entry)
+        for name in outputs:
+            binding.bind_output(name, *place)
+        return BoundRun((tensor.shape, outputs), entry, binding)
 
 
 def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetError], advice: str = "") -> U2NetError:
@@ -115,7 +172,7 @@ def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetErr
     said = f"{what} on {device}: {error}"
     if any(words in said.lower() for words in NO_MEMORY_WORDS):
         return OutOfMemoryError(f"{said}; use a smaller batch or size, fewer contexts, or stop other programs")
-    if type(error).__name__ in INPUT_REFUSALS:
+    if type(error).__name__ in INPUT_REFUSALS or INPUT_REFUSAL_WORDS in said:
         return refusal(said)
     return DeviceError(said + advice) if device.kind == "cuda" else ArtifactError(said)
 
@@ -138,7 +195,14 @@ def _require_provider(runtime: Any, device: Device) -> None:
 
 
 def _open(
-    runtime: Any, source: Path | bytes, device: Device, threads: int | None, *, tf32: bool, optimize: bool
+    runtime: Any,
+    source: Path | bytes,
+    device: Device,
+    threads: int | None,
+    *,
+    tf32: bool,
+    optimize: bool,
+    graph: bool,
 ) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
@@ -152,7 +216,7 @@ def _open(
         options.enable_mem_pattern = False
         return runtime.InferenceSession(model, options, providers=[PROVIDERS["cpu"]])
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    settings = {"device_id": device.index, "use_tf32": int(tf32)}
+    settings = {"device_id": device.index, "use_tf32": int(tf32), "enable_cuda_graph": int(graph), **CUDA_SETTINGS}
     # ONNX Runtime's own fallback would go on on the processor, after a failed run too.
     return runtime.InferenceSession(model, options, providers=[(PROVIDERS["cuda"], settings)], enable_fallback=False)
 

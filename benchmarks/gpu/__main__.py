@@ -1,46 +1,55 @@
-"""The command line of ``make gpu-check``; ``--help`` lists the options, :class:`GpuOptions` explains them."""
+"""The command line of ``make gpu-check``: the engines' tests, then the suite on a GPU. ``--help`` lists the options.
+
+It needs nothing that the suite does not need, because a Python with PyTorch may lack the packages of ``u2net``.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 try:
-    from u2net.benchmarks.gpu.check import check_gpu
-    from u2net.benchmarks.gpu.options import GpuOptions
+    from u2net.benchmarks.gpu.engine_tests import run_engine_tests
+    from u2net.benchmarks.suite.contestants import ENGINES
+    from u2net.benchmarks.suite.options import SuiteOptions
+    from u2net.benchmarks.suite.report import write_suite
+    from u2net.benchmarks.suite.suite import SuiteReport, run_suite
+    from u2net.runtime.device import CUDA, Device
     from u2net.runtime.errors import U2NetError
+    from u2net.runtime.files import make_folder
 except ImportError as error:
     sys.exit(f"gpu-check compares with eager PyTorch and exports graphs; this Python lacks something for that: {error}")
 
 
-def parse_arguments(words: Sequence[str]) -> GpuOptions:
-    """Read the command line; a word that is none ends the program with argparse's message."""
-    base = GpuOptions()
+def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; ``options`` of the result are those of the suite. A mistake ends the program."""
+    base = SuiteOptions(device=CUDA, minutes=20.0, rounds=60, work=Path("build/gpu-check"))
     parser = argparse.ArgumentParser(prog="gpu-check", description="Measure every way to run a U²-Net on one GPU.")
     add = parser.add_argument
-    add("--device", default=base.device, help="cuda, cuda:N, or cpu for a dry run (%(default)s)")
+    add("--device", type=Device.parse, default=base.device, help="cuda, cuda:N or cpu (%(default)s)")
     add("--networks", type=_words, default=base.networks, help="u2netp,u2net")
-    add("--batches", type=_numbers, default=base.batches, help="batch sizes with commas")
+    add("--batches", type=_numbers, default=base.batches, help="batch sizes, separated by commas")
     add("--size", type=int, default=base.size, help="side of the input in pixels (%(default)s)")
-    add("--contestants", type=_words, default=base.contestants, help="keys with commas; all without it")
-    add("--rounds", type=int, default=base.rounds, help="turns of each at most (%(default)s)")
-    add("--minutes", type=float, default=base.minutes, help="limit of all but tests and training (%(default)s)")
-    add("--open-minutes", type=float, default=base.open_minutes, help="limit of opening one (%(default)s)")
+    add("--contestants", type=_words, default=base.contestants, help="keys, separated by commas; by default all")
+    add("--rounds", type=int, default=base.rounds, help="largest number of turns of each (%(default)s)")
+    add("--minutes", type=float, default=base.minutes, help="limit of all but the tests (%(default)s)")
     add("--build-minutes", type=float, default=base.build_minutes, help="limit of building an engine (%(default)s)")
-    add("--train-minutes", type=float, default=base.train_minutes, help="train what has no weights (%(default)s)")
-    add("--checkpoint", type=Path, action="append", default=[], help="weights to take; may be given twice")
-    add("--images", type=Path, help="folder of photographs; scikit-image's without it")
+    add("--opt-level", type=int, default=base.opt_level, help="of TensorRT's builder, 0 to 5")
+    add("--checkpoint", type=Path, action="append", default=[], dest="checkpoints", help="weights; may be repeated")
+    add("--images", type=Path, default=base.images, help="folder of photographs; by default synthetic scenes")
+    add("--work", type=Path, default=base.work, help="folder of graphs and engines (%(default)s)")
     add("--tensorrt-python", help="another Python, which has TensorRT")
-    add("--opt-level", type=int, help="of TensorRT's builder, 0 to 5")
-    add("--skip-tests", action="store_true", help="do not run the tests marked gpu")
-    add("--test-minutes", type=float, default=base.test_minutes, help="limit of the tests (%(default)s)")
-    add("--work", type=Path, default=base.work, help="folder of what is made on the way (%(default)s)")
-    add("--output", type=Path, default=base.output, help="folder of the report (%(default)s)")
-    add("--name", help="of the report's files; GPU and date without it")
-    values = vars(parser.parse_args(words))
-    values["checkpoints"] = tuple(values.pop("checkpoint"))
-    values["tests"] = not values.pop("skip_tests")
-    return GpuOptions(**values)
+    add("--skip-tests", action="store_true", help="do not run the engines' tests")
+    add("--test-minutes", type=float, default=5.0, help="limit of the tests (%(default)s)")
+    add("--output", type=Path, default=Path("docs/results"), help="folder of the report (%(default)s)")
+    add("--name", default=f"gpu-{date.today()}", help="name of the report's files (%(default)s)")
+    found = parser.parse_args(words)
+    values = {name: value for name, value in vars(found).items() if hasattr(base, name)}
+    pythons = {ENGINES: found.tensorrt_python} if found.tensorrt_python else {}
+    found.options = SuiteOptions(**{**values, "checkpoints": tuple(found.checkpoints), "pythons": pythons})
+    return found
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -52,17 +61,28 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the check; the exit status is 1 where a test failed, 2 for a mistake of the user's, else 0."""
-    options = parse_arguments(words)
+    """Run the check. The exit status is 1 if the tests did not pass, 2 for a mistake of the user's, else 0."""
+    found = parse_arguments(words)
+    options: SuiteOptions = found.options
+    passed, notes = True, tuple[str, ...]()
+
+    def write(report: SuiteReport) -> None:
+        write_suite(replace(report, notes=(*notes, *report.notes)), found.output, found.name)
+
     try:
-        result = check_gpu(options, lambda message: print(message, flush=True))
+        options.check()
+        make_folder(options.work)
+        if not found.skip_tests:
+            python = options.python(ENGINES) or sys.executable
+            outcome, passed = run_engine_tests(python, options.work, 60 * found.test_minutes)
+            notes = (outcome,)
+            print(outcome, flush=True)
+        run_suite(options, lambda message: print(message, flush=True), write)
     except U2NetError as error:
         print(error, file=sys.stderr)
         return 2
-    for target in result.report.targets:
-        print(f"{target.verdict}: {target.what}: {target.found}")
-    print(f"{result.files[0]} and {result.files[1].name} are written")
-    return 1 if any(suite.failed for suite in result.report.tests) else 0
+    print(f"Wrote to {found.output}: {found.name}.json, {found.name}.md")
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

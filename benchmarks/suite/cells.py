@@ -3,21 +3,26 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from math import inf
+from typing import Any
 
 import numpy as np
 
 from u2net.benchmarks.noise import NoiseMeter
-from u2net.benchmarks.statistics import compare, summarize
-from u2net.benchmarks.suite.contestants import EAGER, EXACT, HERE, Contestant
+from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
+from u2net.benchmarks.suite.contestants import EAGER, EXACT, Contestant
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Fidelity, Load, PictureSteps, Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.parity.figures import ComparisonMeter
+from u2net.runtime.loading import CONTEXTS
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
+from u2net.runtime.trt.record import read_record
 
 LEAST_ROUNDS = 3
 """Turns that each contestant gets even after the cell's time is up."""
@@ -60,61 +65,93 @@ class Cell:
         self._options = options
         self._say = say
         self._workers: dict[str, Worker] = {}
-        self._seconds: dict[str, list[list[float]]] = {}
+        self._seconds: dict[str, dict[str, list[list[float]]]] = {"wall": {}, "device": {}}
+        """By clock and contestant: the seconds of each run of each turn."""
 
-    def measure(self, contestants: Sequence[Contestant], until: float, noise: NoiseMeter) -> list[Row]:
-        """Open everybody, compare their maps, and time them in turns until a point of the monotonic clock."""
+    def measure(
+        self, contestants: Sequence[Contestant], until: float, noise: NoiseMeter, *, end: float = inf
+    ) -> list[Row]:
+        """Open everybody, compare their maps, time them in turns, then from picture to mask.
+
+        Args:
+            until, end: when turns and pictures have to stop, by the monotonic clock.
+        """
         rows = [Row(each, self._network.variant, self._batch) for each in contestants]
         with ExitStack() as stack:
+            # On a GPU everybody starts at once, because starting takes most of a short run; on a processor it is timed.
+            with ThreadPoolExecutor(len(rows) if self._options.device.kind == "cuda" else 1) as pool:
+                list(pool.map(lambda row: self._start(row, stack), rows))
             for row in rows:
-                self._open(row, stack)
+                self._open(row)
             self._compare_maps(rows)
             with noise.watching(self._processor_seconds):
                 self._take_turns(rows, until)
             self._summarize(rows, noise)
             if self._batch == 1:
                 for row in rows:
-                    self._time_pictures(row)
+                    self._time_pictures(row, end)
         return rows
 
-    def _open(self, row: Row, stack: ExitStack) -> None:
+    def _start(self, row: Row, stack: ExitStack) -> None:
+        """Start a contestant's process and import its package."""
         contestant, options = row.contestant, self._options
         python = options.python(contestant.python)
-        if python is None:
+        if why := self._network.missing.get(self._network.path(contestant.source, self._batch)):
+            row.error = why
+        elif python is None:
             row.error = f"not here: no Python was named for it; --python {contestant.python}=PATH does"
+        else:
+            try:
+                worker = self._workers[contestant.key] = Worker(python, options.work / f"{contestant.key}.log")
+            except WorkerError as error:
+                row.error = f"opening: {error}"
+                return
+            stack.callback(worker.end)
+            limit = 60 * options.open_minutes
+            seconds = self._ask(
+                row, "importing", "settle", limit, package=contestant.package, device=str(options.device)
+            )
+            row.cold["import"] = seconds or 0.0
+
+    def _open(self, row: Row) -> None:
+        contestant, options, limit = row.contestant, self._options, 60 * self._options.open_minutes
+        if contestant.key not in self._workers:
             return
         self._say(f"{self._network.variant}, batch {self._batch}: opening {contestant.title}")
-        try:
-            worker = Worker(python, options.work / f"{contestant.key}.log")
-            stack.callback(worker.end)
-            found = worker.call(
-                "open",
-                60 * options.open_minutes,
-                opener=contestant.opener,
-                file=str(self._network.path(contestant.source, self._batch).absolute()),
-                device=str(options.device),
-                preset=asdict(PRESETS["reference"].with_size(self._network.size, self._network.size)),
-                threads=options.threads,
-                **contestant.options,
-            )
-            row.provider, row.cold = found["provider"], found["seconds"]
-            prepared = worker.call("prepare", 60 * options.open_minutes, tensor=self._inputs.batch(self._batch))
-            row.memory_mb = prepared["memory_mb"]
-        except WorkerError as error:
-            row.error = f"opening: {error}"
+        file = self._network.path(contestant.source, self._batch).absolute()
+        found = self._ask(
+            row,
+            "opening",
+            "open",
+            limit,
+            opener=contestant.opener,
+            file=str(file),
+            device=str(options.device),
+            preset=asdict(PRESETS["reference"].with_size(self._network.size, self._network.size)),
+            threads=options.threads,
+            **contestant.options,
+        )
+        prepared = self._ask(row, "opening", "prepare", limit, tensor=self._inputs.batch(self._batch))
+        if prepared is None:
             return
-        self._workers[contestant.key] = worker
+        row.provider = found["provider"]
+        row.cold |= found["seconds"]
+        if contestant.flavour and (record := read_record(file)):
+            row.cold["build"] = record.seconds
+        row.memory_mb, row.gpu_memory_mb = prepared["memory_mb"], prepared["gpu_memory_mb"]
+        row.device_note = prepared["device_note"]
 
-    def _ask(self, row: Row, what: str, method: str, **arguments: object) -> object:
-        """Call a contestant's process; after an error it takes no further part, and the result is None."""
+    def _ask(self, row: Row, what: str, method: str, timeout: float | None = None, **arguments: object) -> Any:
+        """Call a contestant's process; after an error it is ended, takes no further part, and the result is None."""
         worker = self._workers.get(row.contestant.key)
         if worker is None:
             return None
         try:
-            return worker.call(method, PATIENCE, **arguments)
+            return worker.call(method, timeout or PATIENCE, **arguments)
         except WorkerError as error:
             row.error = f"{what}: {error}"
-            del self._workers[row.contestant.key]
+            # An error of CUDA may last as long as the process, and its memory is missing to others.
+            self._workers.pop(row.contestant.key).end()
             return None
         finally:
             row.warnings = worker.warnings
@@ -148,8 +185,11 @@ class Cell:
         return np.concatenate(found)
 
     def _processor_seconds(self) -> float:
-        workers = (float(each.call("processor_seconds", PATIENCE)) for each in self._workers.values())
-        return time.process_time() + sum(workers)
+        seconds = time.process_time()
+        for each in self._workers.values():
+            with suppress(WorkerError):  # its next turn says what became of it
+                seconds += each.call("processor_seconds", PATIENCE)
+        return seconds
 
     def _take_turns(self, rows: Sequence[Row], until: float) -> None:
         """Time everybody once a round, in an order that is drawn anew each time."""
@@ -160,44 +200,53 @@ class Cell:
                 return
             self._say(f"{self._network.variant}, batch {self._batch}: round {index + 1} of {self._options.rounds}")
             for row in order.sample(racing, len(racing)):
-                turns = self._seconds.setdefault(row.contestant.key, [])
+                turns = self._seconds["wall"].get(row.contestant.key, [])
                 quickest = min((min(turn) for turn in turns), default=TURN_SECONDS)
                 repeats = max(1, min(TURN_RUNS, round(TURN_SECONDS / quickest)))
-                seconds = self._ask(row, "timing", "time", repeats=repeats, warmup=int(index == 0 or quickest < 0.1))
-                if isinstance(seconds, list):
-                    turns.append(seconds)
+                found = self._ask(row, "timing", "time", repeats=repeats, warmup=int(index == 0 or quickest < 0.1))
+                for clock, seconds in (found or {}).items():
+                    self._seconds[clock].setdefault(row.contestant.key, []).append(seconds)
 
     def _summarize(self, rows: Sequence[Row], noise: NoiseMeter) -> None:
-        reference = self._seconds.get(EAGER, [])
+        reference = self._seconds["wall"].get(EAGER, [])
         if len(reference) > 1:
             noise.add_reference([float(np.median(turn)) for turn in reference])
         for row in rows:
-            turns = self._seconds.get(row.contestant.key, [])
-            if not turns:
-                continue
-            row.wall = summarize([seconds for turn in turns for seconds in turn])
-            row.images_per_second = self._batch / row.wall.median_ms * 1e3
-            both = min(len(turns), len(reference))
-            if both > 1:
-                medians = ([float(np.median(turn)) for turn in side[:both]] for side in (reference, turns))
-                row.ratio = compare(*medians)
+            row.wall, row.ratio = self._figures(row, "wall")
+            row.device, row.device_ratio = self._figures(row, "device")
+            if row.wall is not None:
+                row.runs = sum(map(len, self._seconds["wall"][row.contestant.key]))
+                row.images_per_second = self._batch / row.wall.median_ms * 1e3
 
-    def _time_pictures(self, row: Row) -> None:
+    def _figures(self, row: Row, clock: str) -> tuple[Latency | None, Ratio | None]:
+        """A contestant's times by one clock, and its speed relative to eager PyTorch."""
+        turns, reference = (self._seconds[clock].get(key, []) for key in (row.contestant.key, EAGER))
+        if not turns:
+            return None, None
+        both = min(len(turns), len(reference))
+        medians = ([float(np.median(turn)) for turn in side[:both]] for side in (reference, turns))
+        return summarize([seconds for turn in turns for seconds in turn]), compare(*medians) if both > 1 else None
+
+    def _time_pictures(self, row: Row, end: float) -> None:
         """Times from picture to mask; then throughput with more and more callers, of sessions of the runtime."""
         for (height, width), encoded in self._inputs.encoded.items():
+            if time.monotonic() > end:
+                row.warnings.append("the time was up before all pictures and callers")
+                return
             steps = self._ask(row, "timing pictures", "time_picture", encoded=encoded, rounds=PICTURE_ROUNDS)
             if isinstance(steps, dict):
                 medians = {name: 1e3 * float(np.median(seconds)) for name, seconds in steps.items()}
                 row.pictures.append(PictureSteps(height, width, **medians))
-        if row.contestant.opener != "file" or row.contestant.python != HERE:
+        if row.contestant.opener != "file":
             return
         smallest = min(self._inputs.encoded.items())[1]
+        contexts = row.contestant.options.get("contexts", CONTEXTS[self._options.device.kind])
         for callers in CALLERS:
             calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=smallest)
             if isinstance(calls, list):
                 wall = max(end for _, end in calls) - min(start for start, _ in calls)
                 latency = summarize([end - start for start, end in calls])
-                row.load.append(Load(callers, len(calls) / wall, latency))
+                row.load.append(Load(callers, len(calls) / wall, latency, contexts))
 
 
 def compare_maps(reference: FloatArray, found: FloatArray) -> Fidelity:

@@ -1,5 +1,6 @@
 """Ways to run a network, each set up as its own documentation advises."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +18,8 @@ HERE, ENGINES = "here", "tensorrt"
 """Names of the Python that runs the suite, and of the one that has TensorRT; they may be the same."""
 
 Opener = Literal["eager", "file", "openvino", "rembg"]
-Source = Literal["checkpoint", "plain", "fp32", "fp16", "engine"]
+PACKAGES: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "openvino": "openvino", "rembg": "rembg"}
+"""Package that each opener imports, unless the file is an engine."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,20 @@ class Contestant:
     key: str
     title: str
     opener: Opener
-    source: Source
+    source: str
+    """``checkpoint``; the graph ``plain``, ``fp32`` or ``fp16``; or the key of the TensorRT that builds the engine."""
     precision: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the opener."""
     python: str = HERE
     """Name of the Python that its process runs in."""
+    flavour: str = ""
+    """The flavour of TensorRT that runs it; empty for others."""
+
+    @property
+    def package(self) -> str:
+        """The package that it imports before it opens its file."""
+        return self.flavour.replace("-", "_") or PACKAGES[self.opener]
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class TensorRT:
     flavour: str
     version: str
     python: str
+    """Name of that Python."""
 
     @property
     def key(self) -> str:
@@ -49,9 +60,12 @@ class TensorRT:
         return f"{self.flavour}-{self.version}"
 
 
+ENGINE_KEY = re.compile(r"(tensorrt|tensorrt-rtx)-([0-9.]+)(?:-graph)?")
+
 LAST, BF16 = {"channels_last": True}, {"channels_last": True, "autocast": True}
 HALF, COMPILED = {"half": True}, {"half": True, "compiled": True}
 CAPTURED = {"half": True, "graph": True}
+ALONE = {"contexts": 1, "cuda_graph": True}
 
 EVERYWHERE = (
     Contestant(EAGER, "eager PyTorch FP32", "eager", "checkpoint", "fp32", {"tf32": True}),
@@ -70,15 +84,9 @@ ON_CPU = (
 ON_GPU = (
     Contestant(EXACT, "eager PyTorch FP32, TF32 off", "eager", "checkpoint", "fp32"),
     Contestant("eager-fp16", "eager PyTorch FP16, channels last", "eager", "checkpoint", "fp16", HALF),
-    Contestant(
-        "eager-fp16-graph",
-        "eager PyTorch FP16, CUDA graph",
-        "eager",
-        "checkpoint",
-        "fp16",
-        {"half": True, "graph": True},
-    ),
+    Contestant("eager-fp16-graph", "eager PyTorch FP16, CUDA graph", "eager", "checkpoint", "fp16", CAPTURED),
     Contestant("compile-fp16", "torch.compile FP16", "eager", "checkpoint", "fp16", COMPILED),
+    Contestant("onnxruntime-graph", "our FP16 graph, ONNX Runtime, CUDA graph", "file", "fp16", "fp16", ALONE),
 )
 
 
@@ -90,7 +98,10 @@ def list_contestants(device: Device, found: Iterable[TensorRT], wanted: tuple[st
     """
     everyone = [*EVERYWHERE, *(ON_CPU if device.kind == "cpu" else ON_GPU)]
     if device.kind == "cuda":
-        everyone += [engine for each in found for engine in _engines(each)]
+        # A TensorRT that was asked for by its key has a row even if it was not found.
+        asked = (TensorRT(match[1], match[2], ENGINES) for match in map(ENGINE_KEY.fullmatch, wanted) if match)
+        engines = {each.key: each for each in (*asked, *found)}
+        everyone += [contestant for each in engines.values() for contestant in _engines(each)]
     unknown = [key for key in wanted if key not in {each.key for each in everyone}]
     if unknown:
         there = ", ".join(each.key for each in everyone)
@@ -101,7 +112,5 @@ def list_contestants(device: Device, found: Iterable[TensorRT], wanted: tuple[st
 def _engines(found: TensorRT) -> Iterable[Contestant]:
     for graph in (False, True):
         key, title = (f"{found.key}-graph", ", CUDA graph") if graph else (found.key, "")
-        options = {"cuda_graph": graph, "contexts": 1}
-        yield Contestant(
-            key, f"{found.flavour} {found.version} FP16{title}", "file", "engine", "fp16", options, found.python
-        )
+        title = f"{found.flavour} {found.version} FP16{title}"
+        yield Contestant(key, title, "file", found.key, "fp16", {"cuda_graph": graph}, found.python, found.flavour)

@@ -55,6 +55,11 @@ def count_work(path: Path, batch: int) -> list[LayerWork]:
     return found
 
 
+def count_gigaflops(path: Path) -> float:
+    """Count the work of a graph's convolutions for one image."""
+    return sum(layer.flops for layer in count_work(path, 1)) / 1e9
+
+
 def find_arithmetic(contestant: Contestant, provider: str, device: Device) -> str:
     """Return the key of :data:`VALUE_BYTES` that a contestant computes in."""
     precision = contestant.precision

@@ -1,11 +1,11 @@
 """Files of a network that contestants open; those that an earlier run left are used again."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from u2net.benchmarks.suite.contestants import Source
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.export.build import export_model
 from u2net.export.graph import read_artifact, read_graph
@@ -15,6 +15,9 @@ from u2net.model.network import OUTPUT_NAMES, VARIANTS
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.errors import ArtifactError, ExportError
 from u2net.runtime.files import written_whole
+
+GRAPHS = ("fp32", "fp16")
+"""Precisions of our own graphs."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,20 @@ class NetworkFiles:
     """False for seeded weights: their maps lie near 0.5, so nothing can be told from differences."""
     folder: Path
     size: int
+    missing: Mapping[Path, str] = field(default_factory=dict)
+    """Engines that could not be built, and why."""
 
     @property
     def variant(self) -> str:
         """``u2net`` or ``u2netp``."""
         return self.checkpoint.variant
 
-    def path(self, source: Source, batch: int) -> Path:
-        """Path of the file that a contestant opens at a batch size."""
+    def path(self, source: str, batch: int) -> Path:
+        """Path of the file that a contestant opens at a batch size; see :attr:`Contestant.source`."""
         if source == "checkpoint":
             return self.checkpoint.path
+        if source not in ("plain", *GRAPHS):
+            return self.folder / f"{self.variant}-{self.size}.{source}.engine"
         plain = f".batch{batch}" if source == "plain" else ""
         return self.folder / f"{self.variant}-{self.size}.{source}{plain}.onnx"
 
@@ -64,8 +71,7 @@ def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
 def make_graphs(network: NetworkFiles, images: Path | None) -> None:
     """Write our FP32 and FP16 graphs of dynamic batch, unless they are there."""
     side = (network.size, network.size)
-    sources: tuple[Source, ...] = ("fp32", "fp16")
-    for source in sources:
+    for source in GRAPHS:
         path = network.path(source, 1)
         if not _is_made_from(path, network.checkpoint):
             export_model(network.checkpoint, path, ExportOptions(size=side), half=source == "fp16", images=images)

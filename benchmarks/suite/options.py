@@ -11,6 +11,7 @@ from u2net.model.network import VARIANTS
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.trt.building.engine_options import OPT_LEVELS
 
 BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
 """Batch sizes by kind of device if none are asked for."""
@@ -27,13 +28,15 @@ class SuiteOptions:
         contestants: keys of those to measure beside eager PyTorch; none means all.
         rounds: largest number of turns for each contestant.
         minutes: limit of the whole measurement. What is known by then is reported.
+        build_minutes: limit of building one engine.
+        opt_level: optimization level of TensorRT's builder, 0 to 5; None takes its default.
         open_minutes: limit of opening one contestant: loading, compiling, first run.
         threads: processor threads of each contestant; None means all usable cores.
         seed: seed of the order of the turns.
         checkpoints: weights to take instead of the bundled ones or, for U2NET, of untrained ones.
         images: folder of photographs; None means synthetic scenes.
-        pythons: other interpreters by name, such as ``rembg``.
-        work: folder for graphs; those of an earlier run are used again.
+        pythons: other interpreters by name: ``rembg``, ``tensorrt``.
+        work: folder for graphs and engines; those of an earlier run are used again.
     """
 
     device: Device = CPU
@@ -44,6 +47,8 @@ class SuiteOptions:
     rounds: int = 15
     minutes: float = 15.0
     open_minutes: float = 3.0
+    build_minutes: float = 6.0
+    opt_level: int | None = None
     threads: int | None = None
     seed: int = 0
     checkpoints: tuple[Path, ...] = ()
@@ -59,10 +64,12 @@ class SuiteOptions:
         if any(batch < 1 for batch in self.batches):
             raise InputError(f"batch sizes are at least 1; got {self.batches}")
         InputShape(None, None, None).check_size(self.size, self.size)
-        if self.rounds < 2 or not self.minutes > 0 or not self.open_minutes > 0:
+        if self.rounds < 2 or not min(self.minutes, self.open_minutes, self.build_minutes) > 0:
             raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1; got {self.threads}")
+        if self.opt_level is not None and self.opt_level not in OPT_LEVELS:
+            raise InputError(f"the optimization level is 0 to 5; got {self.opt_level}")
         for name, python in self.pythons.items():
             if shutil.which(python) is None:
                 raise InputError(f"there is no program {python} to be the Python {name}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from u2net.benchmarks.report import NONE, table, write_json, write_text
 from u2net.benchmarks.suite.contestants import EAGER
+from u2net.benchmarks.suite.gpu_report import gpu_markdown
 from u2net.benchmarks.suite.rows import Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.runtime.files import make_folder
@@ -21,8 +22,9 @@ SUITE_HEADER = (
     "peak MB",
 )
 STEPS_HEADER = ("contestant", "network", "picture", "decode", "preprocess", "compute", "postprocess", "whole")
-LOAD_HEADER = ("contestant", "network", "callers", "images/s", "median ms", "p99 ms", "knee")
-COLD_HEADER = ("contestant", "network", "open s", "first run s", "provider")
+LOAD_HEADER = ("contestant", "network", "callers", "contexts", "images/s", "median ms", "p99 ms", "knee")
+COLD_STEPS = ("import", "build", "open", "first_run")
+COLD_HEADER = ("contestant", "network", *(f"{step.replace('_', ' ')} s" for step in COLD_STEPS), "provider")
 
 
 def write_suite(report: SuiteReport, folder: Path, name: str) -> None:
@@ -72,6 +74,7 @@ def suite_markdown(report: SuiteReport) -> str:
             row.contestant.title,
             row.network,
             str(each.callers),
+            str(each.contexts),
             f"{each.images_per_second:.2f}",
             f"{each.latency.median_ms:.0f}",
             f"{each.latency.p99_ms:.0f}",
@@ -81,12 +84,18 @@ def suite_markdown(report: SuiteReport) -> str:
         for each in row.load
     ]
     cold = [
-        (row.contestant.title, row.network, *(f"{row.cold[step]:.2f}" for step in ("open", "first_run")), row.provider)
+        (
+            row.contestant.title,
+            row.network,
+            *(f"{row.cold[step]:.2f}" if step in row.cold else NONE for step in COLD_STEPS),
+            row.provider,
+        )
         for row in report.rows
-        if row.cold and row.batch == min(options.batches)
+        if row.wall and row.batch == min(options.batches)
     ]
     absent = [row for row in report.rows if row.error]
-    notes = [f"- {row.contestant.title}, {row.network}, batch {row.batch}: {row.error}\n" for row in absent]
+    notes = [f"- {note}\n" for note in report.notes]
+    notes += [f"- {row.contestant.title}, {row.network}, batch {row.batch}: {row.error}\n" for row in absent]
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     parts = (
         f"# U²-Net on {machine.gpu or machine.processor}\n",
@@ -96,6 +105,7 @@ def suite_markdown(report: SuiteReport) -> str:
         "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
         f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant.\n",
         _limits(report),
+        gpu_markdown(report),
         *(["## What did not run\n", "".join(notes)] if notes else []),
         "## From file to mask, in milliseconds\n",
         table(STEPS_HEADER, steps),

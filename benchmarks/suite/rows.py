@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite.contestants import Contestant
 
+P99_RUNS = 100
+"""Number of runs from which a 99th percentile means anything."""
+
 
 @dataclass(frozen=True)
 class Fidelity:
@@ -38,6 +41,8 @@ class Load:
     callers: int
     images_per_second: float
     latency: Latency
+    contexts: int = 1
+    """Largest number of runs at once."""
 
 
 @dataclass
@@ -53,6 +58,16 @@ class Row:
     cold: dict[str, float] = field(default_factory=dict)
     """Seconds of the steps until the first map."""
     wall: Latency | None = None
+    """From host memory to host memory, copies included."""
+    runs: int = 0
+    """Number of runs behind :attr:`wall`; fewer than :data:`P99_RUNS` tell no 99th percentile."""
+    device: Latency | None = None
+    """From GPU memory to GPU memory, by CUDA events."""
+    device_ratio: Ratio | None = None
+    device_note: str = ""
+    """Why there is no time on the device."""
+    gpu_memory_mb: float | None = None
+    """GPU memory that the process took beyond its CUDA context."""
     images_per_second: float | None = None
     ratio: Ratio | None = None
     """Speed relative to eager PyTorch at the same batch size."""

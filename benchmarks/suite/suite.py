@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
@@ -14,10 +14,14 @@ from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell, Inputs
 from u2net.benchmarks.suite.contestants import list_contestants
+from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
+from u2net.benchmarks.suite.gpu import EngineLayers
+from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.limits import (
     VALUE_BYTES,
     Ceilings,
     LayerWork,
+    count_gigaflops,
     count_work,
     find_arithmetic,
     least_seconds,
@@ -25,7 +29,7 @@ from u2net.benchmarks.suite.limits import (
 from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
 from u2net.benchmarks.suite.options import BATCHES, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
-from u2net.benchmarks.suite.workers import WorkerError, worker
+from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import Device
 from u2net.runtime.files import make_folder
@@ -56,11 +60,19 @@ class SuiteReport:
     gigaflops: Mapping[str, float]
     """Work of each network's convolutions for one image."""
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    """What is missing, and other things to know."""
+    gpu_states: tuple[GpuState | str, ...] = ()
+    """The GPU before the measurement and after each cell, or why that is not known; empty on a processor."""
+    layers: Mapping[str, EngineLayers | str] = field(default_factory=dict)
+    """The slowest layers of each engine by its file's name, or why they could not be timed."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why the figures must not be quoted."""
-        return (self.noise.warning,) if self.noise.warning else ()
+        slowed = {why for state in self.gpu_states if isinstance(state, GpuState) for why in state.slowed_by}
+        told = [f"Do not quote these figures: the GPU was {why}." for why in sorted(slowed)]
+        return (*filter(None, [self.noise.warning]), *told)
 
 
 def run_suite(
@@ -78,50 +90,62 @@ def run_suite(
         U2NetError: weights or graphs cannot be read or made.
     """
     options.check()
+    end = time.monotonic() + 60 * options.minutes
     make_folder(options.work)
-    device = options.device
-    threads = (options.threads or usable_cores()) if device.kind == "cpu" else options.threads
+    device, on_gpu = options.device, options.device.kind == "cuda"
+    machine = describe_machine(device)
+    threads = options.threads if on_gpu else options.threads or usable_cores()
     options = replace(options, batches=options.batches or BATCHES[device.kind], threads=threads)
-    contestants = list_contestants(device, (), options.contestants)
+    engines, notes = find_engines(options) if on_gpu else ([], [])
+    contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = _gather_inputs(options)
     networks = [find_network(name, options) for name in options.networks]
-    for network in networks:
+    for index, network in enumerate(networks):
         progress(f"{network.variant}: exporting")
         make_graphs(network, options.images)
-        for batch in options.batches:
+        for batch in options.batches if any(each.source == "plain" for each in contestants) else ():
             make_plain_graph(network, batch)
+        networks[index] = make_engines(network, contestants, engines, machine.gpu, options=options, say=progress)
     progress("measuring what the machine can do")
     ceilings = _measure_ceilings(options)
-    gigaflops = {
-        each.variant: sum(layer.flops for layer in count_work(each.path("fp32", 1), 1)) / 1e9 for each in networks
-    }
-    machine, noise, rows = describe_machine(device), NoiseMeter(usable_cores()), []
-    cells = [(network, batch) for network in networks for batch in options.batches]
-    end = time.monotonic() + 60 * options.minutes
+    gigaflops = {each.variant: count_gigaflops(each.path("fp32", 1)) for each in networks}
+    noise, rows, states = NoiseMeter(usable_cores()), list[Row](), [read_gpu_state(device)] if on_gpu else []
+    # The smallest batch comes last, because pictures are timed after it as long as there is time.
+    cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
     for index, (network, batch) in enumerate(cells):
         until = time.monotonic() + (end - time.monotonic()) / (len(cells) - index)
-        found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
+        found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
         _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
-        rows += found
-        report = SuiteReport(machine, options, photographs, noise.summarize(), ceilings, gigaflops, tuple(rows))
+        rows = sorted(rows + found, key=lambda row: (options.networks.index(row.network), row.batch))
+        states += [read_gpu_state(device)] if on_gpu else []
+        report = SuiteReport(
+            machine=machine,
+            options=options,
+            photographs=photographs,
+            noise=noise.summarize(),
+            ceilings=ceilings,
+            gigaflops=gigaflops,
+            rows=tuple(rows),
+            notes=tuple(notes),
+            gpu_states=tuple(states),
+        )
+        known(report)
+    if on_gpu:
+        report = replace(report, layers=time_engines(networks, contestants, options))
         known(report)
     return report
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:
-    """Measure each arithmetic in a process of its own; one that PyTorch cannot compute in is left out."""
+    """Measure each arithmetic in another process; one that PyTorch cannot compute in is left out."""
     found = {}
-    kind = options.device.kind
-    for arithmetic in ("fp32", "bf16") if kind == "cpu" else ("fp32", "tf32", "fp16"):
-        with worker(sys.executable, options.work / "ceilings.log") as process, suppress(WorkerError):
-            measured = process.call(
-                "measure_ceilings",
-                CEILING_SECONDS,
-                device=str(options.device),
-                arithmetic=arithmetic,
-                threads=options.threads,
-            )
-            found[arithmetic] = Ceilings(**measured)
+    kinds = ("fp32", "bf16") if options.device.kind == "cpu" else ("fp32", "tf32", "fp16")
+    place = {"device": str(options.device), "threads": options.threads}
+    with Worker(sys.executable, options.work / "ceilings.log") as process:
+        for arithmetic in kinds:
+            with suppress(WorkerError):
+                measured = process.call("measure_ceilings", CEILING_SECONDS, arithmetic=arithmetic, **place)
+                found[arithmetic] = Ceilings(**measured)
     return found
 
 
@@ -130,9 +154,10 @@ def _set_shares(
 ) -> None:
     for row in rows:
         arithmetic = find_arithmetic(row.contestant, row.provider, device)
-        if row.wall is not None and arithmetic in ceilings:
+        measured = row.device or row.wall
+        if measured is not None and arithmetic in ceilings:
             least = least_seconds(work, ceilings[arithmetic], VALUE_BYTES[arithmetic])
-            row.limit_share = 1e3 * least / row.wall.median_ms
+            row.limit_share = 1e3 * least / measured.median_ms
 
 
 def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:

@@ -3,10 +3,12 @@
 Run as ``tree.py u2net.benchmarks.suite.worker HANDLE``. It needs the runtime's packages, and those of its contestant.
 """
 
+import importlib
 import logging
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from multiprocessing.connection import Connection
@@ -16,13 +18,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from u2net.benchmarks.memory import own_peak_mb
+from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
-from u2net.benchmarks.timing import Run, time_in_turns
+from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
 from u2net.runtime.device import Device
-from u2net.runtime.errors import InputError
-from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, preprocess
+from u2net.runtime.errors import InputError, U2NetError
+from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
@@ -39,6 +40,16 @@ class Bench:
     def __init__(self) -> None:
         self._session: Session | None = None
         self._input: FloatArray | None = None
+        self._timer: gpu.DeviceTimer | None = None
+        self._free: float | None = None
+
+    def settle(self, package: str, device: str) -> float:
+        """Import a contestant's package and start the GPU. Returns the seconds; opening says what is missing."""
+        started = time.perf_counter()
+        with suppress(ImportError, OSError):
+            importlib.import_module(package)
+        gpu.free_gpu_mb(Device.parse(device))
+        return time.perf_counter() - started
 
     def open(self, opener: str, file: str, device: str, preset: dict[str, Any], **options: Any) -> dict[str, Any]:
         """Open the contestant, run it on one image, and return what it is and how long each step took.
@@ -47,9 +58,10 @@ class Bench:
             preset: fields of the :class:`Preset`.
             options: further arguments of the opener, ``threads`` among them.
         """
+        kind, place = Preset.from_dict(preset), Device.parse(device)
+        self._free = gpu.free_gpu_mb(place)
         started = time.perf_counter()
-        kind = Preset.from_dict(preset)
-        session = OPENERS[opener](Path(file), Device.parse(device), kind, **options)
+        session = OPENERS[opener](Path(file), place, kind, **options)
         opened = time.perf_counter()
         session.infer(np.zeros((1, 3, kind.height, kind.width), np.float32), [session.info.mask_output])
         self._session = session
@@ -62,23 +74,39 @@ class Bench:
 
         return ceilings.measure_ceilings(device, arithmetic, threads)
 
+    find_tensorrt = staticmethod(gpu.find_tensorrt)
+    build_engine = staticmethod(gpu.build_engine)
+    time_layers = staticmethod(gpu.time_layers)
+
     def infer(self, tensor: FloatArray) -> FloatArray:
         """Run the network on N×3×H×W and return d0."""
         output = self._opened.info.mask_output
         return np.ascontiguousarray(self._opened.infer(tensor, [output])[output])
 
     def prepare(self, tensor: FloatArray) -> dict[str, Any]:
-        """Keep the input that is timed, and run it until nothing more is compiled or recorded."""
-        self._input = tensor
-        for _ in range(FIRST_RUNS):
-            self.infer(tensor)
-        return {"memory_mb": own_peak_mb()}
+        """Keep the input that is timed, and run it until nothing more is compiled or recorded.
 
-    def time(self, repeats: int, warmup: int) -> list[float]:
-        """Seconds of single runs from host memory to host memory."""
+        Returns the memory taken so far, and why runs cannot be timed on the device.
+        """
+        self._input, info, note = tensor, self._opened.info, ""
+        for _ in range(FIRST_RUNS):
+            maps = self.infer(tensor)
+        if info.device.kind == "cuda":
+            try:
+                self._timer = gpu.DeviceTimer(self._opened, tensor, maps)
+                self._timer.time(1, FIRST_RUNS)
+            except U2NetError as error:
+                self._timer, note = None, str(error)
+        free = gpu.free_gpu_mb(info.device)
+        taken = None if self._free is None or free is None else self._free - free
+        return {"memory_mb": own_peak_mb(), "gpu_memory_mb": taken, "device_note": note}
+
+    def time(self, repeats: int, warmup: int) -> dict[str, list[float]]:
+        """Seconds of single runs: ``wall`` from host memory to host memory, ``device`` without copies on a GPU."""
         if self._input is None:
             raise InputError("there is no input to time")
-        return time_in_turns({"": partial(self.infer, self._input)}, repeats, warmup)[""]
+        wall = time_in_turns({"": partial(self.infer, self._input)}, repeats, warmup)[""]
+        return {"wall": wall} | ({"device": self._timer.time(repeats, warmup)} if self._timer else {})
 
     def processor_seconds(self) -> float:
         """Processor time of this process so far."""
@@ -86,15 +114,8 @@ class Bench:
 
     def time_picture(self, encoded: bytes, rounds: int) -> dict[str, list[float]]:
         """Seconds of each step from an encoded picture to its mask."""
-        session, preset = self._opened, self._opened.info.preset
-        image = read_image_bytes(encoded)
-        tensor = preprocess(image, preset)
-        maps = self.infer(tensor)
-        steps: dict[str, Run] = {
-            "preprocess": lambda: preprocess(image, preset),
-            "compute": lambda: self.infer(tensor),
-            "postprocess": lambda: postprocess(maps[0], preset, *image.shape[:2]),
-        }
+        session, image = self._opened, read_image_bytes(encoded)
+        steps = mask_steps(session, image, session.info.preset)
         ends: dict[str, Run] = {
             "decode": lambda: read_image_bytes(encoded),
             "whole": lambda: session(read_image_bytes(encoded)),
@@ -121,6 +142,18 @@ class Bench:
         if self._session is None:
             raise InputError("no contestant is open in this process")
         return self._session
+
+
+def own_peak_mb() -> float:
+    """Peak resident memory of this process; on Linux without what its parent held before exec."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def read_image_bytes(encoded: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -4,11 +4,9 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from u2net.runtime.errors import U2NetError
 
@@ -26,7 +24,7 @@ class WorkerError(U2NetError):
 
 
 class Worker:
-    """A process that runs :class:`u2net.benchmarks.suite.worker.Bench`."""
+    """A process that runs :class:`u2net.benchmarks.suite.worker.Bench`; a ``with`` block ends it."""
 
     def __init__(self, python: str, log: Path, module: str = WORKER) -> None:
         """Start it.
@@ -73,6 +71,12 @@ class Worker:
             raise WorkerError(error)
         return value
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.end()
+
     def end(self) -> None:
         """End the process and what it has started."""
         self._pipe.close()
@@ -90,13 +94,3 @@ class Worker:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         words = self._log.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
         return f"the process ended with {how}; its last words: {words or 'none'}"
-
-
-@contextmanager
-def worker(python: str, log: Path, module: str = WORKER) -> Iterator[Worker]:
-    """A worker for the time of a ``with`` block."""
-    found = Worker(python, log, module)
-    try:
-        yield found
-    finally:
-        found.end()

@@ -159,7 +159,7 @@ def test_a_picture_is_timed_at_the_size_of_the_report(
         seen.add((preset.height, preset.width))
         return preprocess(image, preset)
 
-    monkeypatch.setattr("u2net.benchmarks.measure.preprocess", prepare)
+    monkeypatch.setattr("u2net.benchmarks.timing.preprocess", prepare)
     dynamic = exported(ExportOptions(size=None, preset=PRESETS["reference"].with_size(64, 64)))
 
     report = measure_models([small_onnx, dynamic], BUNDLED_WEIGHTS, QUICK)

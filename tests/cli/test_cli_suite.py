@@ -42,6 +42,8 @@ def test_the_suite_prints_and_writes_every_contestant(
         ("--contestants nobody", "there is no contestant nobody on cpu; there are eager-fp32"),
         ("--rounds 1", "at least 2 rounds"),
         ("--minutes 0", "limits above 0 minutes"),
+        ("--build-minutes 0", "limits above 0 minutes"),
+        ("--opt-level 6", "the optimization level is 0 to 5; got 6"),
         ("--threads 0", "threads must be at least 1"),
         ("--python rembg", "--python is NAME=PATH"),
         ("--python rembg=nowhere/python", "there is no program nowhere/python"),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.gpu.graphs import write_graphs
 from u2net.runtime import DependencyError, DeviceError, EngineGpuError, load
 from u2net.runtime.artifact import Artifact
 from u2net.runtime.device import Device
@@ -28,8 +29,6 @@ FloatArray = npt.NDArray[np.float32]
 BuildEngine = Callable[[Path, EngineOptions], Path]
 
 DEVICE = "cuda:0"
-SIDE = 128
-SCENES = 8
 LARGEST_BATCH = 4
 
 
@@ -64,32 +63,12 @@ def graphs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     request.getfixturevalue("gpu")
     folder: Path | None = request.config.getoption("--graphs", default=None)
     if folder is None:
+        pytest.importorskip("torch")
         folder = tmp_path_factory.mktemp("graphs")
-        _export(folder)
+        write_graphs(folder)
     artifact = Artifact.from_json((folder / "artifact.json").read_text(encoding="utf-8"))
     with np.load(folder / "input.npz") as pictures, np.load(folder / "output.npz") as maps:
         return Graphs(folder / "graph.onnx", artifact, pictures["array"], maps["array"])
-
-
-def _export(folder: Path) -> None:
-    torch = pytest.importorskip("torch")
-    from u2net.export.fp16 import convert_fp16
-    from u2net.export.onnx_export import ExportOptions, export_onnx
-    from u2net.model.checkpoint import load_checkpoint
-    from u2net.model.synthetic import make_scenes
-    from u2net.model.weights import BUNDLED_WEIGHTS
-    from u2net.runtime.preprocess import preprocess_batch
-    from u2net.runtime.presets import PRESETS
-
-    checkpoint = load_checkpoint(BUNDLED_WEIGHTS)
-    plain = export_onnx(checkpoint, folder / "plain.onnx", ExportOptions(size=(SIDE, SIDE), opset=17))
-    artifact = convert_fp16(plain.path, folder / "graph.onnx").artifact
-    (folder / "artifact.json").write_text(artifact.to_json(), encoding="utf-8")
-    pictures = preprocess_batch(make_scenes(SCENES), PRESETS["reference"].with_size(SIDE, SIDE))
-    with torch.inference_mode():
-        maps = checkpoint.network(torch.from_numpy(pictures)).d0.numpy()
-    np.savez(folder / "input.npz", array=pictures)
-    np.savez(folder / "output.npz", array=maps)
 
 
 @pytest.fixture(scope="session")

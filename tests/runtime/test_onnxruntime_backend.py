@@ -22,6 +22,7 @@ from u2net.runtime.backend import InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from u2net.runtime.preprocess import FloatArray
 
 CPU, CUDA = Device("cpu"), Device("cuda", 1)
 
@@ -173,8 +174,9 @@ def test_a_failed_run_blames_the_tensor_the_memory_the_device_or_the_file(
         raise error
 
     backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
-    monkeypatch.setattr(backend, "_device", device)
-    monkeypatch.setattr(backend._session, "run", fail)
+    with backend.run((1, 3, 4, 4), lambda _: None, ["d0"]):
+        monkeypatch.setattr(backend, "_device", device)
+    monkeypatch.setattr(backend._session, "run_with_iobinding", fail)
 
     with pytest.raises(U2NetError, match=str(error)) as caught, backend.run((1, 3, 4, 4), lambda _: None, ["d0"]):
         pass
@@ -189,9 +191,68 @@ def test_cuda_gets_its_number_and_tf32_and_no_way_back(
         OnnxRuntimeBackend(tiny_onnx(), CUDA, tf32=tf32)
 
     options, providers, more = fake_cuda.made[0]
-    assert providers == [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": int(tf32)})]
+    settings = {
+        "device_id": 1,
+        "use_tf32": int(tf32),
+        "enable_cuda_graph": 0,
+        "prefer_nhwc": 1,
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    assert providers == [("CUDAExecutionProvider", settings)]
     assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
     assert more == {"enable_fallback": False}
+
+
+def run(backend: OnnxRuntimeBackend, tensor: FloatArray) -> FloatArray:
+    with backend.run(tensor.shape, partial(np.copyto, src=tensor), ["d0"]) as maps:
+        return maps["d0"]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_bound_runs_give_what_plain_runs_give(tiny_onnx: Callable[..., Path], graph: bool) -> None:
+    """Shapes and values change between runs, so that memory used again by mistake would give wrong maps."""
+    backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
+    backend._graph = graph  # a processor ignores the number of the graph
+    rng, found = np.random.default_rng(0), []
+    for batch in (1, 1, 2, 2, 1, 3, 1, 2, 2):
+        tensor = rng.normal(size=(batch, 3, 8, 8)).astype(np.float32)
+        found.append((tensor, run(backend, tensor)))
+
+    for tensor, maps in found:
+        np.testing.assert_array_equal(maps, backend._session.run(["d0"], {"input": tensor})[0])
+    recorded = backend._recorded
+    assert (recorded is not None) == graph
+    if recorded is not None:
+        assert recorded.key[0] == (1, 3, 8, 8), "the first shape that came twice in a row"
+
+
+def test_without_a_cuda_graph_runs_are_plain(
+    tiny_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
+    backend._graph = True
+    tensor = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    wanted = run(backend, tensor)
+
+    def fail(*_arguments: object) -> None:
+        raise Fail("CUDA failure 900: operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(backend._session, "run_with_iobinding", fail)
+
+    np.testing.assert_array_equal(run(backend, tensor), wanted)
+    assert "no CUDA graph, each run is plain: CUDA failure 900" in caplog.text
+    assert backend._recorded is None and not backend._graph
+
+
+@pytest.mark.parametrize(("contexts", "asked", "enabled"), [(1, True, 1), (1, False, 0), (4, True, 0)])
+def test_a_cuda_graph_needs_one_run_at_a_time(
+    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession], contexts: int, asked: bool, enabled: int
+) -> None:
+    with pytest.raises(DeviceError):
+        OnnxRuntimeBackend(tiny_onnx(), CUDA, contexts=contexts, cuda_graph=asked)
+
+    assert fake_cuda.made[0][1][0][1]["enable_cuda_graph"] == enabled
 
 
 def test_threads_are_passed_on(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.benchmarks.gpu.hosts import TREE
+from u2net.benchmarks.suite.workers import TREE
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,7 +24,7 @@ def test_a_module_of_the_tree_runs_where_nothing_is_installed() -> None:
 
 def test_the_packages_around_a_module_of_ours_are_not_executed() -> None:
     """The ``__init__`` of ``u2net.benchmarks`` imports torch, which is not there."""
-    done = python(str(TREE), "u2net.benchmarks.timing")
+    done = python(str(TREE), "u2net.benchmarks.gpu.tree", "u2net.runtime.packages")
 
     assert (done.returncode, done.stderr) == (0, "")
 

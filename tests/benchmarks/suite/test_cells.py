@@ -97,6 +97,46 @@ def test_a_python_that_was_not_named_is_asked_for(options: SuiteOptions) -> None
     assert row.error == "not here: no Python was named for it; --python rembg=PATH does"
 
 
+def test_pictures_are_not_begun_after_the_end(options: SuiteOptions) -> None:
+    row = Row(EVERYWHERE[0], "u2netp", 1)
+    inputs = Inputs(np.zeros((1, 3, SIZE, SIZE), np.float32), {(9, 9): b""})
+    cell = Cell(find_network("u2netp", options), 1, inputs, options, lambda _message: None)
+
+    cell._time_pictures(row, time.monotonic() - 1)
+
+    assert (row.pictures, row.warnings) == ([], ["the time was up before all pictures and callers"])
+
+
+def test_a_contestant_that_failed_is_ended(options: SuiteOptions) -> None:
+    """An error of CUDA may last as long as its process, and the memory of one that ran out is missing to others."""
+    ended = []
+
+    class Failing:
+        def __init__(self) -> None:
+            self.warnings = ["careful"]
+
+        def call(self, *_arguments: object, **_more: object) -> None:
+            raise WorkerError("OutOfMemoryError: cudaMalloc")
+
+        def end(self) -> None:
+            ended.append(self)
+
+    row = Row(EVERYWHERE[0], "u2netp", 1)
+    cell = Cell(
+        find_network("u2netp", options),
+        1,
+        Inputs(np.zeros((1, 3, SIZE, SIZE), np.float32), {}),
+        options,
+        lambda _message: None,
+    )
+    cell._workers[row.contestant.key] = Failing()  # type: ignore[assignment]
+
+    assert cell._processor_seconds() > 0
+    assert cell._ask(row, "timing", "time") is None
+    assert cell._ask(row, "timing", "time") is None
+    assert (row.error, row.warnings, len(ended)) == ("timing: OutOfMemoryError: cudaMalloc", ["careful"], 1)
+
+
 def test_a_python_that_does_not_start_is_told(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"nowhere/python cannot be started: No such file"):
         Worker("nowhere/python", tmp_path / "log")

@@ -1,0 +1,114 @@
+"""TensorRT's engines for the suite: found by discovery, built one at a time, those of an earlier run used again."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from u2net.benchmarks.suite.contestants import ENGINES, HERE, Contestant, TensorRT
+from u2net.benchmarks.suite.gpu import EngineLayers
+from u2net.benchmarks.suite.networks import NetworkFiles
+from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.benchmarks.suite.workers import Worker, WorkerError
+from u2net.export.graph import read_artifact, read_graph
+from u2net.runtime.errors import ArtifactError
+from u2net.runtime.trt.record import read_record
+
+DISCOVERY_SECONDS = LAYERS_SECONDS = 120.0
+
+
+def find_engines(options: SuiteOptions) -> tuple[list[TensorRT], list[str]]:
+    """Return each TensorRT of this Python and of the one named for it, and why others cannot be used."""
+    found: dict[str, TensorRT] = {}
+    notes = []
+    for name in (HERE, ENGINES):
+        python = options.python(name)
+        if python is None:
+            continue
+        try:
+            with Worker(python, options.work / f"{name}.log") as process:
+                versions, broken = process.call("find_tensorrt", DISCOVERY_SECONDS)
+        except WorkerError as error:
+            versions, broken = {}, [f"{python} could not be asked for TensorRT: {error}"]
+        notes += broken
+        for flavour, version in versions.items():
+            each = TensorRT(flavour, version, name)
+            found[each.key] = each
+    return list(found.values()), notes
+
+
+def make_engines(
+    network: NetworkFiles,
+    contestants: Iterable[Contestant],
+    found: Iterable[TensorRT],
+    gpu: str | None,
+    *,
+    options: SuiteOptions,
+    say: Callable[[str], None],
+) -> NetworkFiles:
+    """Build what the contestants open and an earlier run did not leave, and note what could not be built.
+
+    One build at a time, because two beside each other take longer than their sum.
+
+    Args:
+        gpu: name of the GPU.
+    """
+    missing, engines = {}, {each.key: each for each in found}
+    for source in dict.fromkeys(each.source for each in contestants if each.flavour):
+        path, engine = network.path(source, 1), engines.get(source)
+        python = options.python(engine.python) if engine else None
+        if engine is None or python is None:
+            missing[path] = f"not here: no Python that was asked has it; --python {ENGINES}=PATH names another"
+            continue
+        if _is_built(path, network.checkpoint.sha256, engine.version, gpu, options):
+            continue
+        say(f"{network.variant}: building with {source}")
+        graph = network.path("fp16", 1)
+        try:
+            with Worker(python, path.with_suffix(".log")) as process:
+                process.call(
+                    "build_engine",
+                    60 * options.build_minutes,
+                    graph=str(graph.absolute()),
+                    path=str(path.absolute()),
+                    flavour=engine.flavour,
+                    device=str(options.device),
+                    batches=options.batches,
+                    opt_level=options.opt_level,
+                    artifact=read_artifact(read_graph(graph), graph).to_json(),
+                )
+        except WorkerError as error:
+            missing[path] = f"building the engine: {error}"
+    return replace(network, missing=missing)
+
+
+def _is_built(path: Path, checkpoint: str, version: str, gpu: str | None, options: SuiteOptions) -> bool:
+    """True for an engine of the same checkpoint, TensorRT, GPU, batch sizes and optimization level."""
+    try:
+        record = read_record(path) if path.is_file() else None
+    except ArtifactError:
+        return False
+    if record is None or record.artifact is None:
+        return False
+    batches = tuple(profile.batch.best for profile in record.profiles)
+    built = (record.artifact.checkpoint_sha256, record.version, batches, record.opt_level)
+    return built == (checkpoint, version, options.batches, options.opt_level) and record.gpu in (gpu, None)
+
+
+def time_engines(
+    networks: Sequence[NetworkFiles], contestants: Iterable[Contestant], options: SuiteOptions
+) -> dict[str, EngineLayers | str]:
+    """Time the layers of each engine, by its file's name, or say why that failed."""
+    found: dict[str, EngineLayers | str] = {}
+    engines = {each.source: each.python for each in contestants if each.flavour}
+    for path, name in ((network.path(source, 1), name) for network in networks for source, name in engines.items()):
+        if not path.is_file():
+            continue
+        try:
+            with Worker(options.python(name) or sys.executable, path.with_suffix(".layers.log")) as process:
+                found[path.name] = process.call(
+                    "time_layers", LAYERS_SECONDS, path=str(path.absolute()), device=str(options.device)
+                )
+        except WorkerError as error:
+            found[path.name] = str(error)
+    return found

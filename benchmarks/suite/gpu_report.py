@@ -1,0 +1,67 @@
+"""The part of the suite's page that is about a GPU."""
+
+from u2net.benchmarks.report import NONE, table
+from u2net.benchmarks.statistics import Latency
+from u2net.benchmarks.suite.gpu import EngineLayers
+from u2net.benchmarks.suite.rows import P99_RUNS, Row
+from u2net.benchmarks.suite.suite import SuiteReport
+
+GPU_HEADER = (
+    "contestant",
+    "network",
+    "batch",
+    "device ms",
+    "p99 ms",
+    "vs eager",
+    "wall ms",
+    "p99 ms",
+    "GPU MB",
+    "without device time",
+)
+
+
+def gpu_markdown(report: SuiteReport) -> str:
+    """Return the section; empty on a processor."""
+    if not report.gpu_states:
+        return ""
+    states = dict.fromkeys(map(str, report.gpu_states))
+    layers = "".join(_layers(name, found) for name, found in report.layers.items())
+    return "\n".join(
+        (
+            "## On the GPU\n",
+            table(GPU_HEADER, [_cells(row) for row in report.rows if row.wall is not None]),
+            "Device time is between CUDA events, from GPU memory to GPU memory, runs enqueued one after the other; "
+            f"wall time has the copies too. The 99th percentile takes {P99_RUNS} runs. GPU memory leaves out CUDA's "
+            "own.\n",
+            "Before, and after each part of the table:\n",
+            "".join(f"- {state}\n" for state in states),
+            *(["### Slowest layers of the engines\n", layers] if layers else []),
+        )
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ratio, memory = row.device_ratio, row.gpu_memory_mb
+    return (
+        row.contestant.title,
+        row.network,
+        str(row.batch),
+        *_times(row.device, row.runs),
+        NONE if ratio is None else f"{ratio.value:.2f}× ({ratio.low:.2f}–{ratio.high:.2f})",
+        *_times(row.wall, row.runs),
+        NONE if memory is None else f"{memory:.0f}",
+        row.device_note,
+    )
+
+
+def _times(latency: Latency | None, runs: int) -> tuple[str, str]:
+    if latency is None:
+        return NONE, NONE
+    return f"{latency.median_ms:.2f}", f"{latency.p99_ms:.2f}" if runs >= P99_RUNS else NONE
+
+
+def _layers(name: str, found: EngineLayers | str) -> str:
+    if isinstance(found, str):
+        return f"- {name}: {found}\n"
+    slowest = "; ".join(f"{layer} {ms:.3f} ms" for layer, ms in found.slowest)
+    return f"- {name}, {found.where}, {found.total_ms:.2f} ms: {'; '.join(found.summary)}. Slowest: {slowest}\n"

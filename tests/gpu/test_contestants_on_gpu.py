@@ -1,0 +1,48 @@
+"""What engines are compared with on a real GPU: ONNX Runtime on CUDA, and eager PyTorch in the suite's worker."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.gpu.conftest import DEVICE, Graphs
+from tests.gpu.graphs import SIDE
+from u2net.runtime import load
+from u2net.runtime.presets import PRESETS
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("options", [{}, {"contexts": 1}, {"contexts": 1, "cuda_graph": False}])
+def test_onnxruntime_matches_eager_fp32(
+    graphs: Graphs, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four times each picture and then batches, so that an outdated CUDA graph would give wrong maps."""
+    runtime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        pytest.skip("this ONNX Runtime has no CUDA")
+    with load(graphs.onnx, DEVICE, **options) as session:
+        for count in (1, 1, 1, 1, 2, 1):
+            chunks = [graphs.pictures[at : at + count] for at in range(0, len(graphs.pictures), count)]
+            maps = np.concatenate([session.infer(chunk)["d0"] for chunk in chunks])
+            assert np.abs(maps - graphs.maps).mean() <= 1e-3
+
+    assert "no CUDA graph" not in caplog.text
+
+
+@pytest.mark.parametrize("options", [{}, {"tf32": True}, {"half": True}, {"half": True, "graph": True}])
+def test_eager_pytorch_is_timed_by_both_clocks(graphs: Graphs, options: dict[str, bool]) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    from u2net.benchmarks.suite.worker import Bench
+    from u2net.model.weights import BUNDLED_WEIGHTS
+
+    bench, preset = Bench(), PRESETS["reference"].with_size(SIDE, SIDE)
+    bench.open("eager", str(BUNDLED_WEIGHTS), DEVICE, vars(preset), threads=None, **options)
+    assert bench.prepare(graphs.pictures[:2])["device_note"] == ""
+    found = bench.time(5, 2)
+
+    assert len(found["device"]) == len(found["wall"]) == 5
+    assert 0 < np.median(found["device"]) < np.median(found["wall"])
+    assert np.abs(bench.infer(graphs.pictures[:2]) - graphs.maps[:2]).mean() <= 2e-3
