@@ -8,7 +8,7 @@ from u2net.benchmarks.gpu.figures import Parity, Row, Timing
 from u2net.benchmarks.gpu.report import GpuReport
 from u2net.benchmarks.gpu.suite import SuiteResult
 from u2net.benchmarks.gpu.targets import Target
-from u2net.benchmarks.report import NONE, table
+from u2net.benchmarks.page import NONE, table
 
 METHOD = (
     "**Device** is the time between CUDA events, float32 in GPU memory to float32 d0 in GPU memory, runs enqueued one "

@@ -5,14 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.cells import Cell, Inputs
+from u2net.benchmarks.suite.cells import PICTURES_SHOWN, Cell, Inputs
 from u2net.benchmarks.suite.contestants import list_contestants
 from u2net.benchmarks.suite.limits import (
     VALUE_BYTES,
@@ -56,6 +56,8 @@ class SuiteReport:
     gigaflops: Mapping[str, float]
     """Work of each network's convolutions for one image."""
     rows: tuple[Row, ...]
+    shown: Sequence[ByteArray] = field(default=(), repr=False, compare=False, metadata={"json": False})
+    """The photographs that the rows' maps belong to."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -103,7 +105,8 @@ def run_suite(
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise)
         _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
         rows += found
-        report = SuiteReport(machine, options, photographs, noise.summarize(), ceilings, gigaflops, tuple(rows))
+        quiet = noise.summarize()
+        report = SuiteReport(machine, options, photographs, quiet, ceilings, gigaflops, tuple(rows), inputs.shown)
         known(report)
     return report
 
@@ -143,7 +146,7 @@ def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
         images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
     encoded = {size: _encode(images[0] if options.images else make_scene(0, *size)[0], *size) for size in PICTURE_SIZES}
     tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
-    return Inputs(np.ascontiguousarray(tensor), encoded), what
+    return Inputs(np.ascontiguousarray(tensor), encoded, images[:PICTURES_SHOWN]), what
 
 
 def _encode(image: ByteArray, height: int, width: int) -> bytes:
