@@ -125,23 +125,25 @@ def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
 def _load(report: SuiteReport) -> Section:
     rows, plots = [], {}
     for network, timed in _timed(report).items():
-        loaded = {row.contestant: row.load for row in timed if row.load}
+        loaded = [row for row in timed if row.load]
         rows += [
             (
-                contestant.title,
+                row.contestant.title,
                 network,
                 str(each.callers),
                 f"{each.images_per_second:.2f}",
                 f"{each.latency.median_ms:.0f}",
                 f"{each.latency.p99_ms:.0f}",
-                "knee" if each.callers == knee(load) else "",
+                "knee" if each.callers == knee(row.load) else "",
             )
-            for contestant, load in loaded.items()
-            for each in load
+            for row in loaded
+            for each in row.load
         ]
-        lines = {who.key: [(each.callers, each.images_per_second) for each in load] for who, load in loaded.items()}
-        if lines:
-            knees = {who.key: knee(load) for who, load in loaded.items()}
+        if loaded:
+            lines = {
+                row.contestant.key: [(each.callers, each.images_per_second) for each in row.load] for row in loaded
+            }
+            knees = {row.contestant.key: knee(row.load) for row in loaded}
             plots[f"{network}: throughput under load, knees ringed"] = plot_lines(lines, knees, "callers", "images/s")
     text = "The knee is the smallest number of callers that reaches 95 % of the largest throughput."
     return Section("Several callers at once", text, (LOAD_HEADER, rows), plots=plots)
