@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
-from u2net.benchmarks.report import write_report
+from u2net.benchmarks.report import show_pictures, write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.runtime.errors import InputError
@@ -24,7 +24,7 @@ PICTURES = "pictures"
 """Subfolder of the masks and cut-outs."""
 
 MODELS = (FP32_NAME, FP16_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NAME}.cache")
-REPORTS = ("report.md", "report.json")
+REPORTS = ("report.html", "report.md", "report.json")
 """Files that a build replaces or removes, as it does those of ``MODELS``; all others in the folder stay."""
 
 STAGING = ".u2net-build-"
@@ -50,7 +50,7 @@ class Deployment:
     built: BuildResult
     bench: BenchReport
     reports: tuple[Path, ...]
-    """``report.json`` and ``report.md``."""
+    """``report.json``, ``report.md`` and ``report.html``."""
     pictures: tuple[PictureFiles, ...]
     skipped: tuple[str, ...]
     """Pictures without a mask, with the reason."""
@@ -104,8 +104,9 @@ def deploy_checkpoint(
             drawn = list(write_pictures(session, places, staging / PICTURES)) if places else []
         pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
         skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))
+        figures = show_pictures(pictures)
         built, bench, pictures = _moved((built, bench, pictures), staging, folder)
-        reports = write_report(staging, built, bench, pictures)
+        reports = write_report(staging, built, bench, pictures, figures)
         _swap_in(staging, folder)
     return Deployment(built, bench, _moved(reports, staging, folder), pictures, skipped)
 

@@ -37,8 +37,8 @@ def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_
 
     assert said.returncode == 0, said.stderr
     assert names(folder) == {
-        *("model.onnx", "model.fp16.onnx", "report.json", "report.md", "notes.txt", "pictures/holiday.png"),
-        "pictures/mine.mask.png",
+        *("model.onnx", "model.fp16.onnx", "report.json", "report.md", "report.html"),
+        *("notes.txt", "pictures/holiday.png", "pictures/mine.mask.png"),
     }
     report = (folder / "report.json").read_text(encoding="utf-8")
     assert STAGING not in report
