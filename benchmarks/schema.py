@@ -11,9 +11,10 @@ from u2net.benchmarks.report import json_fields, write_json
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.export.build import BuildResult
 from u2net.runtime.device import Device
+from u2net.runtime.pictures import PictureFiles
 
 REPORTS: Mapping[str, Mapping[str, Any]] = {
-    "build": {"passed": bool, "build": BuildResult, "bench": BenchReport},
+    "build": {"passed": bool, "build": BuildResult, "bench": BenchReport, "pictures": tuple[PictureFiles, ...]},
     "suite": {each.name: get_type_hints(SuiteReport)[each.name] for each in json_fields(SuiteReport)},
 }
 """Types of the values in ``report.json`` of ``u2net build`` and of ``u2net bench --suite``."""

@@ -273,7 +273,7 @@ def test_no_file_is_called_faster_if_none_is(build: BuildResult, bench: BenchRep
 
 
 def test_the_report_is_three_files(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
-    files = write_report(tmp_path, build, bench, [])
+    files = write_report(tmp_path, build, bench, [], [])
 
     assert files == tuple(tmp_path / name for name in ("report.json", "report.md", "report.html"))
     assert files[1].read_text(encoding="utf-8") == build_page(build, bench).markdown()
@@ -282,14 +282,14 @@ def test_the_report_is_three_files(build: BuildResult, bench: BenchReport, tmp_p
 def test_the_json_says_whether_it_passed(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
     verdicts = []
     for each in (build, failed(build)):
-        path = write_report(tmp_path, each, bench, [])[0]
+        path = write_report(tmp_path, each, bench, [], [])[0]
         verdicts.append(strict_json(path.read_text(encoding="utf-8"))["passed"])
 
     assert verdicts == [True, False]
 
 
 def test_the_json_holds_figures_of_stages_and_rows(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
-    path = write_report(tmp_path, failed(build), bench, [])[0]
+    path = write_report(tmp_path, failed(build), bench, [], [])[0]
     content = strict_json(path.read_text(encoding="utf-8"))
 
     last = content["build"]["stages"][-1]
@@ -301,7 +301,7 @@ def test_the_json_holds_figures_of_stages_and_rows(build: BuildResult, bench: Be
 
 def test_a_folder_that_is_not_there_is_an_export_error(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"nowhere/report\.json cannot be written: No such file"):
-        write_report(tmp_path / "nowhere", build, bench, [])
+        write_report(tmp_path / "nowhere", build, bench, [], [])
 
 
 def test_a_file_where_the_folder_should_be_is_an_export_error(tmp_path: Path) -> None:
