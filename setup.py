@@ -8,5 +8,5 @@ FOUND = find_packages(include=FOLDERS + [f"{folder}.*" for folder in FOLDERS])
 setup(
     package_dir={"u2net": "."},
     packages=[f"u2net.{package}" for package in FOUND],
-    package_data={"": ["py.typed", "*.safetensors", "*.md"]},
+    package_data={"": ["py.typed", "*.safetensors", "*.md", "*.html", "*.schema.json"]},
 )

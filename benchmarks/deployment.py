@@ -1,5 +1,6 @@
 """The main job: a checkpoint to a folder of verified, measured artifacts with their report."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
-from u2net.benchmarks.report import write_report
+from u2net.benchmarks.report import show_pictures, write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
-from u2net.runtime.files import locked_folder, make_folder
-from u2net.runtime.images import CUTOUT, MASK, find_images
+from u2net.runtime.errors import InputError
+from u2net.runtime.files import check_target, locked_folder, make_folder
+from u2net.runtime.images import find_images, is_output
 from u2net.runtime.loading import load
 from u2net.runtime.pictures import PictureFiles, plan_pictures, write_pictures
 from u2net.runtime.trt.record import record_path
@@ -22,7 +24,7 @@ PICTURES = "pictures"
 """Subfolder of the masks and cut-outs."""
 
 MODELS = (FP32_NAME, FP16_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NAME}.cache")
-REPORTS = ("report.md", "report.json")
+REPORTS = ("report.html", "report.md", "report.json")
 """Files that a build replaces or removes, as it does those of ``MODELS``; all others in the folder stay."""
 
 STAGING = ".u2net-build-"
@@ -48,7 +50,7 @@ class Deployment:
     built: BuildResult
     bench: BenchReport
     reports: tuple[Path, ...]
-    """``report.json`` and ``report.md``."""
+    """``report.json``, ``report.md`` and ``report.html``."""
     pictures: tuple[PictureFiles, ...]
     skipped: tuple[str, ...]
     """Pictures without a mask, with the reason."""
@@ -86,7 +88,12 @@ def deploy_checkpoint(
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
     for each in (timing, build.export):
         each.check()
-    places = [] if build.images is None else find_images(build.images)
+    places = [] if build.images is None else find_images(build.images, any_format=True)
+    if folder.is_dir():
+        for name in (*MODELS, *REPORTS):
+            check_target(folder / name)
+    if (folder / PICTURES).exists() and not (folder / PICTURES).is_dir():
+        raise InputError(f"{folder / PICTURES} is not a folder; the masks and cut-outs belong there")
     plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
     checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     with locked_folder(folder), _staging_in(folder) as staging:
@@ -97,8 +104,9 @@ def deploy_checkpoint(
             drawn = list(write_pictures(session, places, staging / PICTURES)) if places else []
         pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
         skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))
+        figures = show_pictures(pictures)
         built, bench, pictures = _moved((built, bench, pictures), staging, folder)
-        reports = write_report(staging, built, bench)
+        reports = write_report(staging, built, bench, pictures, figures)
         _swap_in(staging, folder)
     return Deployment(built, bench, _moved(reports, staging, folder), pictures, skipped)
 
@@ -115,13 +123,15 @@ def _staging_in(folder: Path) -> Iterator[Path]:
 def _swap_in(staging: Path, folder: Path) -> None:
     """Replace the owned files of the folder by those of the staging folder.
 
-    The old report goes first and the new one comes last, so that no report stands beside files of another build.
+    The old report goes first and the new one comes last, so that no report stands beside files of another build. It
+    says which pictures are its own: masks and cut-outs that ``u2net run`` wrote there stay.
     """
+    old_pictures = _read_pictures(folder)
     for name in REPORTS:
         (folder / name).unlink(missing_ok=True)
-    for path in (path for suffix in (MASK, CUTOUT) for path in (folder / PICTURES).glob(f"*{suffix}")):
-        if not (staging / PICTURES / path.name).exists():
-            path.unlink()
+    for name in old_pictures:
+        if not (staging / PICTURES / name).exists():
+            (folder / PICTURES / name).unlink(missing_ok=True)
     for path in sorted((staging / PICTURES).glob("*")):
         make_folder(folder / PICTURES)
         path.replace(folder / PICTURES / path.name)
@@ -130,6 +140,15 @@ def _swap_in(staging: Path, folder: Path) -> None:
             (staging / name).replace(folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
+
+
+def _read_pictures(folder: Path) -> list[str]:
+    """Names of the masks and cut-outs that the report in a folder lists; it may be missing or damaged."""
+    try:
+        listed = json.loads((folder / REPORTS[-1]).read_text(encoding="utf-8"))["pictures"]
+        return [Path(path).name for each in listed for path in (each["mask"], each["cutout"]) if is_output(Path(path))]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _moved(value: Any, old: Path, new: Path) -> Any:

@@ -1,13 +1,18 @@
-"""The report of a build: report.json for programs, report.md for people."""
+"""The report of a build: report.json for programs, report.md and report.html for people."""
 
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from u2net.benchmarks.measure import BenchReport, BenchRow
+from u2net.benchmarks.page import NONE, Figure, Page, Section, Table, machine_section, picture_uri
+from u2net.benchmarks.plots import plot_bars
+from u2net.benchmarks.statistics import Ratio
 from u2net.export.accuracy import LARGEST_COST, LEAST_PICTURES, METRICS, AccuracyReport
 from u2net.export.build import BuildResult
 from u2net.export.engine import EngineStage
@@ -18,12 +23,13 @@ from u2net.model.evaluation import Evaluation
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
 from u2net.runtime.files import hash_file, written_whole
+from u2net.runtime.images import open_picture
+from u2net.runtime.pictures import PictureFiles
 
-NONE = "–"
 EAGER_TITLE = "eager PyTorch"
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
-"""Header and rows of a table, as text."""
+PICTURES_SHOWN = 12
+"""Largest number of photographs on a page."""
 
 HEADER = ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate")
 
@@ -64,7 +70,7 @@ def _size(count: int) -> str:
 def as_json(value: Any) -> Any:
     """Turn dataclasses, paths and what they hold into values for JSON; Inf and NaN, which JSON lacks, become text."""
     if is_dataclass(value) and not isinstance(value, type | Device):
-        return {each.name: as_json(getattr(value, each.name)) for each in fields(value)}
+        return {each.name: as_json(getattr(value, each.name)) for each in json_fields(type(value))}
     if isinstance(value, dict):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -74,11 +80,25 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def write_report(folder: Path, build: BuildResult, bench: BenchReport) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.md`` and return their paths."""
-    files = (folder / "report.json", folder / "report.md")
-    write_json(files[0], {"passed": build.passed, "build": build, "bench": bench})
-    write_text(files[1], to_markdown(build, bench))
+def json_fields(kind: type) -> list[Field[Any]]:
+    """The fields of a dataclass that its JSON has: all but those whose metadata say ``json=False``."""
+    return [each for each in fields(kind) if each.metadata.get("json", True)]
+
+
+def write_report(
+    folder: Path, build: BuildResult, bench: BenchReport, pictures: Sequence[PictureFiles], figures: Sequence[Figure]
+) -> tuple[Path, ...]:
+    """Write ``report.json``, ``report.md`` and ``report.html`` and return their paths."""
+    page = build_page(build, bench, figures)
+    write_json(folder / "report.json", {"passed": build.passed, "build": build, "bench": bench, "pictures": pictures})
+    return (folder / "report.json", *write_page(folder / "report", page))
+
+
+def write_page(path: Path, page: Page) -> tuple[Path, Path]:
+    """Write a page as Markdown and as HTML beside each other; ``path`` has no suffix."""
+    files = path.with_name(f"{path.name}.md"), path.with_name(f"{path.name}.html")
+    write_text(files[0], page.markdown())
+    write_text(files[1], page.html())
     return files
 
 
@@ -95,37 +115,53 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         with written_whole(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def to_markdown(build: BuildResult, bench: BenchReport) -> str:
-    """Return the content of ``report.md``."""
+def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure] = ()) -> Page:
+    """Return the report for people.
+
+    Args:
+        pictures: what :func:`show_pictures` returns.
+    """
     artifact = build.stages[0].graph.artifact
-    verdict = "every stage is within its tolerances" if build.passed else "**a stage left its tolerances**"
-    parts = [
-        f"# {artifact.variant} from {build.checkpoint.name}\n",
-        f"Checkpoint SHA-256 `{artifact.checkpoint_sha256}`, input {artifact.shape}, preset "
-        f"`{artifact.preset.name}`, opset {artifact.opset}. Parity gate: {verdict}.\n",
-        table(HEADER, stage_cells(build, bench)),
-        *(f"**{warning}**\n" for warning in bench.warnings),
-        *([f"The engine was {build.engine.note}\n"] if build.engine and build.engine.note else []),
-        "Δ is the absolute difference of `d0`'s probabilities from eager PyTorch; IoU is of the final masks.\n",
-        "## Parity\n",
+    facts = (
+        f"Checkpoint SHA-256 `{artifact.checkpoint_sha256}`, input {artifact.shape}, preset `{artifact.preset.name}`, "
+        f"opset {artifact.opset}. Δ is the absolute difference of `d0`'s probabilities from eager PyTorch; IoU is of "
+        "the final masks."
+    )
+    gate = "Every stage is within its tolerances" if build.passed else "A stage left its tolerances"
+    best = max(bench.rows, key=lambda row: row.ratio.value)
+    fastest = "no file is faster than eager PyTorch"
+    if best.ratio.low > 1:
+        gain = f"{best.ratio.value:.2f}× eager PyTorch's speed ({best.ratio.low:.2f}–{best.ratio.high:.2f})"
+        fastest = f"the fastest file, `{best.model.name}`, has {gain} at batch {best.batch}"
+    engine = [f"The engine was {build.engine.note}"] if build.engine and build.engine.note else []
+    sections = (
+        Section("Stages", facts, (HEADER, stage_cells(build, bench)), engine),
+        Section("Photographs", "Masks and cut-outs by the FP32 file.", tabs={"": pictures} if pictures else {}),
         _parity(build),
-        *(["## Accuracy\n", accuracy_markdown(build.accuracy)] if build.accuracy else []),
-        "## Speed\n",
-        bench_markdown(bench),
+        *([_accuracy(build.accuracy)] if build.accuracy else []),
+        *_speed_sections(bench),
+    )
+    return Page(f"{artifact.variant} from {build.checkpoint.name}", f"{gate}; {fastest}.", bench.warnings, sections)
+
+
+def show_pictures(pictures: Sequence[PictureFiles]) -> list[Figure]:
+    """Show the first photographs with the masks and cut-outs written for them."""
+    return [
+        Figure(
+            each.source.name,
+            {
+                "photograph": picture_uri(open_picture(each.source, "RGB")),
+                "mask": picture_uri(Image.open(each.mask)),
+                "cut-out": picture_uri(Image.open(each.cutout)),
+            },
+        )
+        for each in pictures[:PICTURES_SHOWN]
     ]
-    return "\n".join(parts)
-
-
-def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [header, tuple("---" for _ in header), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
 
 
 PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "IoU", "NaN, Inf")
@@ -149,15 +185,15 @@ def _spread_cells(spread: Spread) -> tuple[str, ...]:
     return f"{spread.largest.value:.1e}", spread.largest.image, f"{spread.p999.value:.1e}", f"{spread.mean:.1e}"
 
 
-def _parity(build: BuildResult) -> str:
+def _parity(build: BuildResult) -> Section:
     parities = build.parities()
     rows = [(name, *row) for name, parity in parities.items() for row in parity_rows(parity)]
-    failures = [f"- {name}: {failure}\n" for name, parity in parities.items() for failure in parity.failures]
+    failures = [f"{name}: {failure}" for name, parity in parities.items() for failure in parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
-    islands = build.stages[-1].graph.artifact.fp32_nodes
-    limits = {f"Limits of {each.precision}: {each.tolerance}.\n" for each in parities.values()}
-    kept = f"Nodes that stay in FP32 in the FP16 graph: {', '.join(islands) or 'none'}. Nodes: {nodes}.\n"
-    return table(("stage", *PARITY_HEADER), rows) + "\n" + "\n".join([*failures, *sorted(limits), kept])
+    islands = ", ".join(build.stages[-1].graph.artifact.fp32_nodes) or "none"
+    limits = sorted({f"Limits of {each.precision}: {each.tolerance}." for each in parities.values()})
+    kept = f"Nodes that stay in FP32 in the FP16 graph: {islands}. Nodes: {nodes}."
+    return Section("Parity", " ".join([*limits, kept]), (("stage", *PARITY_HEADER), rows), failures)
 
 
 BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "vs eager", "95 % interval", "peak MB")
@@ -223,14 +259,13 @@ def accuracy_table(report: AccuracyReport) -> Table:
     return ("metric", "eager", *(Path(each.model).name for each in report.evaluations[1:])), rows
 
 
-def accuracy_markdown(report: AccuracyReport) -> str:
+def _accuracy(report: AccuracyReport) -> Section:
     """What deployment costs in the task's metrics."""
-    return (
+    text = (
         f"On the {report.pictures} pictures of {report.dataset}: eager PyTorch's scores, and what each file changes "
-        f"in them. On {LEAST_PICTURES} pictures or more at most {LARGEST_COST} may be lost.\n\n"
-        + table(*accuracy_table(report))
-        + "".join(f"\n- {failure}\n" for failure in report.failures)
+        f"in them. On {LEAST_PICTURES} pictures or more at most {LARGEST_COST} may be lost."
     )
+    return Section("Accuracy", text, accuracy_table(report), report.failures)
 
 
 PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postprocess ms")
@@ -249,17 +284,18 @@ def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
     ]
 
 
-def bench_markdown(bench: BenchReport) -> str:
+def _speed_sections(bench: BenchReport) -> list[Section]:
     """The tables of a benchmark, and the machine and settings behind them."""
-    machine, options = bench.machine, bench.options
-    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
-    return "\n".join(
-        (
-            table(BENCH_HEADER, bench_cells(bench)),
-            table(PICTURE_HEADER, picture_cells(bench)),
-            f"{options.rounds} rounds in turns after {options.warmup} of warm-up, {options.threads} threads, device "
-            f"{options.device}, input {bench.input_size[0]}×{bench.input_size[1]}; {machine.processor}, "
-            f"{machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.system}, "
-            f"Python {machine.python}, {versions}.\n",
-        )
+    options, groups = bench.options, dict[str, dict[str, Ratio]]()
+    for row, cells in zip(bench.rows, bench_cells(bench), strict=True):
+        groups.setdefault(cells[0], {})[f"{row.ratio.value:.2f}× at batch {row.batch}"] = row.ratio
+    settings = (
+        f"{options.rounds} rounds in turns after {options.warmup} of warm-up, {options.threads} threads, device "
+        f"{options.device}, input {bench.input_size[0]}×{bench.input_size[1]}"
     )
+    plots = {"Speed, with 95 % intervals": plot_bars(groups, "times eager PyTorch's speed")}
+    return [
+        Section("Speed", table=(BENCH_HEADER, bench_cells(bench)), plots=plots),
+        Section("From picture to mask", table=(PICTURE_HEADER, picture_cells(bench))),
+        machine_section(bench.machine, settings),
+    ]

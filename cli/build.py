@@ -22,6 +22,7 @@ from u2net.cli.options import (
 )
 from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
+from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def build(
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
     from u2net.export import BuildOptions, EngineOptions
 
+    if flavour is not None and not engine:
+        raise InputError("--flavour chooses how to compile an engine; leave out --no-engine")
     compiled = EngineOptions(flavour) if engine else None
     options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
     with progress_lines() as report:

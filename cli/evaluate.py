@@ -1,5 +1,6 @@
 """``u2net eval``."""
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from u2net.cli.memory import keep_freed_memory
 from u2net.cli.options import DATASET, DeviceName, JsonFile, OwnPreset, SheetFile
 from u2net.cli.printing import console, print_table, progress_lines
 from u2net.runtime.device import CPU
+from u2net.runtime.errors import InputError
 
 WORST = 12
 
@@ -35,6 +37,8 @@ def evaluate(
     keep_freed_memory()
     pairs = find_pairs(dataset)
     check_pairs(pairs)
+    if sheet is not None and any(sheet.exists() and sheet.samefile(path) for pair in pairs for path in astuple(pair)):
+        raise InputError(f"{sheet} is a picture of the data set; name another file for the sheet")
     sessions = [open_for_parity(path, device, preset=preset) for path in (model, *(more or []))]
     with progress_lines() as say:
         results = (*score_sessions(sessions, pairs, say), score_masks("centred Gaussian", centred_gaussian, pairs))

@@ -43,6 +43,8 @@ def export(
 
     if precision not in ("fp32", "fp16"):
         raise InputError(f"--precision is fp32 or fp16; got {precision!r}")
+    if images is not None and precision == "fp32":
+        raise InputError("--images calibrate FP16; add --precision fp16")
     options = export_options(size, batch, outputs, opset, preset)
     with console.status("exporting"):
         source = read_checkpoint(checkpoint, weights)

@@ -7,12 +7,15 @@ import typer
 
 from u2net.cli.options import Weights
 from u2net.cli.printing import print_table
+from u2net.runtime.errors import InputError
 from u2net.runtime.loading import MODEL_SUFFIXES
 
 
 def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")], weights: Weights = None) -> None:
     """Describe a checkpoint or model file."""
     if file.suffix.lower() in MODEL_SUFFIXES:
+        if weights is not None:
+            raise InputError("--weights chooses between those of a checkpoint; a model file holds one set")
         from u2net.runtime.description import describe_engine, describe_model
 
         facts = describe_model(file) if file.suffix.lower() == ".onnx" else describe_engine(file)

@@ -1,6 +1,7 @@
 """The ``u2net`` entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
 
 import sys
+import warnings
 
 from u2net.cli.terminal import printable, write_any_text
 from u2net.runtime.errors import DependencyError, U2NetError
@@ -32,6 +33,7 @@ EXTRAS = {
 def main() -> None:
     """Run the command line."""
     write_any_text()
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; a picture that cannot be read is an error
     try:
         from u2net.cli.app import run_app
 
@@ -51,3 +53,7 @@ def _complain(error: Exception) -> int:
     message = " ".join(str(error).split())
     print(f"u2net: {printable(message)}", file=sys.stderr)
     return STATUS_USAGE
+
+
+if __name__ == "__main__":
+    main()

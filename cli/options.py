@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 DYNAMIC = "dynamic"
+MOST_DIGITS = 20
 
 DATASET = "Data set: a folder with images/ and masks/ of the same stems, or …-Image/ and …-Mask/ as DUTS."
 
@@ -97,7 +98,7 @@ OnnxFile = Annotated[
     Path, typer.Option("--output", "-o", parser=_target(".onnx"), metavar="FILE", help="File to write.")
 ]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", parser=_target(), metavar="FILE", help="Also write the figures to this file.")
+    Path | None, typer.Option("--json", parser=_target(".json"), metavar="FILE", help="Also write the figures here.")
 ]
 SheetFile = Annotated[
     Path | None,
@@ -211,5 +212,5 @@ def _parse_size_span(text: str) -> "SizeSpan":
 
 
 def _is_number(text: str) -> bool:
-    """True for a whole number in ASCII digits."""
-    return text.isascii() and text.isdecimal()
+    """True for a whole number in ASCII digits, no more of them than any option needs."""
+    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS

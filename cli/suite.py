@@ -53,4 +53,4 @@ def suite(
         report = run_suite(options, say, lambda known: write_suite(known, output, name))
     print_table(SUITE_HEADER, suite_cells(report))
     print_warnings(report.warnings)
-    console.print(f"Wrote to {output}: {name}.json, {name}.md", soft_wrap=True)
+    console.print(f"Wrote to {output}: {name}.json, {name}.md, {name}.html", soft_wrap=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from u2net.cli.main import STATUS_INTERRUPTED
 from u2net.cli.memory import keep_freed_memory
 from u2net.cli.options import DATASET, DeviceName
 from u2net.cli.printing import console, describe_scores, training_bar
@@ -67,6 +68,7 @@ def train(
         result = training.train_network(folder, output, options, report)
     if result.is_main_process:
         console.print(f"{result.weights}: {_describe(result)}", soft_wrap=True)
+    raise typer.Exit(STATUS_INTERRUPTED if result.interrupted else 0)
 
 
 def _describe(result: "TrainResult") -> str:

@@ -23,7 +23,7 @@ from u2net.runtime.errors import DependencyError, DeviceError, EngineGpuError, O
 from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
-from u2net.runtime.trt.flavours import installed_flavours
+from u2net.runtime.trt.flavours import import_flavour, installed_flavours
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"
@@ -127,6 +127,8 @@ def build_artifacts(
     """
     options = options or BuildOptions()
     options.export.check()
+    if options.engine and options.engine.flavour:
+        import_flavour(options.engine.flavour)  # a missing package is told before the work, not after
     progress("reading the checkpoint")
     checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
     pairs = find_pairs(options.dataset) if options.dataset else []

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import why_no_file, written_whole
 from u2net.runtime.loading import new_session
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.presets import PRESETS, Preset
@@ -39,7 +39,7 @@ def read_graph(path: Path) -> ir.Model:
     Raise ExportError if the file is missing or is not ONNX.
     """
     if not path.is_file():
-        raise ExportError(f"{path}: there is no such file")
+        raise ExportError(why_no_file(path))
     try:
         return ir.external_data.load_to_model(ir.load(path))
     except Exception as error:  # protobuf's decoding errors have no other public base class

@@ -19,6 +19,7 @@ from u2net.runtime.artifact import INPUT_NAME, LARGEST, STEP, Artifact, InputSha
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.trt.profiles import LARGEST_VALUE
 
 OPSETS = range(17, 22)
 TORCH_OPSET = 18
@@ -48,8 +49,8 @@ class ExportOptions:
         """Raise InputError if a value is out of range."""
         if self.size is not None and min(self.size) < STEP:
             raise InputError(f"size is at least {STEP}×{STEP}; got {self.size[0]}×{self.size[1]}")
-        if self.batch is not None and self.batch < 1:
-            raise InputError(f"batch is at least 1, or dynamic; got {self.batch}")
+        if self.batch is not None and not 1 <= self.batch <= LARGEST_VALUE:
+            raise InputError(f"batch is 1 to {LARGEST_VALUE}, or dynamic; got {self.batch}")
         if self.opset not in OPSETS:
             raise InputError(f"opset is {OPSETS.start} to {OPSETS.stop - 1}; got {self.opset}")
         unknown = [name for name in self.outputs if name not in OUTPUT_NAMES]

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import torch
 from torch.serialization import safe_globals
 
 from u2net.runtime.errors import CheckpointError
+from u2net.runtime.files import why_no_file
 
 UNPICKLING_REASON = re.compile(r"WeightsUnpickler error:\s*(.+?)(?:\.? Please|\n|$)")
 """The part of torch's message that is about the file; the rest advises the reader to load it unsafely."""
 
 WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")
+
+OTHER_STARTS = {b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"\x08": "an ONNX file"}
+"""Kinds of other files by their first bytes."""
 
 SAVE_AGAIN = "load it with the program that made it, and save network.state_dict() alone"
 
@@ -46,7 +51,7 @@ def read_checkpoint_file(path: Path) -> object:
     Raise CheckpointError if the file is missing, damaged, something other than a checkpoint, or would run code.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file" if not path.exists() else f"{path} is not a file")
+        raise CheckpointError(why_no_file(path))
     _refuse_other_files(path)
     return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
 
@@ -65,6 +70,13 @@ def _refuse_other_files(path: Path) -> None:
             f"{path} is a page of HTML, not weights: the host answered with a login, warning or error page; "
             "open the link in a browser and download the file itself"
         )
+    if path.suffix.lower() != ".safetensors":
+        if head[8:9] == b"{":
+            raise CheckpointError(f"{path} is in the safetensors format; rename it to {path.stem}.safetensors")
+        if kind := next((kind for start, kind in OTHER_STARTS.items() if head.startswith(start)), None):
+            raise CheckpointError(f"{path} is {kind}, not a checkpoint")
+        if not head:
+            raise CheckpointError(f"{path} cannot be read as a checkpoint: it is empty")
     if head.startswith(b"ustar", 257):
         raise CheckpointError(
             f"{path} is a tar archive; extract it, or, if PyTorch 0.1 wrote it as a checkpoint, {SAVE_AGAIN}"
@@ -74,6 +86,7 @@ def _refuse_other_files(path: Path) -> None:
 def _read_pickle(path: Path) -> object:
     try:
         with warnings.catch_warnings(action="ignore"), safe_globals(HARMLESS_GLOBALS):
+            _check_archive(path)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         match = UNPICKLING_REASON.search(str(error))
@@ -92,6 +105,14 @@ def _read_pickle(path: Path) -> object:
         if "weights_only" in reason:
             reason = "its format is not known"
         raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {reason}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raise BadZipFile if a file of a zip archive is damaged: torch does not look at the checksums."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if name := archive.testzip():
+                raise zipfile.BadZipFile(f"{name} does not match its checksum; copy or download the file again")
 
 
 def _read_safetensors(path: Path) -> object:

@@ -1,6 +1,7 @@
 """Data sets: folders of photographs with masks."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,5 +153,5 @@ def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
 
 def _rank(pair: Pair) -> float:
     """Hash the name of a pair to a number that is uniform in [0, 1)."""
-    digest = hashlib.sha256(pair.image.stem.encode()).digest()
+    digest = hashlib.sha256(os.fsencode(pair.image.stem)).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -19,7 +19,7 @@ class Device:
         """Read a device's name. Raise InputError for any other name."""
         if name == "cpu":
             return cls("cpu")
-        match = re.fullmatch(r"cuda(?::([0-9]+))?", name)
+        match = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", name)
         if match is None:
             raise InputError(f"there is no device {name!r}; a device is cpu, cuda or cuda:N")
         return cls("cuda", int(match[1] or 0))

@@ -15,7 +15,7 @@ from u2net.runtime.errors import InputError
 NOT_A_FILE = "something other than a file has that name"
 
 FULL = 2**20
-"""Free bytes below which a disk counts as full after an error: torch does not give the reason of a failed write."""
+"""Free bytes below which a disk counts as full after an error without a reason: torch gives none for a failed write."""
 
 
 @contextlib.contextmanager
@@ -35,8 +35,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.chmod(mode)  # safetensors writes 0600, whatever the umask
         partial.replace(path)
     except Exception as error:
-        told = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if told or (path.parent.is_dir() and shutil.disk_usage(path.parent).free < FULL):
+        reason = getattr(error, "errno", None)
+        told = reason in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if told or (reason is None and path.parent.is_dir() and shutil.disk_usage(path.parent).free < FULL):
             raise OSError(f"no space left on {path.parent}") from error
         raise
     finally:
@@ -76,6 +77,11 @@ def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def why_no_file(path: Path) -> str:
+    """Say of a path that is no file whether nothing or something else is there."""
+    return f"{path} is not a file" if path.exists() or path.is_symlink() else f"{path}: there is no such file"
 
 
 def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:

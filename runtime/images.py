@@ -1,7 +1,7 @@
 """Picture files in and out."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Literal
@@ -63,8 +63,12 @@ def read_size(source: str | Path | BinaryIO) -> tuple[int, int]:
 @contextmanager
 def _opened(source: str | Path | BinaryIO, megapixels: float = MEGAPIXELS) -> Iterator[Image.Image]:
     path = Path(source) if isinstance(source, str | Path) else None
-    with reading_picture(path or "the stream"), path.open("rb") if path else nullcontext(source) as stream:
+    with ExitStack() as stack:
+        stack.enter_context(reading_picture(path or "the stream"))
+        if path and path.exists() and not path.is_file():
+            raise ValueError("it is not a file")  # a pipe would block
         # Pillow maps files that it opens itself into memory, and then misreads turned TIFFs
+        stream = stack.enter_context(path.open("rb")) if path else source
         with _opening:  # Pillow's own limit is a global variable, and prints a warning before it refuses
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:

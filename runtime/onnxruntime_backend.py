@@ -18,6 +18,7 @@ from u2net.runtime.artifact import METADATA_KEY, Artifact, InputShape
 from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
+from u2net.runtime.files import why_no_file
 from u2net.runtime.preprocess import FloatArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -86,7 +87,7 @@ class OnnxRuntimeBackend:
             raise DependencyError("onnxruntime", "cpu" if device.kind == "cpu" else "gpu") from None
         what = source if isinstance(source, Path) else "the graph"
         if isinstance(source, Path) and not source.is_file():
-            raise ArtifactError(f"{source}: there is no such file")
+            raise ArtifactError(why_no_file(source))
         _require_provider(runtime, device)
         advice = _preload_libraries(runtime) if device.kind == "cuda" else ""
         self._open = partial(_open, runtime, source, device, threads, tf32=tf32, optimize=optimize)

@@ -42,7 +42,7 @@ def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
             place.stat()
         for path in find_images(place, any_format=True) if place.is_dir() else [place]:
             if not is_output(path):
-                found.setdefault(path.resolve(), path)
+                found.setdefault(path.resolve() if path.exists() else path, path)  # a link may lead in a circle
     if places and not found:
         raise InputError(f"there is nothing to do: files named *{MASK} and *{CUTOUT} are not taken for pictures")
     stems = Counter(path.stem for path in found.values())
@@ -61,7 +61,7 @@ def write_pictures(
 ) -> Iterator[PictureFiles | InputError]:
     """Write mask and cut-out of each picture; yield what was written, or the error of a picture without a mask.
 
-    Raise InputError as :func:`plan_pictures` does, which takes the same places, or if the folder cannot be written.
+    Raise InputError as :func:`plan_pictures` does, which takes the same places, or if the folder cannot be made.
     """
     plan = plan_pictures(places, folder)
     make_folder(folder)
@@ -69,11 +69,11 @@ def write_pictures(
         try:
             image, more = read_first_frame(files.source, megapixels=megapixels)
             mask = session(image)
+            write_image(files.mask, to_grey(mask))
+            write_image(files.cutout, cut_out(image, mask))
         except InputError as error:
             yield error
         except ArtifactError as error:  # the activations of this one picture overflowed
             yield InputError(f"{files.source} has no mask: {error}")
         else:
-            write_image(files.mask, to_grey(mask))
-            write_image(files.cutout, cut_out(image, mask))
             yield replace(files, more_frames=more)

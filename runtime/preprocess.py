@@ -1,6 +1,5 @@
 """Image in: from pixels of any size to the float32 tensor that a preset describes."""
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -34,16 +33,15 @@ REASONS: dict[type[Exception], str] = {
     UnidentifiedImageError: f"its format is not known; {TAKEN}",
 }
 
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError)
-
 
 @contextmanager
 def reading_picture(name: object) -> Iterator[None]:
     """Turn any error that Pillow raises while it reads a picture into an InputError that names the picture."""
     try:
         yield
-    except PILLOW_ERRORS as error:
-        raise InputError(f"{name} cannot be read as a picture: {REASONS.get(type(error), error)}") from error
+    except Exception as error:  # its plug-ins raise almost anything for a damaged file
+        reason = REASONS.get(type(error)) or str(error) or type(error).__name__
+        raise InputError(f"{name} cannot be read as a picture: {reason}") from error
 
 
 def orientation(picture: Image.Image) -> int:
@@ -56,7 +54,7 @@ def standardize(picture: Image.Image) -> Image.Image:
     """Turn a picture into upright sRGB of 8 bits a channel, mode RGBA if it has transparency, else RGB.
 
     Networks are trained on sRGB, and viewers take pixels without a profile for sRGB: converting here serves both. Raise
-    ValueError for 32 bits a channel; Pillow may raise any other of :data:`PILLOW_ERRORS`.
+    ValueError for 32 bits a channel; Pillow may raise anything else.
     """
     turn = TURNS.get(orientation(picture))
     upright = picture if turn is None else picture.transpose(turn)

@@ -11,7 +11,7 @@ from PIL import Image
 from u2net.runtime.artifact import InputShape, Precision
 from u2net.runtime.backend import Backend, DeviceBackend
 from u2net.runtime.device import Device
-from u2net.runtime.errors import InputError, SessionClosedError
+from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_into
 from u2net.runtime.presets import Preset
@@ -94,6 +94,9 @@ class Session:
         shape = (len(images), 3, preset.height, preset.width)
         output = self.info.mask_output
         with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset), [output]) as maps:
+            found = maps[output].shape
+            if len(found) != 4 or found[1] < 1 or found[2:] != shape[2:]:
+                raise ArtifactError(f"{self.info.path} is no network for masks: {output} is {found}, the input {shape}")
             return [
                 postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(maps[output], images, strict=True)
             ]

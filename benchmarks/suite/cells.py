@@ -20,7 +20,7 @@ from u2net.benchmarks.suite.rows import Fidelity, Load, PictureSteps, Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.parity.figures import ComparisonMeter
 from u2net.runtime.loading import CONTEXTS
-from u2net.runtime.preprocess import FloatArray
+from u2net.runtime.preprocess import ByteArray, FloatArray
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.record import read_record
 
@@ -35,6 +35,7 @@ PATIENCE = 120.0
 
 CALLERS = (1, 2, 4, 8, 16, 32)
 PICTURE_ROUNDS = 3
+PICTURES_SHOWN = 3
 LOW, HIGH = 0.1, 0.9
 """Probabilities that the reference's maps must go below and above, or any network would resemble them."""
 
@@ -47,6 +48,8 @@ class Inputs:
     """Preprocessed, P×3×H×W."""
     encoded: dict[tuple[int, int], bytes]
     """An encoded picture by height and width, for the times from picture to mask."""
+    shown: Sequence[ByteArray] = ()
+    """The first photographs as they are, to be shown."""
 
     def batch(self, count: int) -> FloatArray:
         """Return an input of that batch size, of different photographs as far as there are enough."""
@@ -165,6 +168,8 @@ class Cell:
         reference = maps.get(EXACT, maps.get(EAGER))
         for row in rows:
             found = maps[row.contestant.key]
+            if found is not None and self._batch == min(self._options.batches, default=1):
+                row.maps = found[:PICTURES_SHOWN]
             if reference is None:
                 row.fidelity_note = "the reference did not run"
             elif found is not None and not (reference.min() <= LOW and reference.max() >= HIGH):

@@ -1,6 +1,6 @@
-"""The part of the suite's page that is about a GPU."""
+"""The sections of the suite's page that are about a GPU."""
 
-from u2net.benchmarks.report import NONE, table
+from u2net.benchmarks.page import NONE, Section
 from u2net.benchmarks.statistics import Latency
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.rows import P99_RUNS, Row
@@ -20,24 +20,22 @@ GPU_HEADER = (
 )
 
 
-def gpu_markdown(report: SuiteReport) -> str:
-    """Return the section; empty on a processor."""
+def gpu_sections(report: SuiteReport) -> list[Section]:
+    """Return the sections; none on a processor."""
     if not report.gpu_states:
-        return ""
-    states = dict.fromkeys(map(str, report.gpu_states))
-    layers = "".join(_layers(name, found) for name, found in report.layers.items())
-    return "\n".join(
-        (
-            "## On the GPU\n",
-            table(GPU_HEADER, [_cells(row) for row in report.rows if row.wall is not None]),
-            "Device time is between CUDA events, from GPU memory to GPU memory, runs enqueued one after the other; "
-            f"wall time has the copies too. The 99th percentile takes {P99_RUNS} runs. GPU memory leaves out CUDA's "
-            "own.\n",
-            "Before, and after each part of the table:\n",
-            "".join(f"- {state}\n" for state in states),
-            *(["### Slowest layers of the engines\n", layers] if layers else []),
-        )
+        return []
+    text = (
+        "Device time is between CUDA events, from GPU memory to GPU memory, runs enqueued one after the other; wall "
+        f"time has the copies too. The 99th percentile takes {P99_RUNS} runs. GPU memory leaves out CUDA's own. Below, "
+        "the GPU before the measurement and after each part of the table."
     )
+    rows = [_cells(row) for row in report.rows if row.wall is not None]
+    states = list(dict.fromkeys(map(str, report.gpu_states)))
+    layers = [_describe_layers(name, found) for name, found in report.layers.items()]
+    return [
+        Section("On the GPU", text, (GPU_HEADER, rows), states),
+        Section("Slowest layers of the engines", notes=layers),
+    ]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -60,8 +58,8 @@ def _times(latency: Latency | None, runs: int) -> tuple[str, str]:
     return f"{latency.median_ms:.2f}", f"{latency.p99_ms:.2f}" if runs >= P99_RUNS else NONE
 
 
-def _layers(name: str, found: EngineLayers | str) -> str:
+def _describe_layers(name: str, found: EngineLayers | str) -> str:
     if isinstance(found, str):
-        return f"- {name}: {found}\n"
+        return f"{name}: {found}"
     slowest = "; ".join(f"{layer} {ms:.3f} ms" for layer, ms in found.slowest)
-    return f"- {name}, {found.where}, {found.total_ms:.2f} ms: {'; '.join(found.summary)}. Slowest: {slowest}\n"
+    return f"{name}, {found.where}, {found.total_ms:.2f} ms: {'; '.join(found.summary)}. Slowest: {slowest}"

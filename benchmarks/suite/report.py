@@ -1,12 +1,20 @@
-"""The suite's report: JSON for programs, Markdown for people."""
+"""The suite's report: JSON for programs, Markdown and HTML for people."""
 
+import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from u2net.benchmarks.report import NONE, table, write_json, write_text
+from u2net.benchmarks.page import NONE, Page, Section, machine_section
+from u2net.benchmarks.plots import plot_bars, plot_lines, plot_points
+from u2net.benchmarks.report import write_json, write_page
+from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.contestants import EAGER
-from u2net.benchmarks.suite.gpu_report import gpu_markdown
+from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
+from u2net.benchmarks.suite.gpu_report import gpu_sections
+from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport
+from u2net.benchmarks.suite.verdict import give_verdict
 from u2net.runtime.files import make_folder
 
 SUITE_HEADER = (
@@ -28,10 +36,10 @@ COLD_HEADER = ("contestant", "network", *(f"{step.replace('_', ' ')} s" for step
 
 
 def write_suite(report: SuiteReport, folder: Path, name: str) -> None:
-    """Write ``NAME.json`` and ``NAME.md``."""
+    """Write ``NAME.json``, ``NAME.md`` and ``NAME.html``."""
     make_folder(folder)
     write_json(folder / f"{name}.json", report)
-    write_text(folder / f"{name}.md", suite_markdown(report))
+    write_page(folder / name, suite_page(report))
 
 
 def suite_cells(report: SuiteReport) -> list[tuple[str, ...]]:
@@ -53,10 +61,100 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (*start, f"{row.wall.median_ms:.1f}", f"{row.images_per_second:.2f}", ratio, limit, *fidelity, memory)
 
 
-def suite_markdown(report: SuiteReport) -> str:
-    """Return the page."""
-    machine, options = report.machine, report.options
-    steps = [
+def suite_page(report: SuiteReport) -> Page:
+    """Return the report for people."""
+    sections = (
+        _matrix(report),
+        *gpu_sections(report),
+        Section("Speed against fidelity", "Up and to the left is better.", plots=_fidelity_plots(report)),
+        Section("Photographs", GALLERY_TEXT, tabs=show_maps(report)),
+        _load(report),
+        Section("From file to mask, in milliseconds", table=(STEPS_HEADER, _steps(report))),
+        _limits(report),
+        Section("From start to the first map, in seconds", table=(COLD_HEADER, _cold(report))),
+        Section("What did not run, and warnings", notes=_notes(report)),
+        _environment(report),
+        Section("Run it again", command=repeat_command(report.options)),
+    )
+    title = f"U²-Net on {report.machine.gpu or report.machine.processor}"
+    return Page(title, give_verdict(report.rows), report.warnings, sections)
+
+
+def _matrix(report: SuiteReport) -> Section:
+    text = (
+        "Times are medians of whole batches from host memory to host memory, taken in turns with eager PyTorch; the "
+        "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
+        f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant."
+    )
+    plots = {}
+    for network, rows in _timed(report).items():
+        groups = _by_title(rows, lambda row: row.ratio, lambda row, ratio: f"{ratio.value:.2f}× at batch {row.batch}")
+        if groups:
+            plots[f"{network}: speed, with 95 % intervals"] = plot_bars(groups, "times eager PyTorch's speed")
+    return Section("Everyone in one run", text, (SUITE_HEADER, suite_cells(report)), plots=plots)
+
+
+def _timed(report: SuiteReport) -> dict[str, list[Row]]:
+    """The rows with figures, by network."""
+    networks = dict.fromkeys(row.network for row in report.rows)
+    return {name: [row for row in report.rows if row.network == name and row.wall] for name in networks}
+
+
+def _by_title(
+    rows: Iterable[Row], figure: Callable[[Row], Ratio | None], name: Callable[[Row, Ratio], str]
+) -> dict[str, dict[str, Ratio]]:
+    """Figures of rows as groups of bars, one for each contestant."""
+    groups: dict[str, dict[str, Ratio]] = {}
+    for row in rows:
+        if (found := figure(row)) is not None:
+            groups.setdefault(row.contestant.title, {})[name(row, found)] = found
+    return groups
+
+
+def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
+    plots = {}
+    for network, rows in _timed(report).items():
+        points = {
+            f"{row.contestant.key}, {row.batch}": (row.fidelity.mean, row.ratio.value)
+            for row in rows
+            if row.fidelity and row.ratio
+        }
+        if points:
+            across = "mean difference from eager FP32"
+            plots[f"{network}: contestant and batch"] = plot_points(points, across, "times eager PyTorch's speed")
+    return plots
+
+
+def _load(report: SuiteReport) -> Section:
+    rows, plots = [], {}
+    for network, timed in _timed(report).items():
+        loaded = [row for row in timed if row.load]
+        rows += [
+            (
+                row.contestant.title,
+                network,
+                str(each.callers),
+                str(each.contexts),
+                f"{each.images_per_second:.2f}",
+                f"{each.latency.median_ms:.0f}",
+                f"{each.latency.p99_ms:.0f}",
+                "knee" if each.callers == knee(row.load) else "",
+            )
+            for row in loaded
+            for each in row.load
+        ]
+        if loaded:
+            lines = {
+                row.contestant.key: [(each.callers, each.images_per_second) for each in row.load] for row in loaded
+            }
+            knees = {row.contestant.key: knee(row.load) for row in loaded}
+            plots[f"{network}: throughput under load, knees ringed"] = plot_lines(lines, knees, "callers", "images/s")
+    text = "The knee is the smallest number of callers that reaches 95 % of the largest throughput."
+    return Section("Several callers at once", text, (LOAD_HEADER, rows), plots=plots)
+
+
+def _steps(report: SuiteReport) -> list[tuple[str, ...]]:
+    return [
         (
             row.contestant.title,
             row.network,
@@ -69,21 +167,32 @@ def suite_markdown(report: SuiteReport) -> str:
         for row in report.rows
         for each in row.pictures
     ]
-    load = [
-        (
-            row.contestant.title,
-            row.network,
-            str(each.callers),
-            str(each.contexts),
-            f"{each.images_per_second:.2f}",
-            f"{each.latency.median_ms:.0f}",
-            f"{each.latency.p99_ms:.0f}",
-            "knee" if each.callers == knee(row.load) else "",
-        )
-        for row in report.rows
-        for each in row.load
+
+
+def _limits(report: SuiteReport) -> Section:
+    work = ", ".join(f"{network} takes {each:.1f} GFLOP an image" for network, each in report.gigaflops.items())
+    text = (
+        f"What PyTorch reached in this run in a large matrix product and in a copy. {work} in its convolutions. "
+        '"Of limit" is the time that their arithmetic or their traffic would take at that speed, whichever is longer '
+        "in each layer, as a share of the median."
+    )
+    reached = [
+        (name.upper(), f"{each.flops / 1e12:.2f}", f"{each.bytes / 1e9:.0f}") for name, each in report.ceilings.items()
     ]
-    cold = [
+    plots = {}
+    for network, rows in _timed(report).items():
+        groups = _by_title(
+            rows,
+            lambda row: row.limit_share and Ratio(*[100 * row.limit_share] * 3),
+            lambda row, share: f"{share.value:.0f} % at batch {row.batch}",
+        )
+        if groups:
+            plots[f"{network}: share of the limit"] = plot_bars(groups, "% of what the machine reached")
+    return Section("Distance to the limit", text, (("arithmetic", "TFLOP/s", "GB/s"), reached), plots=plots)
+
+
+def _cold(report: SuiteReport) -> list[tuple[str, ...]]:
+    return [
         (
             row.contestant.title,
             row.network,
@@ -91,44 +200,48 @@ def suite_markdown(report: SuiteReport) -> str:
             row.provider,
         )
         for row in report.rows
-        if row.wall and row.batch == min(options.batches)
+        if row.wall and row.batch == min(report.options.batches)
     ]
-    absent = [row for row in report.rows if row.error]
-    notes = [f"- {note}\n" for note in report.notes]
-    notes += [f"- {row.contestant.title}, {row.network}, batch {row.batch}: {row.error}\n" for row in absent]
-    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
-    parts = (
-        f"# U²-Net on {machine.gpu or machine.processor}\n",
-        *(f"**{warning}**\n" for warning in report.warnings),
-        table(SUITE_HEADER, suite_cells(report)),
-        "Times are medians of whole batches from host memory to host memory, taken in turns with eager PyTorch; the "
-        "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
-        f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant.\n",
-        _limits(report),
-        gpu_markdown(report),
-        *(["## What did not run\n", "".join(notes)] if notes else []),
-        "## From file to mask, in milliseconds\n",
-        table(STEPS_HEADER, steps),
-        "## Several callers at once\n",
-        table(LOAD_HEADER, load),
-        "The knee is the smallest number of callers that reaches 95 % of the largest throughput.\n",
-        "## From start to the first map, in seconds\n",
-        table(COLD_HEADER, cold),
-        f"{machine.cores} cores, {options.threads or 'default'} threads, device {options.device}, at most "
-        f"{options.rounds} rounds, seed {options.seed}; {machine.processor}, {machine.system}, "
-        f"Python {machine.python}, {versions}.\n",
+
+
+def _notes(report: SuiteReport) -> list[str]:
+    found = [
+        f"{row.contestant.title}, {row.network}, batch {row.batch}: {words}"
+        for row in report.rows
+        for words in (row.error, row.fidelity_note, *row.warnings)
+        if words
+    ]
+    return [*report.notes, *found]
+
+
+def _environment(report: SuiteReport) -> Section:
+    options, noise = report.options, report.noise
+    foreign = "unknown" if noise.foreign_load is None else f"{noise.foreign_load:.0%}"
+    settings = (
+        f"{options.threads or 'default'} threads, device {options.device}, at most {options.rounds} rounds, seed "
+        f"{options.seed}; the reference varied by {noise.spread:.0%} of its median, share of the processor that other "
+        f"processes took: {foreign}"
     )
-    return "\n".join(parts)
+    return machine_section(report.machine, settings)
 
 
-def _limits(report: SuiteReport) -> str:
-    reached = [
-        f"{each.flops / 1e12:.2f} TFLOP/s and {each.bytes / 1e9:.0f} GB/s in {name.upper()}"
-        for name, each in report.ceilings.items()
-    ]
-    work = [f"{network} takes {each:.1f} GFLOP an image" for network, each in report.gigaflops.items()]
-    return (
-        f"In this run PyTorch reached {', '.join(reached)} in a large matrix product and a copy; {', '.join(work)} in "
-        'its convolutions. "Of limit" is the time that their arithmetic or their traffic would take at that speed, '
-        "whichever is longer in each layer, as a share of the median.\n"
+def repeat_command(options: SuiteOptions) -> str:
+    """The command that measures the same again."""
+    words = {
+        "networks": ",".join(options.networks),
+        "batches": ",".join(map(str, options.batches)),
+        "contestants": ",".join(options.contestants),
+        "rounds": options.rounds,
+        "minutes": f"{options.minutes:g}",
+        "opt-level": options.opt_level,
+        "threads": options.threads,
+        "seed": options.seed,
+        "images": options.images,
+        "device": options.device,
+    }
+    said = [(name, word) for name, word in words.items() if word not in ("", None)]
+    said += [("checkpoint", path) for path in options.checkpoints]
+    said += [("python", f"{name}={path}") for name, path in options.pythons.items()]
+    return shlex.join(
+        ["u2net", "bench", "--suite", *(part for name, word in said for part in (f"--{name}", str(word)))]
     )

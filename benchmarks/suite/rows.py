@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite.contestants import Contestant
+from u2net.runtime.preprocess import FloatArray
 
 P99_RUNS = 100
 """Number of runs from which a 99th percentile means anything."""
@@ -76,6 +77,8 @@ class Row:
     memory_mb: float | None = None
     fidelity: Fidelity | None = None
     fidelity_note: str = ""
+    maps: FloatArray | None = field(default=None, repr=False, compare=False, metadata={"json": False})
+    """Probabilities of the first photographs, N×1×H×W, to be shown."""
     pictures: list[PictureSteps] = field(default_factory=list)
     load: list[Load] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

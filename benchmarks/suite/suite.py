@@ -12,7 +12,7 @@ from PIL import Image
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.cells import Cell, Inputs
+from u2net.benchmarks.suite.cells import PICTURES_SHOWN, Cell, Inputs
 from u2net.benchmarks.suite.contestants import list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
@@ -66,6 +66,8 @@ class SuiteReport:
     """The GPU before the measurement and after each cell, or why that is not known; empty on a processor."""
     layers: Mapping[str, EngineLayers | str] = field(default_factory=dict)
     """The slowest layers of each engine by its file's name, or why they could not be timed."""
+    shown: Sequence[ByteArray] = field(default=(), repr=False, compare=False, metadata={"json": False})
+    """The photographs that the rows' maps belong to."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -128,6 +130,7 @@ def run_suite(
             rows=tuple(rows),
             notes=tuple(notes),
             gpu_states=tuple(states),
+            shown=inputs.shown,
         )
         known(report)
     if on_gpu:
@@ -168,7 +171,7 @@ def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
         images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
     encoded = {size: _encode(images[0] if options.images else make_scene(0, *size)[0], *size) for size in PICTURE_SIZES}
     tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
-    return Inputs(np.ascontiguousarray(tensor), encoded), what
+    return Inputs(np.ascontiguousarray(tensor), encoded, images[:PICTURES_SHOWN]), what
 
 
 def _encode(image: ByteArray, height: int, width: int) -> bytes:

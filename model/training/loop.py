@@ -38,6 +38,8 @@ class TrainResult:
     """Share of the training that is done; below 1 after a pause."""
     scores: SaliencyScores | None
     """Scores of the final weights on the held-out pairs; None after a pause."""
+    interrupted: bool = False
+    """True if Ctrl-C or SIGTERM paused it."""
     is_main_process: bool = True
     """True in the first process of a training, the one that reports."""
 
@@ -83,7 +85,8 @@ class TrainingRun:
         scores = self._validate() if self._progress == 1 else None
         self._save()  # after the validation, because a network that gives NaN must not replace the last good one
         weights, last = self.output / self.options.weights_name, self.output / LAST
-        return TrainResult(weights, last, self._progress, scores, self.learner.fabric.is_global_zero)
+        interrupted = bool(self.signals) and scores is None
+        return TrainResult(weights, last, self._progress, scores, interrupted, self.learner.fabric.is_global_zero)
 
     def _compile(self) -> None:
         self.report(TrainStatus("compiling", self._progress))

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from u2net.model.training.state import LAST, fingerprint, read_state, restore_st
 from u2net.model.training.step_log import LOG, StatusCallback, TrainStatus
 from u2net.model.training.train_options import TrainOptions
 from u2net.runtime.errors import DeviceError, InputError
-from u2net.runtime.files import make_folder
+from u2net.runtime.files import locked_folder, make_folder
 
 
 def train_network(
@@ -53,28 +53,30 @@ def train_network(
     training, held_out = _split(pairs, options)
     network = _start_network(options)
     fabric = launch_fabric(options)
-    _check_output(output, options)
-    tell = report if fabric.is_global_zero else lambda _status: None
-    learner = Learner(fabric, network, options.recipe)
-    step, seconds = (0, 0.0) if state is None else restore_state(state, learner)
-    size = options.recipe.size
-    decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share)))
-    check_levels(int(decoded.masks.min()), int(decoded.masks.max()))
-    with stop_on_signals() as signals:
-        run = TrainingRun(
-            learner,
-            options,
-            output=output,
-            report=tell,
-            training=decoded.near(fabric.device),
-            held_out=decode_pairs(held_out if fabric.is_global_zero else [], size),
-            data=data,
-            called=called,
-            signals=signals,
-            step=step,
-            seconds=seconds,
-        )
-        return run.go()
+    # Only the first process of a training writes, and no other training may write there.
+    with locked_folder(output) if fabric.is_global_zero else nullcontext():
+        _check_output(output, options)
+        tell = report if fabric.is_global_zero else lambda _status: None
+        learner = Learner(fabric, network, options.recipe)
+        step, seconds = (0, 0.0) if state is None else restore_state(state, learner)
+        size = options.recipe.size
+        decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share)))
+        check_levels(int(decoded.masks.min()), int(decoded.masks.max()))
+        with stop_on_signals() as signals:
+            run = TrainingRun(
+                learner,
+                options,
+                output=output,
+                report=tell,
+                training=decoded.near(fabric.device),
+                held_out=decode_pairs(held_out if fabric.is_global_zero else [], size),
+                data=data,
+                called=called,
+                signals=signals,
+                step=step,
+                seconds=seconds,
+            )
+            return run.go()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a training saves: its weights, and the checkpoint that ``--resume`` reads."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
@@ -60,7 +61,7 @@ def read_state(path: Path, options: TrainOptions, data: str) -> Mapping[str, Any
     if not path.is_file():
         raise InputError(f"nothing to resume: {path} is not there")
     state = read_checkpoint_file(path)
-    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS or not isinstance(state["choices"], dict):
         raise CheckpointError(f"{path} was not written by this version's trainer; start from its weights with --init")
     then, now = state["choices"], _choices(options, data)
     changed = [f"{name} {then.get(name)!r}, not {value!r}" for name, value in now.items() if then.get(name) != value]
@@ -73,20 +74,23 @@ def read_state(path: Path, options: TrainOptions, data: str) -> Mapping[str, Any
 
 def restore_state(state: Mapping[str, Any], learner: Learner) -> tuple[int, float]:
     """Load a checkpoint into a learner of the same variant; return the steps and seconds that it has taken."""
-    learner.network.load_state_dict(state["model"])
-    if learner.average is not None:
-        learner.average.network.load_state_dict(state["ema"])
-        learner.average.updates = state["step"]
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.fabric.strategy.precision.load_state_dict(state["precision"])
-    learner.micro_batches = state["micro_batches"]
-    return state["step"], state["seconds"]
+    try:
+        learner.network.load_state_dict(state["model"])
+        if learner.average is not None:
+            learner.average.network.load_state_dict(state["ema"])
+            learner.average.updates = state["step"]
+        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.fabric.strategy.precision.load_state_dict(state["precision"])
+        learner.micro_batches = state["micro_batches"]
+        return state["step"], state["seconds"]
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{LAST} is damaged ({error!r}); start from its weights with --init") from error
 
 
 def fingerprint(pairs: Sequence[Pair]) -> str:
     """Return a hash of the pictures' names, which decide what each step sees."""
     names = "\n".join(pair.image.name for pair in pairs)
-    return f"{len(pairs)} pictures, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return f"{len(pairs)} pictures, {hashlib.sha256(os.fsencode(names)).hexdigest()[:12]}"
 
 
 def diverged(what: str, output: Path) -> TrainingError:

@@ -1,5 +1,6 @@
 """Options of a training."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +49,8 @@ class TrainOptions:
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"epochs must be at least 1; got {self.epochs}")
         for name, minutes in (("minutes", self.minutes), ("pause", self.pause)):
-            if minutes is not None and not minutes > 0:
-                raise InputError(f"{name} must be above 0; got {minutes}")
+            if minutes is not None and not 0 < minutes < math.inf:
+                raise InputError(f"{name} must be above 0 and finite; got {minutes}")
         if not 0 < self.val_fraction < 1:
             raise InputError(f"the validation fraction must be between 0 and 1; got {self.val_fraction}")
         if self.devices < 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
-from u2net.runtime.files import hash_bytes, written_whole
+from u2net.runtime.files import hash_bytes, why_no_file, written_whole
 from u2net.runtime.kinds import check_kinds
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
@@ -72,7 +72,9 @@ class EngineRecord:
                     "artifact": None if artifact is None else Artifact.from_json(json.dumps(artifact)),
                 }
             )
-            check_kinds(record)
+            spans = [span for profile in record.profiles for span in (profile.batch, profile.height, profile.width)]
+            for each in (record, *record.layers, *spans):
+                check_kinds(each)
             return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"the engine's record is damaged ({error}); compile the engine again") from error
@@ -147,7 +149,7 @@ def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
     Raise ArtifactError if there is no plan or the record is damaged, EngineDamagedError if they do not belong together.
     """
     if not engine.is_file():
-        raise ArtifactError(f"{engine}: there is no such file")
+        raise ArtifactError(why_no_file(engine))
     record, content = read_record(engine), engine.read_bytes()
     if record is not None:
         record.check_plan(content, engine)

@@ -9,21 +9,19 @@ import pytest
 from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.measure import BenchOptions, BenchReport, BenchRow, PictureTime
 from u2net.benchmarks.noise import Noise
+from u2net.benchmarks.page import NONE, table
 from u2net.benchmarks.report import (
     BENCH_HEADER,
     EAGER_TITLE,
     HEADER,
-    NONE,
     PARITY_HEADER,
     PICTURE_HEADER,
     as_json,
     bench_cells,
-    bench_markdown,
+    build_page,
     parity_rows,
     picture_cells,
     stage_cells,
-    table,
-    to_markdown,
     write_json,
     write_report,
 )
@@ -196,7 +194,7 @@ def test_memory_that_could_not_be_measured_is_a_dash_and_told(build: BuildResult
     report = replace(bench, rows=(failed_row, *bench.rows[1:]))
 
     assert bench_cells(report)[0][-1] == NONE
-    page = to_markdown(build, report)
+    page = build_page(build, report).markdown()
     assert page.index("**killed**\n") < page.index("## Parity"), "beside the ratios that it concerns"
 
 
@@ -215,13 +213,14 @@ def test_the_row_of_a_picture(bench: BenchReport) -> None:
 
 
 def test_every_line_of_a_table_has_the_same_cells(build: BuildResult, bench: BenchReport) -> None:
-    found = tables(to_markdown(build, bench))
+    found = tables(build_page(build, bench).markdown())
 
     assert [tuple(cell.strip() for cell in block[0]) for block in found] == [
         HEADER,
         ("stage", *PARITY_HEADER),
         BENCH_HEADER,
         PICTURE_HEADER,
+        ("what", "value"),
     ]
     for block in found:
         assert len({len(cells) for cells in block}) == 1
@@ -235,55 +234,62 @@ def test_a_bar_in_a_name_does_not_split_a_cell() -> None:
 
 
 def test_the_page_says_that_all_is_well(build: BuildResult, bench: BenchReport) -> None:
-    page = to_markdown(build, bench)
+    page = build_page(build, bench).markdown()
 
-    assert "every stage is within its tolerances" in page
+    assert "Every stage is within its tolerances; the fastest file, `model.onnx`, has 2.50× eager" in page
     assert page.count("Limits of fp32: probabilities 5e-05 at most and 3e-07 on average") == 1
     assert "stay in FP32 in the FP16 graph: none. Nodes: export 365, simplify 365, fp16 365" in page
 
 
 def test_the_page_says_what_is_wrong(build: BuildResult, bench: BenchReport) -> None:
-    page = to_markdown(failed(build), bench)
+    page = build_page(failed(build), bench).markdown()
 
-    assert "**a stage left its tolerances**" in page
+    assert "A stage left its tolerances" in page
     assert "- fp16: d0: largest difference is 0.5 on cat, the limit 0.0001\n" in page
     assert "stay in FP32 in the FP16 graph: conv_7, relu_9." in page
 
 
 def test_the_page_says_what_was_built(build: BuildResult, bench: BenchReport) -> None:
-    page = to_markdown(build, bench)
+    page = build_page(build, bench).markdown()
 
     assert page.startswith("# u2netp from net.pth\n")
     for fact in ("ab" * 32, "dynamic×3×320×320", "`reference`", "opset 18"):
         assert fact in page
 
 
-@pytest.mark.parametrize(("gpu", "found"), [(None, "2 cores, Linux"), ("H200", "2 cores, H200, Linux")])
-def test_the_page_says_what_it_was_measured_on(bench: BenchReport, gpu: str | None, found: str) -> None:
-    page = bench_markdown(replace(bench, machine=replace(bench.machine, gpu=gpu)))
+@pytest.mark.parametrize("gpu", [None, "H200"])
+def test_the_page_says_what_it_was_measured_on(build: BuildResult, bench: BenchReport, gpu: str | None) -> None:
+    page = build_page(build, replace(bench, machine=replace(bench.machine, gpu=gpu))).markdown()
 
-    for fact in (found, "10 rounds in turns after 2 of warm-up", "2 threads", "Some Processor", "torch 2.8"):
+    assert ("| gpu | H200 |" in page) == (gpu is not None)
+    for fact in ("| cores | 2 |", "10 rounds in turns after 2 of warm-up, 2 threads", "Some Processor", "torch 2.8"):
         assert fact in page
 
 
-def test_the_report_is_two_files(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
-    files = write_report(tmp_path, build, bench)
+def test_no_file_is_called_faster_if_none_is(build: BuildResult, bench: BenchReport) -> None:
+    page = build_page(build, replace(bench, rows=(bench.rows[0],)))
 
-    assert files == (tmp_path / "report.json", tmp_path / "report.md")
-    assert files[1].read_text(encoding="utf-8") == to_markdown(build, bench)
+    assert page.verdict == "Every stage is within its tolerances; no file is faster than eager PyTorch."
+
+
+def test_the_report_is_three_files(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
+    files = write_report(tmp_path, build, bench, [], [])
+
+    assert files == tuple(tmp_path / name for name in ("report.json", "report.md", "report.html"))
+    assert files[1].read_text(encoding="utf-8") == build_page(build, bench).markdown()
 
 
 def test_the_json_says_whether_it_passed(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
     verdicts = []
     for each in (build, failed(build)):
-        path, _ = write_report(tmp_path, each, bench)
+        path = write_report(tmp_path, each, bench, [], [])[0]
         verdicts.append(strict_json(path.read_text(encoding="utf-8"))["passed"])
 
     assert verdicts == [True, False]
 
 
 def test_the_json_holds_figures_of_stages_and_rows(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
-    path, _ = write_report(tmp_path, failed(build), bench)
+    path = write_report(tmp_path, failed(build), bench, [], [])[0]
     content = strict_json(path.read_text(encoding="utf-8"))
 
     last = content["build"]["stages"][-1]
@@ -295,7 +301,7 @@ def test_the_json_holds_figures_of_stages_and_rows(build: BuildResult, bench: Be
 
 def test_a_folder_that_is_not_there_is_an_export_error(build: BuildResult, bench: BenchReport, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"nowhere/report\.json cannot be written: No such file"):
-        write_report(tmp_path / "nowhere", build, bench)
+        write_report(tmp_path / "nowhere", build, bench, [], [])
 
 
 def test_a_file_where_the_folder_should_be_is_an_export_error(tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def built(
 
 
 @pytest.fixture(scope="session")
+def suite_run(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+    """The folder of a short run of the suite, named ``page``, in which rembg is missing; and what the command said."""
+    folder = tmp_path_factory.mktemp("suite")
+    contestants = ("--contestants", "onnxruntime-fp32,rembg")
+    words = (*contestants, "--networks", "u2netp", "--batches", 1, "--rounds", 2, "--name", "page")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("u2net.benchmarks.suite.cells.CALLERS", (1, 2))
+        patch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
+        return folder, run_u2net("bench", "--suite", *words, "-o", folder, "--work", folder / "work")
+
+
+@pytest.fixture(scope="session")
 def built_onnx(built: tuple[Path, CompletedProcess[str]]) -> Path:
     """The bundled weights as FP32 ONNX of dynamic batch at 96×96."""
     return built[0] / "model.onnx"

@@ -3,11 +3,13 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 
 from u2net.benchmarks import DeployOptions
+from u2net.benchmarks.schema import schema_file
 from u2net.export import BuildOptions, EngineOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
 from u2net.model.checkpoint import Checkpoint
@@ -33,7 +35,8 @@ def test_a_build_writes_models_reports_and_pictures_and_nothing_else(built: Buil
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
     assert written == {
-        *("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json", "report.json", "report.md"),
+        *("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json"),
+        *("report.json", "report.md", "report.html"),
         *("pictures/astronaut.mask.png", "pictures/astronaut.cutout.png"),
         *("pictures/coffee.mask.png", "pictures/coffee.cutout.png"),
     }
@@ -56,9 +59,9 @@ def test_what_was_written_is_named(built: Built) -> None:
     (line,) = [line for line in built[1].stdout.splitlines() if line.startswith("Wrote to ")]
 
     models = {"model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json"}
-    assert {*models, "report.json", "report.md", "pictures/coffee.mask.png", "pictures/coffee.cutout.png"} < set(
-        line.partition(": ")[2].split(", ")
-    )
+    reports = {"report.json", "report.md", "report.html"}
+    pictures = {"pictures/coffee.mask.png", "pictures/coffee.cutout.png"}
+    assert models | reports | pictures < set(line.partition(": ")[2].split(", "))
 
 
 def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Built) -> None:
@@ -75,6 +78,7 @@ def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Built) -> N
 def test_the_report_for_programs_has_every_stage_and_row(built: Built) -> None:
     report = json.loads((built[0] / "report.json").read_text(encoding="utf-8"))
 
+    jsonschema.validate(report, json.loads(schema_file("build").read_text(encoding="utf-8")))
     assert report["passed"] is True
     assert [stage["name"] for stage in report["build"]["stages"]] == ["export", "simplify", "fp16"]
     assert len(report["bench"]["rows"]) == 3
@@ -84,7 +88,7 @@ def test_the_report_for_programs_has_every_stage_and_row(built: Built) -> None:
 def test_the_report_for_people_has_the_table(built: Built) -> None:
     page = (built[0] / "report.md").read_text(encoding="utf-8")
 
-    assert "every stage is within its tolerances" in page
+    assert "Every stage is within its tolerances" in page
     assert "| stage | size | time | largest Δ |" in page
 
 

@@ -22,7 +22,7 @@ def folder(built: tuple[Path, CompletedProcess[str]], tmp_path: Path, monkeypatc
     monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 1.0)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
     shutil.copytree(built[0], tmp_path / "out")
-    for name in ("notes.txt", "pictures/holiday.png"):
+    for name in ("notes.txt", "pictures/holiday.png", "pictures/mine.mask.png"):
         (tmp_path / "out" / name).write_text("mine")
     return tmp_path / "out"
 
@@ -37,7 +37,8 @@ def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_
 
     assert said.returncode == 0, said.stderr
     assert names(folder) == {
-        *("model.onnx", "model.fp16.onnx", "report.json", "report.md", "notes.txt", "pictures/holiday.png")
+        *("model.onnx", "model.fp16.onnx", "report.json", "report.md", "report.html"),
+        *("notes.txt", "pictures/holiday.png", "pictures/mine.mask.png"),
     }
     report = (folder / "report.json").read_text(encoding="utf-8")
     assert STAGING not in report
@@ -68,6 +69,20 @@ def test_a_second_build_into_a_folder_is_refused_in_one_line(run_u2net: Command,
     assert said.returncode == 2
     assert said.stderr.count("\n") == 1
     assert str(folder) in said.stderr
+
+
+@pytest.mark.parametrize("name", ["model.fp16.onnx", "pictures"])
+def test_a_name_in_the_way_is_told_before_the_work(run_u2net: Command, folder: Path, name: str) -> None:
+    shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_text("") if name == "pictures" else (folder / name).mkdir()
+    before = names(folder)
+
+    said = run_u2net(*WORDS, "-o", folder)
+
+    assert said.returncode == 2
+    assert str(folder / name) in said.stderr
+    assert names(folder) == before
 
 
 @pytest.mark.usefixtures("no_tracing")

@@ -5,24 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import jsonschema
 import pytest
+
+from u2net.benchmarks.schema import schema_file
 
 Command = Callable[..., CompletedProcess[str]]
 
 
-def test_the_suite_prints_and_writes_every_contestant(
-    run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("u2net.benchmarks.suite.cells.CALLERS", (1, 2))
-    monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
-    contestants = ("--contestants", "onnxruntime-fp32,rembg")
-    words = (*contestants, "--networks", "u2netp", "--batches", 1, "--rounds", 2, "--name", "page")
-
-    said = run_u2net("bench", "--suite", *words, "-o", tmp_path, "--work", tmp_path / "work")
+def test_the_suite_prints_and_writes_every_contestant(suite_run: tuple[Path, CompletedProcess[str]]) -> None:
+    folder, said = suite_run
 
     assert said.returncode == 0, said.stderr
-    written = json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))
-    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    written = json.loads((folder / "page.json").read_text(encoding="utf-8"))
+    page = (folder / "page.md").read_text(encoding="utf-8")
     titles = [row["contestant"]["title"] for row in written["rows"]]
     assert titles == ["eager PyTorch FP32", "our FP32 graph, ONNX Runtime", "rembg's session"]
     for title in titles:
@@ -31,6 +27,17 @@ def test_the_suite_prints_and_writes_every_contestant(
         assert "not here: no Python was named for it; --python rembg=PATH does" in text
     assert "| our FP32 graph, ONNX Runtime | u2netp | 90×120 |" in page
     assert page.count("| knee |") == 2  # the heading, and one number of callers
+
+
+def test_the_report_is_as_its_schema_says(suite_run: tuple[Path, CompletedProcess[str]]) -> None:
+    schema = json.loads(schema_file("suite").read_text(encoding="utf-8"))
+    report = json.loads((suite_run[0] / "page.json").read_text(encoding="utf-8"))
+
+    jsonschema.validate(report, schema)
+    for broken in ({"median_ms": "fast", "p90_ms": 1.0, "p99_ms": 1.0}, {"median_ms": 1.0}):
+        report["rows"][0]["wall"] = broken
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(report, schema)
 
 
 @pytest.mark.parametrize(

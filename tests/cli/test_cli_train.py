@@ -98,5 +98,6 @@ def test_a_paused_training_reports_its_progress(run_u2net: Command, tmp_path: Pa
     paused = run_u2net("train", tmp_path / "scenes", "-o", tmp_path / "run", *words.split(), "--pause", "0.00001")
     resumed = run_u2net("train", tmp_path / "scenes", "-o", tmp_path / "run", *words.split(), "--resume")
 
+    assert (paused.returncode, resumed.returncode) == (0, 0)
     assert "u2netp.safetensors: paused at 17%; go on with --resume" in paused.stdout.replace("\n", "")
     assert "held-out pictures" in resumed.stdout.replace("\n", " ")

@@ -56,6 +56,29 @@ def test_a_failed_download_is_named(tmp_path: Path, suffix: str, content: bytes,
     assert f"is a {found}" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "is a PNG picture"),
+        (b"\x08\x08\x12\x07pytorch", "is an ONNX file"),
+        (b"\x10\0\0\0\0\0\0\0{}", "safetensors format; rename it to a.safetensors"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+
+    assert found in refusal(tmp_path / "a.pth")
+
+
+def test_a_damaged_weight_is_found_by_its_checksum(tmp_path: Path, fresh_state: MakeState) -> None:
+    torch.save(fresh_state(1), tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+
+    assert "does not match its checksum" in refusal(tmp_path / "a.pth")
+
+
 def test_torchscript_is_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     torch.jit.script(nn.Conv2d(1, 1, 1)).save(tmp_path / "a.pt")  # type: ignore[no-untyped-call]
     recwarn.clear()

@@ -1,4 +1,6 @@
+import os
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,33 @@ def test_bad_pictures_do_not_stop_the_others(tiny: Session, tmp_path: Path) -> N
     for done, name in ((a, "a.png"), (d, "d.png")):
         assert isinstance(done, PictureFiles) and done.source == tmp_path / "in" / name
     assert names(tmp_path / "out") == ["a.cutout.png", "a.mask.png", "d.cutout.png", "d.mask.png"]
+
+
+def test_what_is_no_file_and_a_name_in_the_way_do_not_stop_the_others(tiny: Session, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_some(folder, "a.png", "b.png")
+    (folder / "circle.png").symlink_to("circle.png")
+    os.mkfifo(folder / "pipe.png")
+    (tmp_path / "out" / "a.mask.png").mkdir(parents=True)
+
+    a, b, circle, pipe = write_pictures(tiny, [folder], tmp_path / "out")
+
+    assert "a.mask.png cannot be written" in str(a)
+    assert isinstance(b, PictureFiles)
+    assert "circle.png cannot be read as a picture" in str(circle)
+    assert "pipe.png cannot be read as a picture: it is not a file" in str(pipe)
+
+
+def test_an_animation_that_is_cut_anywhere_is_read_or_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(PIXELS[:, :, index]) for index in range(3)]
+    frames[0].save(tmp_path / "whole.gif", save_all=True, append_images=frames[1:])
+    content, refused = (tmp_path / "whole.gif").read_bytes(), 0
+    for end in range(0, len(content), 7):
+        try:
+            read_image(BytesIO(content[:end]))
+        except InputError:
+            refused += 1
+    assert refused
 
 
 def test_a_picture_on_which_the_network_overflows_does_not_stop_the_others(

@@ -70,6 +70,20 @@ def noise(*shape: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 32, 32, 1), (1, 0, 32, 32), (1, 1000)])
+def test_a_network_for_something_else_has_no_masks(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = FakeBackend()
+
+    @contextmanager
+    def run(*_: object) -> Iterator[dict[str, Maps]]:
+        yield {"d0": np.zeros(shape, np.float32)}
+
+    monkeypatch.setattr(backend, "run", run)
+
+    with pytest.raises(ArtifactError, match=r"fake\.onnx is no network for masks: d0 is \("):
+        fake_session(backend)(noise(40, 40, 3))
+
+
 @pytest.mark.parametrize("shape", [(50, 70, 3), (70, 50), (33, 45, 4), (1, 1, 3), (300, 2, 3)])
 def test_a_mask_has_the_images_size(session: Session, shape: tuple[int, ...]) -> None:
     mask = session(noise(*shape))

@@ -22,7 +22,7 @@ from u2net.benchmarks.suite.gpu import build_engine, free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.options import SuiteOptions
-from u2net.benchmarks.suite.report import suite_markdown
+from u2net.benchmarks.suite.report import suite_page
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.worker import Bench
@@ -208,7 +208,7 @@ def test_what_is_not_here_says_why(report: SuiteReport) -> None:
 
 
 def test_the_page_has_the_gpu_s_section(report: SuiteReport) -> None:
-    page = suite_markdown(report)
+    page = suite_page(report).markdown()
 
     assert "| tensorrt 8.6.1 FP16, CUDA graph | u2netp | 1 | 0.25 |" in page
     assert "- nvidia-smi does not tell clocks and power: " in page
@@ -314,4 +314,4 @@ def test_a_gpu_that_was_slowed_is_warned_of(report: SuiteReport) -> None:
     slow = replace(report, gpu_states=(GpuState(900, 3201, 700, 88, ("slowed by heat",)),))
 
     assert "Do not quote these figures: the GPU was slowed by heat." in slow.warnings
-    assert "88 °C, slowed by heat" in suite_markdown(slow)
+    assert "88 °C, slowed by heat" in suite_page(slow).markdown()

@@ -1,7 +1,9 @@
 """Saving and resuming. Module: state."""
 
 import errno
+import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from u2net.model.synthetic import write_scenes
 from u2net.model.training import Phase, train_network
 from u2net.model.training.recipes import OptimizerName
 from u2net.runtime.errors import CheckpointError, InputError, TrainingError
+from u2net.runtime.files import locked_folder
 
 EVERYTHING = replace(
     RECIPE,
@@ -124,6 +127,30 @@ def test_a_checkpoint_that_no_training_wrote_is_neither_resumed_nor_run(
     with pytest.raises(CheckpointError, match=rf"last\.ckpt .*{found}"):
         train_network(scenes, tmp_path, replace(OPTIONS, resume=True))
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("key", ["model", "optimizer"])
+def test_a_checkpoint_whose_values_were_changed_is_refused(
+    trained: Trained, scenes: Path, tmp_path: Path, key: str
+) -> None:
+    state = torch.load(trained[0].checkpoint, weights_only=True)
+    torch.save({**state, key: {}}, tmp_path / "last.ckpt")
+
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged .*--init"):
+        train_network(scenes, tmp_path, replace(OPTIONS, resume=True))
+
+
+def test_a_folder_that_another_training_writes_is_refused(scenes: Path, tmp_path: Path) -> None:
+    with locked_folder(tmp_path), pytest.raises(InputError, match="another process is writing"):
+        train_network(scenes, tmp_path, OPTIONS)
+
+
+def test_names_need_not_be_unicode(scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes, tmp_path / "odd")
+    for path in list((tmp_path / "odd").rglob("0000.*")):
+        path.rename(path.with_name(os.fsdecode(b"\xff") + path.suffix))
+
+    assert train_network(tmp_path / "odd", tmp_path / "run", replace(OPTIONS, epochs=1)).scores
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from u2net.runtime.errors import (
     U2NetError,
 )
 from u2net.runtime.presets import PRESETS
+from u2net.runtime.trt.layers import Layer
 from u2net.runtime.trt.profiles import Profile, Span
 from u2net.runtime.trt.record import EngineRecord, read_record, record_path, write_engine
 
@@ -59,6 +60,23 @@ def test_a_changed_record_is_refused_or_usable(record: EngineRecord, data: st.Da
     except U2NetError:
         return
     assert (changed.version, changed.plan_bytes) == ("10.0", 0)
+
+
+LAYER = asdict(Layer("conv", "Conv", "fp16", True, True, ""))
+PROFILE = asdict(Profile(Span.only(1), Span.only(64), Span.only(64)))
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("layers", {**LAYER, "fused": "x"}),
+        ("layers", {**LAYER, "precision": []}),
+        ("profiles", {**PROFILE, "width": {"low": 1.5, "best": 64, "high": 64}}),
+    ],
+)
+def test_a_wrong_value_inside_a_layer_or_a_profile_is_refused(part: str, values: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match="damaged"):
+        EngineRecord.from_json(json.dumps({**json.loads(RECORD.to_json()), part: [values]}))
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EngineRecord)])
