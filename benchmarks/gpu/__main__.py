@@ -81,7 +81,7 @@ def main(words: Sequence[str]) -> int:
     except U2NetError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"Wrote to {found.output}: {found.name}.json, {found.name}.md")
+    print(f"Wrote to {found.output}: {found.name}.json, {found.name}.md, {found.name}.html")
     return 0 if passed else 1
 
 
