@@ -65,6 +65,8 @@ def plot_points(points: Mapping[str, Point], across: str, up: str) -> str:
         right = max(x for x, _ in shown.values())
         axes.set(xlabel=across, ylabel=up, xscale="log", xlim=(NEVER / 2, right * (right / NEVER) ** 0.7 * 3))
         axes.set_ylim(0, 1.1 * max(y for _, y in shown.values()))
+        axes.xaxis.set_major_formatter(lambda x, _tick: f"{x:.0e}")
+        axes.tick_params(axis="x", labelrotation=30)
         axes.grid(True)
         _write_names(axes, shown)
 
@@ -95,7 +97,7 @@ def _write_names(axes: "Axes", ends: Mapping[str, Point]) -> None:
     below = float("-inf")
     for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
         below = max(y * points, below + 11)
-        line = {"arrowstyle": "-", "color": LINE}
+        line = {"arrowstyle": "-", "color": LINE, "shrinkB": 5}
         axes.annotate(name, (x, y), (9, below - y * points - 3), textcoords="offset points", size=9, arrowprops=line)
 
 

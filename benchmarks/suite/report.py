@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from u2net.benchmarks.page import NONE, Page, Section, machine_section
-from u2net.benchmarks.plots import plot_bars, plot_lines, plot_points
+from u2net.benchmarks.plots import NEVER, plot_bars, plot_lines, plot_points
 from u2net.benchmarks.report import write_json, write_page
 from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.contestants import EAGER
@@ -117,7 +117,7 @@ def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
             if row.fidelity and row.ratio
         }
         if points:
-            across = "mean difference from eager FP32"
+            across = f"mean difference from eager FP32, none at {NEVER:.0e}"
             plots[f"{network}: contestant and batch"] = plot_points(points, across, "times eager PyTorch's speed")
     return plots
 
