@@ -92,13 +92,13 @@ def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float]
 
 
 def _write_names(axes: "Axes", ends: Mapping[str, Point]) -> None:
-    """Write a name to the right of each point; those that would overlap move up."""
-    points = 0.72 * 72 * axes.figure.get_figheight() / axes.get_ylim()[1]  # of text for a unit of the axis
-    below = float("-inf")
-    for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
-        below = max(y * points, below + 11)
-        line = {"arrowstyle": "-", "color": LINE, "shrinkB": 5}
-        axes.annotate(name, (x, y), (9, below - y * points - 3), textcoords="offset points", size=9, arrowprops=line)
+    """Write a name to the right of each point; those that would overlap move apart."""
+    height = 0.72 * 72 * axes.figure.get_figheight()  # in points of text, about
+    scale, below, line = height / axes.get_ylim()[1], float("-inf"), {"arrowstyle": "-", "color": LINE, "shrinkB": 5}
+    for index, (name, (x, y)) in enumerate(sorted(ends.items(), key=lambda end: end[1][1]), 1):
+        below = min(max(y * scale, below + 11), height - 11 * (len(ends) - index))
+        place = (9, below - y * scale - 3)
+        axes.annotate(name, (x, y), place, textcoords="offset points", size=9, arrowprops=line).set_in_layout(False)
 
 
 def _as_svg(draw: Callable[["Axes"], None], height: float) -> str:
