@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from u2net.benchmarks.statistics import Ratio
 
@@ -19,10 +19,13 @@ COLOURS = ("#3b82c4", "#e07b39", "#3a9d5d", "#c94f4f", "#8a6fc0", "#9a7b4f", "#d
 WIDTH = 5.0
 """In inches: narrow, so that a phone shows the text at its size."""
 
+HEIGHT = 3.6
+"""Of a plot with two axes, in inches."""
+
 NEVER = 1e-8
 """Difference that stands for none on a logarithmic axis."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10,
@@ -70,10 +73,10 @@ def plot_points(points: Mapping[str, Point], across: str, up: str) -> str:
         axes.grid(True)
         _write_names(axes, shown)
 
-    return _as_svg(draw, 3.6)
+    return _as_svg(draw, HEIGHT)
 
 
-def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float], across: str, up: str) -> str:
+def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float | None], across: str, up: str) -> str:
     """Lines with their names, logarithmic across, and a ring around the point of each whose x is marked."""
 
     def draw(axes: "Axes") -> None:
@@ -88,12 +91,12 @@ def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float]
         axes.grid(True)
         _write_names(axes, {name: points[-1] for name, points in lines.items()})
 
-    return _as_svg(draw, 3.6)
+    return _as_svg(draw, HEIGHT)
 
 
 def _write_names(axes: "Axes", ends: Mapping[str, Point]) -> None:
     """Write a name to the right of each point; those that would overlap move apart."""
-    height = 0.72 * 72 * axes.figure.get_figheight()  # in points of text, about
+    height = 0.72 * 72 * HEIGHT  # in points of text, about
     scale, below, line = height / axes.get_ylim()[1], float("-inf"), {"arrowstyle": "-", "color": LINE, "shrinkB": 5}
     for index, (name, (x, y)) in enumerate(sorted(ends.items(), key=lambda end: end[1][1]), 1):
         below = min(max(y * scale, below + 11), height - 11 * (len(ends) - index))
