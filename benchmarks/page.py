@@ -4,7 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,10 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def machine_section(machine: Machine, settings: str) -> Section:
     """The machine and the settings behind the figures."""
-    facts = [(name, getattr(machine, name)) for name in machine.__dataclass_fields__ if name != "versions"]
-    facts += [("packages", ", ".join(f"{name} {number}" for name, number in machine.versions.items()))]
-    rows = [(name.replace("_", " "), str(fact)) for name, fact in facts if fact is not None]
-    return Section("Environment", table=(("what", "value"), [("settings", settings), *rows]))
+    facts = {each.name: getattr(machine, each.name) for each in fields(machine)}
+    facts["versions"] = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    notes = [f"{name.replace('_', ' ')}: {fact}" for name, fact in facts.items() if fact is not None]
+    return Section("Environment", notes=[f"settings: {settings}", *notes])
 
 
 def picture_uri(picture: Image.Image) -> str:

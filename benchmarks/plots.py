@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from u2net.benchmarks.statistics import Ratio
 
@@ -19,10 +19,13 @@ COLOURS = ("#3b82c4", "#e07b39", "#3a9d5d", "#c94f4f", "#8a6fc0", "#9a7b4f", "#d
 WIDTH = 5.0
 """In inches: narrow, so that a phone shows the text at its size."""
 
+HEIGHT = 3.6
+"""Of a plot with two axes, in inches."""
+
 NEVER = 1e-8
 """Difference that stands for none on a logarithmic axis."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10,
@@ -65,13 +68,15 @@ def plot_points(points: Mapping[str, Point], across: str, up: str) -> str:
         right = max(x for x, _ in shown.values())
         axes.set(xlabel=across, ylabel=up, xscale="log", xlim=(NEVER / 2, right * (right / NEVER) ** 0.7 * 3))
         axes.set_ylim(0, 1.1 * max(y for _, y in shown.values()))
+        axes.xaxis.set_major_formatter(lambda x, _tick: f"{x:.0e}")
+        axes.tick_params(axis="x", labelrotation=30)
         axes.grid(True)
         _write_names(axes, shown)
 
-    return _as_svg(draw, 3.6)
+    return _as_svg(draw, HEIGHT)
 
 
-def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float], across: str, up: str) -> str:
+def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float | None], across: str, up: str) -> str:
     """Lines with their names, logarithmic across, and a ring around the point of each whose x is marked."""
 
     def draw(axes: "Axes") -> None:
@@ -86,17 +91,17 @@ def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float]
         axes.grid(True)
         _write_names(axes, {name: points[-1] for name, points in lines.items()})
 
-    return _as_svg(draw, 3.6)
+    return _as_svg(draw, HEIGHT)
 
 
 def _write_names(axes: "Axes", ends: Mapping[str, Point]) -> None:
-    """Write a name to the right of each point; those that would overlap move up."""
-    points = 0.72 * 72 * axes.figure.get_figheight() / axes.get_ylim()[1]  # of text for a unit of the axis
-    below = float("-inf")
-    for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
-        below = max(y * points, below + 11)
-        line = {"arrowstyle": "-", "color": LINE}
-        axes.annotate(name, (x, y), (9, below - y * points - 3), textcoords="offset points", size=9, arrowprops=line)
+    """Write a name to the right of each point; those that would overlap move apart."""
+    height = 0.72 * 72 * HEIGHT  # in points of text, about
+    scale, below, line = height / axes.get_ylim()[1], float("-inf"), {"arrowstyle": "-", "color": LINE, "shrinkB": 5}
+    for index, (name, (x, y)) in enumerate(sorted(ends.items(), key=lambda end: end[1][1]), 1):
+        below = min(max(y * scale, below + 11), height - 11 * (len(ends) - index))
+        place = (9, below - y * scale - 3)
+        axes.annotate(name, (x, y), place, textcoords="offset points", size=9, arrowprops=line).set_in_layout(False)
 
 
 def _as_svg(draw: Callable[["Axes"], None], height: float) -> str:

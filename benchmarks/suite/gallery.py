@@ -5,10 +5,9 @@ from PIL import Image, ImageOps
 
 from u2net.benchmarks.page import Figure, picture_uri
 from u2net.benchmarks.suite.contestants import EAGER, EXACT
-from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.runtime.postprocess import cut_out, to_grey
-from u2net.runtime.preprocess import ByteArray
+from u2net.runtime.preprocess import ByteArray, FloatArray
 
 FAINTEST = 1e-4
 """Difference that is drawn black; 1 is drawn white."""
@@ -22,23 +21,28 @@ def show_maps(report: SuiteReport) -> dict[str, list[Figure]]:
     """Return a tab for each network and photograph: the photograph, then everybody's pictures of it."""
     found = {}
     for network in report.options.networks:
-        rows = {row.contestant.key: row for row in report.rows if row.network == network and row.maps is not None}
-        reference = rows.get(EXACT, rows.get(EAGER))
-        for index, photograph in enumerate(report.shown if reference else ()):
+        maps = {row.contestant.key: row.maps for row in report.rows if row.network == network and row.maps is not None}
+        titles = {row.contestant.key: row.contestant.title for row in report.rows}
+        reference = maps.get(EXACT, maps.get(EAGER))
+        if reference is None:
+            continue
+        for index, photograph in enumerate(report.shown):
             first = Figure("photograph", {"": picture_uri(Image.fromarray(photograph).convert("RGB"))})
-            figures = [_show(row, reference, photograph, index) for row in rows.values()]
+            figures = [
+                _show(titles[key], each[index, 0], reference[index, 0], photograph) for key, each in maps.items()
+            ]
             found[f"{network}, photograph {index + 1}"] = [first, *figures]
     return found
 
 
-def _show(row: Row, reference: Row, photograph: ByteArray, index: int) -> Figure:
+def _show(title: str, plane: FloatArray, wanted: FloatArray, photograph: ByteArray) -> Figure:
     height, width = photograph.shape[:2]
-    plane, wanted = (np.nan_to_num(each.maps[index, 0]) for each in (row, reference))
+    plane = np.nan_to_num(plane)
     mask = np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)).clip(0, 1)
-    heat = 1 - np.log10(np.maximum(np.abs(plane - wanted), FAINTEST).clip(0, 1)) / np.log10(FAINTEST)
+    heat = 1 - np.log10(np.abs(plane - wanted).clip(FAINTEST, 1)) / np.log10(FAINTEST)
     differences = Image.fromarray(to_grey(heat)).resize((width, height))
     return Figure(
-        row.contestant.title,
+        title,
         {
             "mask": picture_uri(Image.fromarray(to_grey(mask))),
             "cut-out": picture_uri(Image.fromarray(cut_out(photograph, mask))),

@@ -1,11 +1,11 @@
 """The suite's report: JSON for programs, Markdown and HTML for people."""
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from u2net.benchmarks.page import NONE, Page, Section, machine_section
-from u2net.benchmarks.plots import plot_bars, plot_lines, plot_points
+from u2net.benchmarks.plots import NEVER, plot_bars, plot_lines, plot_points
 from u2net.benchmarks.report import write_json, write_page
 from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.contestants import EAGER
@@ -86,11 +86,9 @@ def _matrix(report: SuiteReport) -> Section:
         "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
         f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant."
     )
-    plots = {}
-    for network, rows in _timed(report).items():
-        groups = _by_title(rows, lambda row: row.ratio, lambda row, ratio: f"{ratio.value:.2f}× at batch {row.batch}")
-        if groups:
-            plots[f"{network}: speed, with 95 % intervals"] = plot_bars(groups, "times eager PyTorch's speed")
+    plots = _plot_bars(
+        report, "speed, with 95 % intervals", "times eager PyTorch's speed", "{:.2f}×", lambda row: row.ratio
+    )
     return Section("Everyone in one run", text, (SUITE_HEADER, suite_cells(report)), plots=plots)
 
 
@@ -100,28 +98,34 @@ def _timed(report: SuiteReport) -> dict[str, list[Row]]:
     return {name: [row for row in report.rows if row.network == name and row.wall] for name in networks}
 
 
-def _by_title(
-    rows: Iterable[Row], figure: Callable[[Row], Ratio | None], name: Callable[[Row, Ratio], str]
-) -> dict[str, dict[str, Ratio]]:
-    """Figures of rows as groups of bars, one for each contestant."""
-    groups: dict[str, dict[str, Ratio]] = {}
-    for row in rows:
-        if (found := figure(row)) is not None:
-            groups.setdefault(row.contestant.title, {})[name(row, found)] = found
-    return groups
+def _plot_bars(
+    report: SuiteReport, title: str, unit: str, form: str, figure: Callable[[Row], Ratio | None]
+) -> dict[str, str]:
+    """Bars of a figure for each network, by title."""
+    plots = {}
+    for network, rows in _timed(report).items():
+        groups: dict[str, dict[str, Ratio]] = {}
+        for row in rows:
+            if (found := figure(row)) is not None:
+                name = f"{form.format(found.value)} at batch {row.batch}"
+                groups.setdefault(row.contestant.title, {})[name] = found
+        if groups:
+            plots[f"{network}: {title}"] = plot_bars(groups, unit)
+    return plots
 
 
 def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
     plots = {}
     for network, rows in _timed(report).items():
+        least = min((row.batch for row in rows), default=1)
         points = {
-            f"{row.contestant.key}, {row.batch}": (row.fidelity.mean, row.ratio.value)
+            row.contestant.key: (row.fidelity.mean, row.ratio.value)
             for row in rows
-            if row.fidelity and row.ratio
+            if row.fidelity and row.ratio and row.batch == least
         }
         if points:
-            across = "mean difference from eager FP32"
-            plots[f"{network}: contestant and batch"] = plot_points(points, across, "times eager PyTorch's speed")
+            across = f"mean difference from eager FP32, none at {NEVER:.0e}"
+            plots[f"{network}, batch {least}"] = plot_points(points, across, "times eager PyTorch's speed")
     return plots
 
 
@@ -179,15 +183,13 @@ def _limits(report: SuiteReport) -> Section:
     reached = [
         (name.upper(), f"{each.flops / 1e12:.2f}", f"{each.bytes / 1e9:.0f}") for name, each in report.ceilings.items()
     ]
-    plots = {}
-    for network, rows in _timed(report).items():
-        groups = _by_title(
-            rows,
-            lambda row: row.limit_share and Ratio(*[100 * row.limit_share] * 3),
-            lambda row, share: f"{share.value:.0f} % at batch {row.batch}",
-        )
-        if groups:
-            plots[f"{network}: share of the limit"] = plot_bars(groups, "% of what the machine reached")
+    plots = _plot_bars(
+        report,
+        "share of the limit",
+        "% of what the machine reached",
+        "{:.0f} %",
+        lambda row: None if row.limit_share is None else Ratio(*[100 * row.limit_share] * 3),
+    )
     return Section("Distance to the limit", text, (("arithmetic", "TFLOP/s", "GB/s"), reached), plots=plots)
 
 

@@ -71,6 +71,7 @@ def suite_run(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("u2net.benchmarks.suite.cells.CALLERS", (1, 2))
         patch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
+        patch.setattr("u2net.benchmarks.suite.suite.make_plain_graph", lambda *_: None)  # nobody here opens it
         return folder, run_u2net("bench", "--suite", *words, "-o", folder, "--work", folder / "work")
 
 
