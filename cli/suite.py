@@ -24,6 +24,9 @@ def suite(
     build_minutes: Annotated[float, typer.Option(help="Limit of building a TensorRT engine.")] = 6.0,
     opt_level: Annotated[int | None, typer.Option(help="Optimization level of TensorRT's builder, 0 to 5.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; by default all usable cores.")] = None,
+    growth: Annotated[
+        float | None, typer.Option(help="Also measure time and memory against batch and side, up to this many GB.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of the turns.")] = 0,
     work: Annotated[Path, typer.Option(help="Folder of graphs, which are used again.")] = Path("build/suite"),
     device: DeviceName = CPU,
@@ -43,6 +46,7 @@ def suite(
         build_minutes=build_minutes,
         opt_level=opt_level,
         threads=threads,
+        growth=growth,
         seed=seed,
         checkpoints=tuple(checkpoint or ()),
         images=images,

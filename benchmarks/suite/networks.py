@@ -73,7 +73,7 @@ def make_graphs(network: NetworkFiles, images: Path | None) -> None:
     side = (network.size, network.size)
     for source in GRAPHS:
         path = network.path(source, 1)
-        if not _is_made_from(path, network.checkpoint):
+        if not is_made_from(path, network.checkpoint):
             export_model(network.checkpoint, path, ExportOptions(size=side), half=source == "fp16", images=images)
 
 
@@ -94,7 +94,8 @@ def make_plain_graph(network: NetworkFiles, batch: int) -> None:
         )
 
 
-def _is_made_from(path: Path, checkpoint: Checkpoint) -> bool:
+def is_made_from(path: Path, checkpoint: Checkpoint) -> bool:
+    """Tell whether a graph of an earlier run was exported from this checkpoint."""
     try:
         return read_artifact(read_graph(path), path).checkpoint_sha256 == checkpoint.sha256
     except (ExportError, ArtifactError):

@@ -1,5 +1,6 @@
 """Options of the suite."""
 
+import math
 import shutil
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ class SuiteOptions:
         opt_level: optimization level of TensorRT's builder, 0 to 5; None takes its default.
         open_minutes: limit of opening one contestant: loading, compiling, first run.
         threads: processor threads of each contestant; None means all usable cores.
+        growth: largest memory in GB up to which time and memory are measured against batch and side; None skips that.
         seed: seed of the order of the turns.
         checkpoints: weights to take instead of the bundled ones or, for U2NET, of untrained ones.
         images: folder of photographs; None means synthetic scenes.
@@ -50,6 +52,7 @@ class SuiteOptions:
     build_minutes: float = 6.0
     opt_level: int | None = None
     threads: int | None = None
+    growth: float | None = None
     seed: int = 0
     checkpoints: tuple[Path, ...] = ()
     images: Path | None = None
@@ -64,6 +67,8 @@ class SuiteOptions:
         if any(batch < 1 for batch in self.batches):
             raise InputError(f"batch sizes are at least 1; got {self.batches}")
         InputShape(None, None, None).check_size(self.size, self.size)
+        if self.growth is not None and not 0 < self.growth < math.inf:
+            raise InputError(f"growth is a bound of memory in GB, above 0; got {self.growth}")
         if self.rounds < 2 or not min(self.minutes, self.open_minutes, self.build_minutes) > 0:
             raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
         if self.threads is not None and self.threads < 1:

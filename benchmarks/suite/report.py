@@ -11,6 +11,7 @@ from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.contestants import EAGER
 from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
 from u2net.benchmarks.suite.gpu_report import gpu_sections
+from u2net.benchmarks.suite.growth import growth_section
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport
@@ -72,6 +73,7 @@ def suite_page(report: SuiteReport) -> Page:
         Section("From file to mask, in milliseconds", table=(STEPS_HEADER, _steps(report))),
         _limits(report),
         Section("From start to the first map, in seconds", table=(COLD_HEADER, _cold(report))),
+        growth_section(report.growth),
         Section("What did not run, and warnings", notes=_notes(report)),
         _environment(report),
         Section("Run it again", command=repeat_command(report.options)),
@@ -237,6 +239,7 @@ def repeat_command(options: SuiteOptions) -> str:
         "minutes": f"{options.minutes:g}",
         "opt-level": options.opt_level,
         "threads": options.threads,
+        "growth": options.growth,
         "seed": options.seed,
         "images": options.images,
         "device": options.device,

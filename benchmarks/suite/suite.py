@@ -17,6 +17,7 @@ from u2net.benchmarks.suite.contestants import list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
+from u2net.benchmarks.suite.growth import GrowthPoint, measure_growth
 from u2net.benchmarks.suite.limits import (
     VALUE_BYTES,
     Ceilings,
@@ -64,6 +65,8 @@ class SuiteReport:
     """What is missing, and other things to know."""
     gpu_states: tuple[GpuState | str, ...] = ()
     """The GPU before the measurement and after each cell, or why that is not known; empty on a processor."""
+    growth: tuple[GrowthPoint, ...] = ()
+    """Time and memory against batch and side, if that was asked for."""
     layers: Mapping[str, EngineLayers | str] = field(default_factory=dict)
     """The slowest layers of each engine by its file's name, or why they could not be timed."""
     shown: Sequence[ByteArray] = field(default=(), repr=False, compare=False, metadata={"json": False})
@@ -132,6 +135,10 @@ def run_suite(
             gpu_states=tuple(states),
             shown=inputs.shown,
         )
+        known(report)
+    for network in networks if options.growth else ():
+        for point in measure_growth(network, options, progress):
+            report = replace(report, growth=(*report.growth, point))
         known(report)
     if on_gpu:
         report = replace(report, layers=time_engines(networks, contestants, options))
