@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.printing import console
+from u2net.cli.printing import console, print_warnings
 
 
 def compare_suites(
@@ -16,7 +16,9 @@ def compare_suites(
     from u2net.benchmarks.suite.comparison import compare_reports
 
     changes = compare_reports(old, new)
-    for change in changes:
+    for change in changes.found:
         console.print(change, style="red", soft_wrap=True)
-    console.print("something got worse" if changes else "nothing got worse", style="red" if changes else "green")
-    raise typer.Exit(1 if changes else 0)
+    print_warnings(filter(None, [changes.note]))
+    worse = bool(changes.found)
+    console.print("something got worse" if worse else "nothing got worse", style="red" if worse else "green")
+    raise typer.Exit(1 if worse else 0)

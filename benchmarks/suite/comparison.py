@@ -1,9 +1,12 @@
 """What got slower or less exact between two reports of the suite, beyond their noise."""
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from u2net.benchmarks.noise import Noise
 from u2net.runtime.errors import InputError
 
 LEAST_CHANGE = 0.05
@@ -14,28 +17,48 @@ MEAN_GROWTH, MEAN_FLOOR = 2.0, 1e-6
 """Growth of the mean difference that is told, as a factor, and the difference below which rounding explains any."""
 
 
-def compare_reports(old: Path, new: Path) -> list[str]:
-    """Return a sentence for each row that got slower, less exact or lost its figures.
+@dataclass(frozen=True)
+class Changes:
+    """What got worse from one report to the next."""
 
-    Speeds are compared as ratios to eager PyTorch of the same report, so that reports of a busy and of a quiet machine
-    can be compared. A row is slower if the 95 % intervals of both ratios do not meet.
+    found: tuple[str, ...]
+    """A sentence for each row that got slower, less exact or lost its figures."""
+    note: str
+    """Why speeds were not compared; empty if they were."""
+
+
+def compare_reports(old: Path, new: Path, *, least_change: float = LEAST_CHANGE) -> Changes:
+    """Compare two reports row by row.
+
+    Speeds are compared as ratios to eager PyTorch of the same report, and only between reports of the same hardware
+    whose machine was quiet. A row is slower if the 95 % intervals of both ratios do not meet and the ratio has fallen
+    by more than ``least_change``, a share.
 
     Raises:
         InputError: a file is not a report of the suite, or the two have no row in common.
     """
-    before, after = _read_rows(old), _read_rows(new)
-    common = [key for key in before if key in after]
+    before, after = _read_report(old), _read_report(new)
+    common = [key for key in before.rows if key in after.rows]
     if not common:
         raise InputError(f"{old} and {new} have no row in common")
-    return [f"{', '.join(key)}: {change}" for key in common for change in _changes(before[key], after[key])]
+    note = ""
+    if before.hardware != after.hardware:
+        note = f"speeds are not compared: {old} is of {before.hardware}, {new} of {after.hardware}"
+    for path, report in ((old, before), (new, after)):
+        note = note or (report.noise and f"speeds are not compared: the machine of {path} was busy")
+    loss = math.inf if note else least_change
+    found = [
+        f"{', '.join(key)}: {change}" for key in common for change in _changes(before.rows[key], after.rows[key], loss)
+    ]
+    return Changes(tuple(found), note)
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def _changes(before: dict[str, Any], after: dict[str, Any], least_change: float) -> list[str]:
     if before["wall"] and not after["wall"]:
         return [f"has no figures any more: {after['error']}"]
     found = []
     old, new = before["ratio"], after["ratio"]
-    if old and new and new["high"] < old["low"] and new["value"] < (1 - LEAST_CHANGE) * old["value"]:
+    if old and new and new["high"] < old["low"] and new["value"] < (1 - least_change) * old["value"]:
         found.append(
             f"slower: {old['value']:.2f}× ({old['low']:.2f}–{old['high']:.2f}) of eager PyTorch's speed, now "
             f"{new['value']:.2f}× ({new['low']:.2f}–{new['high']:.2f})"
@@ -48,17 +71,24 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return found
 
 
-def _read_rows(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Rows by title, network and batch."""
+@dataclass(frozen=True)
+class _Report:
+    rows: dict[tuple[str, ...], dict[str, Any]]
+    """By title, network and batch."""
+    hardware: str
+    noise: str
+    """Why the figures must not be quoted; empty if they may be."""
+
+
+def _read_report(path: Path) -> _Report:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        found: dict[tuple[str, ...], dict[str, Any]] = {
-            (row["contestant"]["title"], row["network"], f"batch {row['batch']}"): row for row in rows
-        }
-        for row in rows:
-            _changes(row, row)
+        values = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["contestant"]["title"], row["network"], f"batch {row['batch']}"): row for row in values["rows"]}
+        for row in rows.values():
+            _changes(row, row, 0.0)
+        hardware = values["machine"]["gpu"] or values["machine"]["processor"]
+        return _Report(rows, hardware, Noise(**values["noise"]).warning)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a report that `u2net bench --suite` wrote") from error
-    return found

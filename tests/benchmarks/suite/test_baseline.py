@@ -1,0 +1,35 @@
+"""The suite against a stored report of itself: nothing gets slower or less exact unnoticed.
+
+On a quiet machine ``u2net bench --suite --networks u2netp --batches 1 --contestants onnxruntime-fp32,openvino-fp32 --name
+baseline -o tests/benchmarks/suite`` writes ``baseline.json`` anew.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from u2net.benchmarks.report import write_json
+from u2net.benchmarks.suite.comparison import compare_reports
+from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.benchmarks.suite.suite import run_suite
+
+BASELINE = Path(__file__).with_name("baseline.json")
+
+LEAST_CHANGE = 0.2
+"""Loss of speed that fails: one machine's ratios move by a tenth from day to day."""
+
+
+@pytest.mark.timing
+def test_nothing_got_worse_since_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("u2net.benchmarks.suite.cells.CALLERS", ())
+    monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ())
+    contestants = ("onnxruntime-fp32", "openvino-fp32")
+    options = SuiteOptions(networks=("u2netp",), batches=(1,), contestants=contestants, minutes=2, work=tmp_path)
+    for _attempt in range(2):  # a change that is real is there twice
+        write_json(tmp_path / "new.json", run_suite(options))
+        changes = compare_reports(BASELINE, tmp_path / "new.json", least_change=LEAST_CHANGE)
+        if not changes.found:
+            break
+    print(changes.note)
+
+    assert changes.found == ()
