@@ -1,7 +1,9 @@
 """The suite against a stored report of itself: nothing gets slower or less exact unnoticed.
 
-On a quiet machine ``u2net bench --suite --networks u2netp --batches 1 --contestants onnxruntime-fp32,openvino-fp32 --name
-baseline -o tests/benchmarks/suite`` writes ``baseline.json`` anew.
+On a quiet machine this writes ``baseline.json`` anew::
+
+    u2net bench --suite --networks u2netp --batches 1 --contestants onnxruntime-fp32,openvino-fp32 \\
+        --name baseline -o tests/benchmarks/suite
 """
 
 from pathlib import Path
