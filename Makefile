@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 demo: .venv/ready
 	$(BIN)/python examples/photographs.py demo/photographs
-	$(BIN)/u2net build model/weights/u2netp.safetensors -o demo --images demo/photographs
+	$(BIN)/u2net build -o demo --images demo/photographs
 
 test: check tests
 

@@ -9,8 +9,7 @@ from typing import Any
 README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
 
-SUITE_BATCH = 1
-"""Batch size of the rows that README shows."""
+NETWORKS = ("u2netp", "u2net")
 
 
 def read_result(name: str) -> Any:
@@ -18,46 +17,25 @@ def read_result(name: str) -> Any:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
-def demo_table() -> str:
-    """What ``make demo`` found of each stage."""
-    report = read_result("demo.json")
-    build, bench = report["build"], report["bench"]
-    speeds = {row["model"]: row for row in bench["rows"]}
-    last = {stage["graph"]["path"]: stage["name"] for stage in build["stages"]}
-    rows = [("eager", "–", "–", "–", "–", *_speed(speeds[build["checkpoint"]]), "")]
-    for stage in build["stages"]:
-        graph, parity = stage["graph"], stage["parity"]
-        spread, speed = parity["outputs"][0]["probability"], speeds.get(graph["path"])
-        rows.append(
-            (
-                stage["name"],
-                f"{graph['size_bytes'] / 1e6:.1f} MB",
-                f"{spread['largest']['value']:.1e}",
-                f"{spread['mean']:.1e}",
-                f"{parity['mask']['iou']:.5f}",
-                *_speed(speed if last[graph["path"]] == stage["name"] else None),
-                "FAILED" if parity["failures"] else "passed",
-            )
-        )
-    if engine := build["engine"]:
-        rows.append(("engine", f"{engine['stage']['size_bytes'] / 1e6:.1f} MB", *["–"] * 5, "not run"))
-    return _table(("stage", "size", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate"), rows)
-
-
 def suite_table() -> str:
-    """What the suite found of each contestant that ran."""
-    rows = [
-        (
-            row["contestant"]["title"],
-            row["network"],
-            f"{row['wall']['median_ms']:.0f} ms",
-            f"{row['ratio']['value']:.2f}× ({row['ratio']['low']:.2f}–{row['ratio']['high']:.2f})",
-            f"{row['fidelity']['iou']:.4f}" if row["fidelity"] else "–",
-        )
-        for row in read_result("suite.json")["rows"]
-        if row["ratio"] and row["batch"] == SUITE_BATCH
-    ]
-    return _table(("batch 1, 320×320", "network", "median", "vs eager (95 %)", "IoU"), rows)
+    """Speed and fidelity at batch 1 of each contestant of the suite that ran."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in read_result("suite.json")["rows"]:
+        if row["ratio"] and row["batch"] == 1:
+            rows.setdefault(row["contestant"]["title"], {})[row["network"]] = row
+    lines = ["| batch 1, 320×320 | U2NETP | U2NET | IoU | mean Δ |", "| --- | --- | --- | --- | --- |"]
+    for title, found in rows.items():
+        speeds = " | ".join(_speed(found.get(network)) for network in NETWORKS)
+        fidelity = next((row["fidelity"] for row in found.values() if row["fidelity"]), None)
+        exact = f"{fidelity['iou']:.4f} | {fidelity['mean']:.0e}" if fidelity else "– | –"
+        lines.append(f"| {title} | {speeds} | {exact} |")
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The machine of the suite."""
+    machine = read_result("suite.json")["machine"]
+    return f"{machine['cores']} cores of an {machine['processor']}"
 
 
 def scores() -> str:
@@ -69,7 +47,7 @@ def scores() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"demo": demo_table, "suite": suite_table, "scores": scores}
+BLOCKS: dict[str, Callable[[], str]] = {"suite": suite_table, "processor": processor, "scores": scores}
 
 
 def fill(text: str) -> str:
@@ -82,12 +60,10 @@ def fill(text: str) -> str:
     return text
 
 
-def _speed(row: dict[str, Any] | None) -> tuple[str, str]:
-    return (f"{row['compute']['median_ms']:.0f} ms", f"{row['ratio']['value']:.2f}×") if row else ("–", "–")
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
+def _speed(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    return f"{row['wall']['median_ms']:.0f} ms, {row['ratio']['value']:.2f}×"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_the_results(figures: ModuleType) -> None:
 
 
 def test_other_results_give_other_figures(figures: ModuleType, tmp_path: Path) -> None:
-    for name in ("demo.json", "suite.json", "duts-te-1000.json"):
+    for name in ("suite.json", "duts-te-1000.json"):
         shutil.copy(figures.RESULTS / name, tmp_path)
     scores = json.loads((tmp_path / "duts-te-1000.json").read_text(encoding="utf-8"))
     scores["scores"]["centred Gaussian"]["mae"] = 0.123
@@ -38,7 +38,7 @@ def test_other_results_give_other_figures(figures: ModuleType, tmp_path: Path) -
     changed = figures.fill(README)
 
     assert "0.123" not in README and "0.123" in changed
-    with pytest.raises(ValueError, match="README has 0 blocks between <!-- demo -->"):
+    with pytest.raises(ValueError, match="README has 0 blocks between <!-- suite -->"):
         figures.fill("no block")
 
 
