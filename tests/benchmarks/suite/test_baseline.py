@@ -24,7 +24,7 @@ LEAST_CHANGE = 0.2
 @pytest.mark.timing
 def test_nothing_got_worse_since_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("u2net.benchmarks.suite.cells.CALLERS", ())
-    monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ())
+    monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((32, 32),))
     contestants = ("onnxruntime-fp32", "openvino-fp32")
     options = SuiteOptions(networks=("u2netp",), batches=(1,), contestants=contestants, minutes=2, work=tmp_path)
     for _attempt in range(2):  # a change that is real is there twice
