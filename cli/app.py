@@ -58,8 +58,9 @@ app.command("bench-compare", hidden=True)(compare_suites)
 def run_app() -> int:
     """Run the command line and return its exit status. Raise InputError if the arguments cannot be parsed."""
     words = sys.argv[1:]
-    if words[:1] == ["bench"] and words[1:2] in (["--suite"], ["--compare"]):  # commands of their own
-        words = [f"bench-{words[1].removeprefix('--')}", *words[2:]]
+    for flag in ("--suite", "--compare"):  # commands of their own
+        if words[:1] == ["bench"] and flag in words:
+            words = [f"bench-{flag.removeprefix('--')}", *(word for word in words[1:] if word != flag)]
     try:
         status = app(words, standalone_mode=False)
     except typer.TyperException as error:

@@ -8,6 +8,7 @@ import typer
 from u2net.cli.options import DeviceName, Images, parse_names, parse_numbers, parse_pythons
 from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
+from u2net.runtime.files import make_folder
 
 
 def suite(
@@ -53,6 +54,7 @@ def suite(
         pythons=parse_pythons(python or []),
         work=work,
     )
+    make_folder(output)
     with progress_lines() as say:
         report = run_suite(options, say, lambda known: write_suite(known, output, name))
     print_table(SUITE_HEADER, suite_cells(report))

@@ -55,11 +55,14 @@ def test_the_report_is_as_its_schema_says(suite_run: tuple[Path, CompletedProces
         ("--python rembg", "--python is NAME=PATH"),
         ("--python rembg=nowhere/python", "there is no program nowhere/python"),
         ("--images nowhere", "nowhere"),
+        ("-o /dev/null", "/dev/null cannot be created as a folder"),
+        ("--growth 0", "growth is a bound of memory in GB"),
+        ("model.onnx", "unexpected extra argument"),
         ("--checkpoint nowhere.pth", "nowhere.pth"),
     ],
 )
 def test_a_mistake_is_one_line(run_u2net: Command, tmp_path: Path, words: str, said: str) -> None:
-    result = run_u2net("bench", "--suite", *words.split(), "-o", tmp_path, "--work", tmp_path)
+    result = run_u2net("bench", "-o", tmp_path, *words.split(), "--suite", "--work", tmp_path)
 
     assert result.returncode == 2
     assert said in result.stderr
