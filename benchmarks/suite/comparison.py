@@ -83,7 +83,9 @@ class _Report:
 def _read_report(path: Path) -> _Report:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        rows = {(row["contestant"]["title"], row["network"], f"batch {row['batch']}"): row for row in values["rows"]}
+        rows: dict[tuple[str, ...], dict[str, Any]] = {
+            (row["contestant"]["title"], row["network"], f"batch {row['batch']}"): row for row in values["rows"]
+        }
         for row in rows.values():
             _changes(row, row, 0.0)
         hardware = values["machine"]["gpu"] or values["machine"]["processor"]
