@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from u2net.cli.terminal import printable
+from u2net.cli.main import printable
 
 if TYPE_CHECKING:
     from u2net.model.metrics import SaliencyScores
