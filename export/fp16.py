@@ -78,12 +78,10 @@ def _add_probes(model: ir.Model) -> ir.Model:
     for node in list(graph):
         for value in node.outputs:
             absolute = ir.node("Abs", [value])
-            largest = ir.node("ReduceMax", absolute.outputs, {"keepdims": 1})
-            largest.outputs[0].name = f"{PROBE_PREFIX}{value.name}"
-            largest.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            largest.outputs[0].shape = ir.Shape([1, 1, 1, 1])
-            graph.extend([absolute, largest])
-            graph.outputs.append(largest.outputs[0])
+            kind, shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([1, 1, 1, 1])
+            largest = ir.Value(name=f"{PROBE_PREFIX}{value.name}", type=kind, shape=shape)
+            graph.extend([absolute, ir.node("ReduceMax", absolute.outputs, {"keepdims": 1}, outputs=[largest])])
+            graph.outputs.append(largest)
     return probed
 
 
