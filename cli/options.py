@@ -106,15 +106,6 @@ def parse_size(text: str) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def parse_batch(text: str) -> int | None:
-    """Read a number or ``dynamic``; None if dynamic."""
-    if text == DYNAMIC:
-        return None
-    if not _is_number(text):
-        raise InputError(f"--batch is a number or {DYNAMIC}; got {text!r}")
-    return int(text)
-
-
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read whole numbers, separated by commas."""
     parts = [part.strip() for part in text.split(",")]
@@ -128,9 +119,12 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
     from u2net.export.onnx_export import ExportOptions
     from u2net.model.network import OUTPUT_NAMES
 
+    sides = (preset.height, preset.width) if size is None else parse_size(size)
+    if batch != DYNAMIC and not _is_number(batch):
+        raise InputError(f"--batch is a number or {DYNAMIC}; got {batch!r}")
     return ExportOptions(
-        size=(preset.height, preset.width) if size is None else parse_size(size),
-        batch=parse_batch(batch),
+        size=sides,
+        batch=None if batch == DYNAMIC else int(batch),
         outputs=OUTPUT_NAMES if outputs == "all" else parse_names(outputs),
         opset=opset,
         preset=preset,
