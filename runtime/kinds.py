@@ -1,4 +1,4 @@
-"""Checks that the fields of a dataclass hold what it declares, for values that were read from a file or a user."""
+"""Dataclasses from values that a file or a user gave: made of JSON, and checked against the types they declare."""
 
 from collections.abc import Callable
 from dataclasses import is_dataclass
