@@ -106,19 +106,11 @@ class Session:
 
     @overload
     def infer(
-        self,
-        tensor: object,
-        outputs: Sequence[str] | Mapping[str, object] | None = None,
-        *,
-        stream: int | None = None,
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object] | None = None, *, stream: int | None = None
     ) -> dict[str, Any]: ...
 
     def infer(
-        self,
-        tensor: object,
-        outputs: Sequence[str] | Mapping[str, object] | None = None,
-        *,
-        stream: int | None = None,
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object] | None = None, *, stream: int | None = None
     ) -> dict[str, Any]:
         """Run the network on a preprocessed tensor and return its raw probabilities by name, float32 N×C×H×W.
 
