@@ -1,7 +1,7 @@
 """``u2net build``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,9 +10,6 @@ from u2net.cli.printing import console, print_table, print_warnings, progress_li
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
-
-if TYPE_CHECKING:
-    from u2net.benchmarks import Deployment
 
 
 def build(
@@ -39,6 +36,7 @@ def build(
     and in pictures/ the masks and cut-outs of the photographs. Exit status 1 if a stage exceeds its tolerances.
     """
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
+    from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
     from u2net.export import BuildOptions, EngineOptions
 
     if flavour is not None and not engine:
@@ -49,13 +47,6 @@ def build(
     with progress_lines() as report:
         source = shared.read_checkpoint(checkpoint, weights)
         done = deploy_checkpoint(source, output, DeployOptions(options, rounds), report)
-    _print_deployment(done, output)
-    raise typer.Exit(0 if done.passed else 1)
-
-
-def _print_deployment(done: "Deployment", output: Path) -> None:
-    from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
-
     built = done.built
     print_table(HEADER, stage_cells(built, done.bench))
     print_warnings(done.bench.warnings)
@@ -69,3 +60,4 @@ def _print_deployment(done: "Deployment", output: Path) -> None:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
     for failure in (*built.failures, *done.skipped):
         console.print(failure, style="red", soft_wrap=True)
+    raise typer.Exit(0 if done.passed else 1)
