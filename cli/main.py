@@ -40,17 +40,13 @@ def main() -> None:
         extras = [extra for extra, modules in EXTRAS.items() if package in modules]
         if not extras:
             raise
-        sys.exit(_complain(DependencyError(package, *extras)))
+        message = str(DependencyError(package, *extras))
     except (U2NetError, OSError) as error:  # OSError: a name too long, a full disk
-        sys.exit(_complain(error))
+        message = str(error)
     except KeyboardInterrupt:
         sys.exit(STATUS_INTERRUPTED)
-
-
-def _complain(error: Exception) -> int:
-    message = " ".join(str(error).split())
-    print(f"u2net: {printable(message)}", file=sys.stderr)
-    return STATUS_USAGE
+    print(f"u2net: {printable(' '.join(message.split()))}", file=sys.stderr)
+    sys.exit(STATUS_USAGE)
 
 
 if __name__ == "__main__":
