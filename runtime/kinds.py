@@ -24,7 +24,9 @@ def read_fields(kind: Callable[..., Record], values: dict[str, Any]) -> Record:
 def _read(value: Any, kind: Any) -> Any:
     if isinstance(value, list) and get_origin(kind) is tuple:
         return tuple(_read(each, get_args(kind)[0]) for each in value)
-    return read_fields(kind, value) if isinstance(value, dict) and is_dataclass(kind) else value
+    if isinstance(value, dict) and isinstance(kind, type) and is_dataclass(kind):
+        return read_fields(kind, value)
+    return value
 
 
 def check_kinds(value: object) -> None:
