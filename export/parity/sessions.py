@@ -5,6 +5,7 @@ from pathlib import Path
 
 from u2net.export.graph import find_precision, open_graph, read_graph
 from u2net.export.rounding import round_like_fp16
+from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.opening import open_session
 from u2net.runtime.device import Device
@@ -14,7 +15,7 @@ from u2net.runtime.session import Session
 
 
 def open_for_parity(
-    source: Path, device: Device, *, preset: Preset | None = None, assumed: Preset | None = None
+    source: Checkpoint | Path, device: Device, *, preset: Preset | None = None, assumed: Preset | None = None
 ) -> Session:
     """Open a checkpoint or a model file for the gate, with TF32 off.
 
@@ -23,7 +24,7 @@ def open_for_parity(
 
     For ``preset``, ``assumed`` and errors see :func:`open_session`; an ONNX file that cannot be read is an ExportError.
     """
-    if source.suffix.lower() != ".onnx":
+    if isinstance(source, Checkpoint) or source.suffix.lower() != ".onnx":
         return open_session(source, device, preset=preset, assumed=assumed, tf32=False)
     model = read_graph(source)
     precision = find_precision(model)
