@@ -1,49 +1,34 @@
 """``u2net build``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from u2net.cli.options import (
-    DATASET,
-    BatchSize,
-    CheckpointPath,
-    DeviceName,
-    ExportPreset,
-    FlavourName,
-    Images,
-    Opset,
-    OutputNames,
-    Size,
-    Weights,
-    export_options,
-    read_checkpoint,
-)
+from u2net.cli import options as shared
 from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
 
-if TYPE_CHECKING:
-    from u2net.benchmarks import Deployment
-
 
 def build(
-    checkpoint: CheckpointPath = None,
+    checkpoint: shared.CheckpointPath = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("u2net-build"),
-    size: Size = None,
-    batch: BatchSize = "dynamic",
-    outputs: OutputNames = "d0",
-    opset: Opset = 17,
-    preset: ExportPreset = PRESETS["reference"],
-    images: Images = None,
-    dataset: Annotated[Path | None, typer.Option("--eval", help=f"{DATASET} Each stage is scored on it.")] = None,
-    device: DeviceName = CPU,
+    size: shared.Size = None,
+    batch: shared.BatchSize = "dynamic",
+    outputs: shared.OutputNames = "d0",
+    opset: shared.Opset = 17,
+    preset: shared.ExportPreset = PRESETS["reference"],
+    images: shared.Images = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--eval", help=f"{shared.DATASET} Each stage is scored on it.")
+    ] = None,
+    device: shared.DeviceName = CPU,
     rounds: Annotated[int, typer.Option(help="Rounds of the benchmark.")] = 10,
     engine: Annotated[bool, typer.Option(help="Compile an engine if TensorRT is installed.")] = True,
-    flavour: FlavourName = None,
-    weights: Weights = None,
+    flavour: shared.FlavourName = None,
+    weights: shared.Weights = None,
 ) -> None:
     """Turn a checkpoint into verified, measured artifacts.
 
@@ -51,21 +36,17 @@ def build(
     and in pictures/ the masks and cut-outs of the photographs. Exit status 1 if a stage exceeds its tolerances.
     """
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
+    from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
     from u2net.export import BuildOptions, EngineOptions
 
     if flavour is not None and not engine:
         raise InputError("--flavour chooses how to compile an engine; leave out --no-engine")
     compiled = EngineOptions(flavour) if engine else None
-    options = BuildOptions(export_options(size, batch, outputs, opset, preset), images, device, dataset, compiled)
+    exported = shared.export_options(size, batch, outputs, opset, preset)
+    options = BuildOptions(exported, images, device, dataset, compiled)
     with progress_lines() as report:
-        done = deploy_checkpoint(read_checkpoint(checkpoint, weights), output, DeployOptions(options, rounds), report)
-    _print_deployment(done, output)
-    raise typer.Exit(0 if done.passed else 1)
-
-
-def _print_deployment(done: "Deployment", output: Path) -> None:
-    from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
-
+        source = shared.read_checkpoint(checkpoint, weights)
+        done = deploy_checkpoint(source, output, DeployOptions(options, rounds), report)
     built = done.built
     print_table(HEADER, stage_cells(built, done.bench))
     print_warnings(done.bench.warnings)
@@ -79,3 +60,4 @@ def _print_deployment(done: "Deployment", output: Path) -> None:
         console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
     for failure in (*built.failures, *done.skipped):
         console.print(failure, style="red", soft_wrap=True)
+    raise typer.Exit(0 if done.passed else 1)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DeviceName, FlavourName, parse_names, parse_profiles
-from u2net.cli.printing import build_bar, console, describe_engine_stage
+from u2net.cli.printing import build_bar, console
 from u2net.runtime.device import CUDA
 
 
@@ -39,4 +39,9 @@ def compile(
     )
     with build_bar() as report:
         stage = build_engine(model, output or model.with_suffix(".engine"), options, report)
-    console.print(describe_engine_stage(stage), soft_wrap=True)
+    record, size_mb = stage.record, stage.size_bytes / 1e6
+    place = record.gpu or ", ".join(record.targets)
+    built = f"{record.flavour} {record.version}" + (f" for {place}" if place else "")
+    profiles = " and ".join(map(str, record.profiles))
+    line = f"{stage.path}: {built}, {record.precision}, {profiles}, {size_mb:.1f} MB, {stage.seconds:.1f} s"
+    console.print(line, soft_wrap=True)

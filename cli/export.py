@@ -5,35 +5,23 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import (
-    BatchSize,
-    CheckpointPath,
-    ExportPreset,
-    Images,
-    OnnxFile,
-    Opset,
-    OutputNames,
-    Size,
-    Weights,
-    export_options,
-    read_checkpoint,
-)
-from u2net.cli.printing import console, describe_graph_stage
+from u2net.cli import options as shared
+from u2net.cli.printing import console
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
 
 
 def export(
-    checkpoint: CheckpointPath = None,
-    output: OnnxFile = Path("model.onnx"),
-    size: Size = None,
-    batch: BatchSize = "dynamic",
-    outputs: OutputNames = "d0",
+    checkpoint: shared.CheckpointPath = None,
+    output: shared.OnnxFile = Path("model.onnx"),
+    size: shared.Size = None,
+    batch: shared.BatchSize = "dynamic",
+    outputs: shared.OutputNames = "d0",
     precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
-    opset: Opset = 17,
-    preset: ExportPreset = PRESETS["reference"],
-    images: Images = None,
-    weights: Weights = None,
+    opset: shared.Opset = 17,
+    preset: shared.ExportPreset = PRESETS["reference"],
+    images: shared.Images = None,
+    weights: shared.Weights = None,
 ) -> None:
     """Export a checkpoint to simplified ONNX with explicit upsampling.
 
@@ -45,9 +33,12 @@ def export(
         raise InputError(f"--precision is fp32 or fp16; got {precision!r}")
     if images is not None and precision == "fp32":
         raise InputError("--images calibrate FP16; add --precision fp16")
-    options = export_options(size, batch, outputs, opset, preset)
+    options = shared.export_options(size, batch, outputs, opset, preset)
     with console.status("exporting"):
-        source = read_checkpoint(checkpoint, weights)
+        source = shared.read_checkpoint(checkpoint, weights)
         stage = export_model(source, output, options, half=precision == "fp16", images=images)
-    console.print(describe_graph_stage(stage), soft_wrap=True)
+    made, size_mb = stage.artifact, stage.size_bytes / 1e6
+    graph = f"input {made.shape}, outputs {', '.join(made.outputs)}, opset {made.opset}, {stage.nodes} nodes"
+    line = f"{stage.path}: {made.variant} in {made.precision}, {graph}, {size_mb:.1f} MB, {stage.seconds:.1f} s"
+    console.print(line, soft_wrap=True)
     console.print(f"Not yet compared: u2net verify {source.path} {stage.path}", soft_wrap=True)

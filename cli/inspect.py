@@ -9,10 +9,7 @@ from u2net.cli.options import GpuName
 from u2net.cli.printing import console, print_table
 
 
-def inspect(
-    engine: Annotated[Path, typer.Argument(help="TensorRT engine.")],
-    device: GpuName = None,
-) -> None:
+def inspect(engine: Annotated[Path, typer.Argument(help="TensorRT engine.")], device: GpuName = None) -> None:
     """List the layers of an engine: type, precision, time.
 
     Then count its fused convolutions, copies and separate upsamplings.

@@ -2,8 +2,8 @@
 
 import sys
 import warnings
+from io import TextIOWrapper
 
-from u2net.cli.terminal import printable, write_any_text
 from u2net.runtime.errors import DependencyError, U2NetError
 
 STATUS_USAGE = 2
@@ -12,27 +12,24 @@ STATUS_USAGE = 2
 STATUS_INTERRUPTED = 130
 
 EXTRAS = {
-    "typer": "cli",
-    "rich": "cli",
-    "click": "cli",
-    "torch": "export",
-    "onnx": "export",
-    "onnx_ir": "export",
-    "onnxscript": "export",
-    "onnxsim": "export",
-    "safetensors": "export",
-    "cv2": "export",
-    "onnxruntime": "cpu",
-    "lightning_fabric": "train",
-    "kornia": "train",
-    "py_sod_metrics": "train",
+    "cli": ("typer", "rich", "click"),
+    "cpu": ("onnxruntime",),
+    "export": ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "safetensors", "cv2"),
+    "train": ("lightning_fabric", "kornia", "py_sod_metrics"),
 }
-"""Extra that installs each module that may be missing."""
+"""Modules that may be missing, by the extra that installs them."""
+
+
+def printable(text: str) -> str:
+    """Replace control characters: text from a file is untrusted and could steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def main() -> None:
     """Run the command line."""
-    write_any_text()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for characters that the encoding lacks, as in file names
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; a picture that cannot be read is an error
     try:
         from u2net.cli.app import run_app
@@ -40,19 +37,16 @@ def main() -> None:
         sys.exit(run_app())
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        extras = [extra for extra, modules in EXTRAS.items() if package in modules]
+        if not extras:
             raise
-        sys.exit(_complain(DependencyError(package, EXTRAS[package])))
+        message = str(DependencyError(package, *extras))
     except (U2NetError, OSError) as error:  # OSError: a name too long, a full disk
-        sys.exit(_complain(error))
+        message = str(error)
     except KeyboardInterrupt:
         sys.exit(STATUS_INTERRUPTED)
-
-
-def _complain(error: Exception) -> int:
-    message = " ".join(str(error).split())
-    print(f"u2net: {printable(message)}", file=sys.stderr)
-    return STATUS_USAGE
+    print(f"u2net: {printable(' '.join(message.split()))}", file=sys.stderr)
+    sys.exit(STATUS_USAGE)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,42 +11,38 @@ from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
+from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 if TYPE_CHECKING:
     from u2net.export.onnx_export import ExportOptions
     from u2net.model.checkpoint import Checkpoint
-    from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 DYNAMIC = "dynamic"
 MOST_DIGITS = 20
 
 DATASET = "Data set: a folder with images/ and masks/ of the same stems, or …-Image/ and …-Mask/ as DUTS."
 
-Parsed = TypeVar("Parsed")
 
+def _parsed(parse: Callable[[str], object], help: str, *names: str, metavar: str = "NAME", **more: Any) -> Any:
+    """Declare an option whose text is parsed. typer also passes the default, already parsed, to the parser."""
 
-def _parser(parse: Callable[[str], Parsed]) -> Callable[[str | Parsed], Parsed]:
-    """Make a parser for typer, which also passes the default, already parsed, through it."""
-
-    def read(value: str | Parsed) -> Parsed:
-        if not isinstance(value, str):
-            return value
+    def read(value: object) -> object:
         try:
-            return parse(value)
+            return parse(value) if isinstance(value, str) else value
         except InputError as error:
             raise typer.BadParameter(str(error)) from error
 
-    return read
+    return typer.Option(*names, parser=read, metavar=metavar, help=help, **more)
 
 
-def _target(*suffixes: str) -> Callable[[str | Path], Path]:
-    """Make a parser for the path of an output file with one of these suffixes."""
+def _target(suffix: str, help: str, *names: str) -> Any:
+    """Declare an option for the path of an output file with this suffix."""
 
     def parse(text: str) -> Path:
-        check_target(Path(text), suffixes)
+        check_target(Path(text), (suffix,))
         return Path(text)
 
-    return _parser(parse)
+    return _parsed(parse, help, *names, metavar="FILE")
 
 
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
@@ -57,55 +53,25 @@ BatchSize = Annotated[str, typer.Option(help="Images per run: a number or dynami
 OutputNames = Annotated[str, typer.Option(help="d0, all, or names separated by commas.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 21.")]
 ExportPreset = Annotated[
-    Preset,
-    typer.Option(
-        "--preset",
-        parser=_parser(find_preset),
-        metavar="NAME",
-        show_default="reference",
-        help=f"Preprocessing: {', '.join(PRESETS)}.",
-    ),
+    Preset, _parsed(find_preset, f"Preprocessing: {', '.join(PRESETS)}.", "--preset", show_default="reference")
 ]
-OwnPreset = Annotated[
-    Preset | None,
-    typer.Option(
-        "--preset", parser=_parser(find_preset), metavar="NAME", help="Preprocessing instead of the file's own."
-    ),
-]
+OwnPreset = Annotated[Preset | None, _parsed(find_preset, "Preprocessing instead of the file's own.", "--preset")]
 Images = Annotated[Path | None, typer.Option(help="Folder of photographs (32 are tried); by default synthetic scenes.")]
 FlavourName = Annotated[
-    Flavour | None,
-    typer.Option(
-        "--flavour",
-        parser=_parser(parse_flavour),
-        metavar="NAME",
-        help="tensorrt or tensorrt-rtx; by default the installed one.",
-    ),
+    Flavour | None, _parsed(parse_flavour, "tensorrt or tensorrt-rtx; by default the installed one.", "--flavour")
 ]
-DeviceName = Annotated[
-    Device, typer.Option("--device", parser=_parser(Device.parse), metavar="NAME", help="cpu, cuda or cuda:N.")
-]
+DeviceName = Annotated[Device, _parsed(Device.parse, "cpu, cuda or cuda:N.", "--device")]
 GpuName = Annotated[
     Device | None,
-    typer.Option(
+    _parsed(
+        Device.parse,
+        "GPU to time the layers on; by default those that the full TensorRT recorded are listed.",
         "--device",
-        parser=_parser(Device.parse),
-        metavar="NAME",
-        help="GPU to time the layers on; by default those that the full TensorRT recorded are listed.",
     ),
 ]
-OnnxFile = Annotated[
-    Path, typer.Option("--output", "-o", parser=_target(".onnx"), metavar="FILE", help="File to write.")
-]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", parser=_target(".json"), metavar="FILE", help="Also write the figures here.")
-]
-SheetFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--sheet", parser=_target(".png"), metavar="FILE", help="Also draw the first model's worst pictures, as PNG."
-    ),
-]
+OnnxFile = Annotated[Path, _target(".onnx", "File to write.", "--output", "-o")]
+JsonFile = Annotated[Path | None, _target(".json", "Also write the figures here.", "--json")]
+SheetFile = Annotated[Path | None, _target(".png", "Also draw the first model's worst pictures, as PNG.", "--sheet")]
 Weights = Annotated[
     Literal["ema", "model"] | None,
     typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; by default ema."),
@@ -140,15 +106,6 @@ def parse_size(text: str) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def parse_batch(text: str) -> int | None:
-    """Read a number or ``dynamic``; None if dynamic."""
-    if text == DYNAMIC:
-        return None
-    if not _is_number(text):
-        raise InputError(f"--batch is a number or {DYNAMIC}; got {text!r}")
-    return int(text)
-
-
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read whole numbers, separated by commas."""
     parts = [part.strip() for part in text.split(",")]
@@ -162,9 +119,12 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
     from u2net.export.onnx_export import ExportOptions
     from u2net.model.network import OUTPUT_NAMES
 
+    sides = (preset.height, preset.width) if size is None else parse_size(size)
+    if batch != DYNAMIC and not _is_number(batch):
+        raise InputError(f"--batch is a number or {DYNAMIC}; got {batch!r}")
     return ExportOptions(
-        size=(preset.height, preset.width) if size is None else parse_size(size),
-        batch=parse_batch(batch),
+        size=sides,
+        batch=None if batch == DYNAMIC else int(batch),
         outputs=OUTPUT_NAMES if outputs == "all" else parse_names(outputs),
         opset=opset,
         preset=preset,
@@ -184,25 +144,19 @@ def parse_pythons(texts: list[str]) -> dict[str, str]:
     return {name: path for name, _, path in pairs}
 
 
-def parse_profiles(batches: list[str], sizes: list[str]) -> "ProfileRequest":
+def parse_profiles(batches: list[str], sizes: list[str]) -> ProfileRequest:
     """Read every ``--batch`` and ``--size`` of an engine."""
-    from u2net.runtime.trt.profiles import ProfileRequest
-
     return ProfileRequest(tuple(map(_parse_span, batches)), tuple(map(_parse_size_span, sizes)))
 
 
-def _parse_span(text: str) -> "Span":
-    from u2net.runtime.trt.profiles import Span
-
+def _parse_span(text: str) -> Span:
     parts = text.split(":")
     if len(parts) not in (1, 3) or not all(map(_is_number, parts)):
         raise InputError(f"--batch is MIN:OPT:MAX or a number; got {text!r}")
     return Span(*(int(part) for part in parts * (3 // len(parts))))
 
 
-def _parse_size_span(text: str) -> "SizeSpan":
-    from u2net.runtime.trt.profiles import SizeSpan, Span
-
+def _parse_size_span(text: str) -> SizeSpan:
     parts = text.split(":")
     known = [side for side in map(parse_size, parts) if side is not None]
     if len(parts) not in (1, 3) or len(known) < len(parts):

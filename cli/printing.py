@@ -11,10 +11,9 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from u2net.cli.terminal import printable
+from u2net.cli.main import printable
 
 if TYPE_CHECKING:
-    from u2net.export import EngineStage, GraphStage
     from u2net.model.metrics import SaliencyScores
     from u2net.model.training import TrainStatus
 
@@ -139,19 +138,3 @@ def _describe_status(status: "TrainStatus") -> str:
         return status.activity
     speed = f"{status.images_per_second:.1f} images/s, {status.waiting:.0%} waiting for data"
     return f"{status.activity}: loss {status.loss:.3f}, {speed}"
-
-
-def describe_graph_stage(stage: "GraphStage") -> str:
-    """Describe an exported graph in one line."""
-    made, size = stage.artifact, f"{stage.size_bytes / 1e6:.1f} MB"
-    graph = f"input {made.shape}, outputs {', '.join(made.outputs)}, opset {made.opset}, {stage.nodes} nodes"
-    return f"{stage.path}: {made.variant} in {made.precision}, {graph}, {size}, {stage.seconds:.1f} s"
-
-
-def describe_engine_stage(stage: "EngineStage") -> str:
-    """Describe a built engine in one line."""
-    record = stage.record
-    profiles = " and ".join(map(str, record.profiles))
-    size, where = f"{stage.size_bytes / 1e6:.1f} MB", record.gpu or ", ".join(record.targets)
-    built = f"{record.flavour} {record.version}" + (f" for {where}" if where else "")
-    return f"{stage.path}: {built}, {record.precision}, {profiles}, {size}, {stage.seconds:.1f} s"

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from u2net.cli.main import printable
 from u2net.cli.options import DeviceName, OwnPreset
 from u2net.cli.printing import console, progress_console
-from u2net.cli.terminal import printable
 from u2net.runtime.device import CPU
 from u2net.runtime.images import MEGAPIXELS
 

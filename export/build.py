@@ -161,11 +161,7 @@ def build_artifacts(
 
 
 def _build_engine(
-    graph: Path,
-    options: BuildOptions,
-    gate: ParityGate,
-    sessions: dict[Path, Session],
-    progress: Callable[[str], None],
+    graph: Path, options: BuildOptions, gate: ParityGate, sessions: dict[Path, Session], progress: Callable[[str], None]
 ) -> BuiltEngine | None:
     """Build the engine beside the graph, verify it and add its session to ``sessions``.
 
@@ -190,12 +186,7 @@ def _build_engine(
 
 
 def export_model(
-    checkpoint: Checkpoint | Path,
-    path: Path,
-    options: ExportOptions,
-    *,
-    half: bool = False,
-    images: Path | None = None,
+    checkpoint: Checkpoint | Path, path: Path, options: ExportOptions, *, half: bool = False, images: Path | None = None
 ) -> GraphStage:
     """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
 

@@ -78,12 +78,10 @@ def _add_probes(model: ir.Model) -> ir.Model:
     for node in list(graph):
         for value in node.outputs:
             absolute = ir.node("Abs", [value])
-            largest = ir.node("ReduceMax", absolute.outputs, {"keepdims": 1})
-            largest.outputs[0].name = f"{PROBE_PREFIX}{value.name}"
-            largest.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            largest.outputs[0].shape = ir.Shape([1, 1, 1, 1])
-            graph.extend([absolute, largest])
-            graph.outputs.append(largest.outputs[0])
+            kind, shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([1, 1, 1, 1])
+            largest = ir.Value(name=f"{PROBE_PREFIX}{value.name}", type=kind, shape=shape)
+            graph.extend([absolute, ir.node("ReduceMax", absolute.outputs, {"keepdims": 1}, outputs=[largest])])
+            graph.outputs.append(largest)
     return probed
 
 
@@ -112,7 +110,11 @@ def lower_to_fp16(model: ir.Model, islands: Collection[str] = ()) -> None:
             value.type = ir.TensorType(wanted)
     for index, output in enumerate(list(graph.outputs)):
         if output.dtype == ir.DataType.FLOAT16:
-            graph.outputs[index] = _widen_output(graph, output)
+            name, output.name = output.name, f"{output.name}.fp16"
+            cast = make_cast(output, ir.DataType.FLOAT)
+            cast.outputs[0].name = name
+            graph.append(cast)
+            graph.outputs[index] = cast.outputs[0]
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         del graph.initializers[name]
 
@@ -129,14 +131,4 @@ def _convert(graph: ir.Graph, value: ir.Value, wanted: ir.DataType, *, before: i
             return add_initializer(graph, f"{value.name}.fp16", value.const_value.numpy().astype(np.float16))
     cast = make_cast(value, wanted)
     graph.insert_before(before, cast)
-    return cast.outputs[0]
-
-
-def _widen_output(graph: ir.Graph, output: ir.Value) -> ir.Value:
-    """Append a Cast to FP32 that takes over the name of an FP16 output."""
-    name = output.name
-    output.name = f"{name}.fp16"
-    cast = make_cast(output, ir.DataType.FLOAT)
-    cast.outputs[0].name = name
-    graph.append(cast)
     return cast.outputs[0]

@@ -103,8 +103,5 @@ def add_initializer(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir
 def make_cast(value: ir.Value, dtype: ir.DataType) -> ir.Node:
     """Return a Cast of a value to FP16 or FP32 that is not yet part of a graph."""
     suffix = "fp16" if dtype == ir.DataType.FLOAT16 else "fp32"
-    node = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{value.name}.to_{suffix}")
-    node.outputs[0].name = f"{value.name}.{suffix}"
-    node.outputs[0].type = ir.TensorType(dtype)
-    node.outputs[0].shape = value.shape
-    return node
+    cast = ir.Value(name=f"{value.name}.{suffix}", type=ir.TensorType(dtype), shape=value.shape)
+    return ir.node("Cast", [value], {"to": int(dtype)}, outputs=[cast], name=f"{value.name}.to_{suffix}")

@@ -146,12 +146,7 @@ def hold_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
     The name of a pair alone decides, so that a training that starts from another one's weights does not validate on
     pictures that those weights have seen, whatever its seed and whatever was added to the folder since.
     """
-    ranks = {pair: _rank(pair) for pair in pairs}
+    digests = {pair: hashlib.sha256(os.fsencode(pair.image.stem)).digest() for pair in pairs}
+    ranks = {pair: int.from_bytes(digest[:8], "big") / 2**64 for pair, digest in digests.items()}  # uniform in [0, 1)
     held_out = {pair for pair, rank in ranks.items() if rank < share} or {min(pairs, key=ranks.__getitem__)}
     return [pair for pair in pairs if pair not in held_out], [pair for pair in pairs if pair in held_out]
-
-
-def _rank(pair: Pair) -> float:
-    """Hash the name of a pair to a number that is uniform in [0, 1)."""
-    digest = hashlib.sha256(os.fsencode(pair.image.stem)).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from u2net.runtime.errors import ArtifactError, InputError
-from u2net.runtime.kinds import check_kinds
+from u2net.runtime.kinds import read_fields
 from u2net.runtime.presets import Preset
 
 METADATA_KEY = "u2net_artifact"
@@ -92,18 +92,7 @@ class Artifact:
             if schema != SCHEMA:
                 raise ArtifactError(f"{where} has metadata schema {schema}; this version reads {SCHEMA}")
             values.pop("meaning")
-            artifact = cls(
-                **{
-                    **values,
-                    "preset": Preset.from_dict(values["preset"]),
-                    "shape": InputShape(**values["shape"]),
-                    "outputs": tuple(values["outputs"]),
-                    "fp32_nodes": tuple(values["fp32_nodes"]),
-                }
-            )
-            check_kinds(artifact)
-            check_kinds(artifact.shape)
-            return artifact
+            return read_fields(cls, {**values, "preset": Preset.from_dict(values["preset"])})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise ArtifactError(f"{where}: its preset cannot be used: {error}") from error

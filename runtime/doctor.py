@@ -112,9 +112,8 @@ def _tensorrt(flavour: Flavour) -> Finding:
 
 def _tools(extra: str, packages: tuple[str, ...]) -> Finding:
     found = installed_versions(packages)
-    missing = [package for package in packages if package not in found]
-    if missing:
-        return Finding(f"extra [{extra}]", "not here", f"missing: {', '.join(missing)}", _install(extra))
+    if missing := ", ".join(package for package in packages if package not in found):
+        return Finding(f"extra [{extra}]", "not here", f"missing: {missing}", _install(extra))
     return Finding(f"extra [{extra}]", "works", ", ".join(f"{name} {version}" for name, version in found.items()))
 
 

@@ -1,7 +1,32 @@
-"""Checks that the fields of a dataclass hold what it declares, for values that were read from a file or a user."""
+"""Dataclasses from values that a file or a user gave: made of JSON, and checked against the types they declare."""
 
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Record = TypeVar("Record")
+
+
+def read_fields(kind: Callable[..., Record], values: dict[str, Any]) -> Record:
+    """Make a dataclass from its fields as JSON holds them: a list for a tuple, a dictionary for another dataclass.
+
+    Raise KeyError or TypeError if a field is missing, unknown, or not of the declared type.
+    """
+    nested = {
+        name: each for name, each in get_type_hints(kind).items() if get_origin(each) is tuple or is_dataclass(each)
+    }
+    made = kind(**{**values, **{name: _read(values[name], each) for name, each in nested.items()}})
+    check_kinds(made)
+    return made
+
+
+def _read(value: Any, kind: Any) -> Any:
+    if isinstance(value, list) and get_origin(kind) is tuple:
+        return tuple(_read(each, get_args(kind)[0]) for each in value)
+    if isinstance(value, dict) and isinstance(kind, type) and is_dataclass(kind):
+        return read_fields(kind, value)
+    return value
 
 
 def check_kinds(value: object) -> None:

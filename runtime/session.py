@@ -106,19 +106,11 @@ class Session:
 
     @overload
     def infer(
-        self,
-        tensor: object,
-        outputs: Sequence[str] | Mapping[str, object] | None = None,
-        *,
-        stream: int | None = None,
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object] | None = None, *, stream: int | None = None
     ) -> dict[str, Any]: ...
 
     def infer(
-        self,
-        tensor: object,
-        outputs: Sequence[str] | Mapping[str, object] | None = None,
-        *,
-        stream: int | None = None,
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object] | None = None, *, stream: int | None = None
     ) -> dict[str, Any]:
         """Run the network on a preprocessed tensor and return its raw probabilities by name, float32 N×C×H×W.
 
@@ -139,7 +131,10 @@ class Session:
         """
         backend = self._require_open()
         wanted = self.info.outputs if outputs is None else outputs
-        self._check_names(wanted)
+        names = [wanted] if isinstance(wanted, str) else list(wanted)
+        unknown = [name for name in names if name not in self.info.outputs]
+        if unknown or not names or isinstance(wanted, str):
+            raise InputError(f"outputs must be a list of names out of {', '.join(self.info.outputs)}; got {outputs!r}")
         # DLPack first: the CUDA array interface is a property that may compute and raise.
         on_device = hasattr(tensor, "__dlpack__") or hasattr(tensor, "__cuda_array_interface__")
         if isinstance(tensor, np.ndarray) or not on_device:
@@ -150,31 +145,21 @@ class Session:
             raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
         return dict(backend.run_on_device(tensor, wanted, stream))
 
-    def _check_names(self, outputs: Sequence[str] | Mapping[str, object]) -> None:
-        names = [outputs] if isinstance(outputs, str) else list(outputs)
-        unknown = [name for name in names if name not in self.info.outputs]
-        if unknown or not names or isinstance(outputs, str):
-            raise InputError(f"outputs must be a list of names out of {', '.join(self.info.outputs)}; got {outputs!r}")
-
     def _infer_on_host(
         self, backend: Backend, tensor: object, outputs: Sequence[str] | Mapping[str, object]
     ) -> dict[str, FloatArray]:
         if isinstance(outputs, Mapping):
             raise InputError("a NumPy array returns new NumPy arrays; arrays to write to need a device array as input")
-        checked = self._check_tensor(tensor)
-        batch, channels, height, width = checked.shape
-        with backend.run((batch, channels, height, width), lambda target: np.copyto(target, checked), outputs) as maps:
-            return {name: np.array(values) for name, values in maps.items()}
-
-    def _check_tensor(self, tensor: object) -> FloatArray:
         if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32 or tensor.ndim != 4 or tensor.shape[1] != 3:
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise InputError(f"infer takes a float32 array N×3×H×W; got {got}")
-        self.info.shape.check_size(tensor.shape[2], tensor.shape[3], self.info.path)
+        batch, channels, height, width = tensor.shape
+        self.info.shape.check_size(height, width, self.info.path)
         fixed = self.info.shape.batch
-        if len(tensor) < 1 or (fixed is not None and len(tensor) > fixed):
-            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {len(tensor)}")
-        return tensor
+        if batch < 1 or (fixed is not None and batch > fixed):
+            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {batch}")
+        with backend.run((batch, channels, height, width), lambda target: np.copyto(target, tensor), outputs) as maps:
+            return {name: np.array(values) for name, values in maps.items()}
 
     def _require_open(self) -> Backend:
         if self._backend is None:

@@ -145,23 +145,20 @@ def fast(device: Device) -> Recipe:
         annealed=True,
         warmup=0.02,
         ema=0.999,
-        precision=_gpu_precision(device) if gpu else _cpu_precision(),
+        precision=_precision(device),
         compiled=gpu and _compiles(device),
     )
 
 
-def _gpu_precision(device: Device) -> TrainPrecision:
-    """Return BF16 if the GPU computes in it: others emulate it, which is slower than FP16."""
+def _precision(device: Device) -> TrainPrecision:
+    """Return BF16 if the device computes in it: others emulate it, slower than FP16 on a GPU or FP32 on a processor."""
+    if device.kind == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
     if not torch.cuda.is_available():
         return "bf16-mixed"
     with torch.cuda.device(device.index):
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-
-
-def _cpu_precision() -> TrainPrecision:
-    """Return BF16 if the processor computes in it: others emulate it, which is slower than FP32."""
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
 
 
 def _compiles(device: Device) -> bool:

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.dataset import Pair, check_levels, find_pairs, hold_out
+from u2net.model.dataset import check_levels, find_pairs, hold_out
 from u2net.model.network import VARIANTS, U2Net
 from u2net.model.training.decoded_pairs import decode_pairs
 from u2net.model.training.learner import Learner
@@ -50,7 +50,12 @@ def train_network(
     state = read_state(output / LAST, options, data) if options.resume else None
     if state is not None and options.epochs is None and options.minutes is None:
         options = replace(options, **state["budget"])
-    training, held_out = _split(pairs, options)
+    training, held_out = hold_out(pairs, options.val_fraction)
+    if len(training) < options.recipe.batch:
+        raise InputError(
+            f"{len(pairs)} pairs less {len(held_out)} held out for validation do not fill one batch of "
+            f"{options.recipe.batch}; add pictures or lower the batch"
+        )
     network = _start_network(options)
     fabric = launch_fabric(options)
     # Only the first process of a training writes, and no other training may write there.
@@ -83,10 +88,8 @@ def train_network(
 def stop_on_signals() -> Iterator[list[int]]:
     """Yield a list for the first Ctrl-C or SIGTERM; a second one acts as usual. Only the main thread gets signals."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
@@ -138,16 +141,6 @@ def _check_output(output: Path, options: TrainOptions) -> None:
             )
     if (output / LOG).exists() and not (output / LOG).is_dir():
         raise InputError(f"{output / LOG} is not a folder; the training writes its log there")
-
-
-def _split(pairs: list[Pair], options: TrainOptions) -> tuple[list[Pair], list[Pair]]:
-    training, held_out = hold_out(pairs, options.val_fraction)
-    if len(training) < options.recipe.batch:
-        raise InputError(
-            f"{len(pairs)} pairs less {len(held_out)} held out for validation do not fill one batch of "
-            f"{options.recipe.batch}; add pictures or lower the batch"
-        )
-    return training, held_out
 
 
 def _start_network(options: TrainOptions) -> U2Net:

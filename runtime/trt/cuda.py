@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from u2net.runtime.errors import (
-    DependencyError,
-    DeviceError,
-    DriverMissingError,
-    DriverTooOldError,
-    OutOfMemoryError,
-)
+from u2net.runtime.errors import DependencyError, DeviceError, DriverMissingError, DriverTooOldError, OutOfMemoryError
 
 Address = int
 """Address in device memory or pinned host memory."""

@@ -8,10 +8,10 @@ from typing import Any
 from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
 from u2net.runtime.files import hash_bytes, why_no_file, written_whole
-from u2net.runtime.kinds import check_kinds
+from u2net.runtime.kinds import read_fields
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
-from u2net.runtime.trt.profiles import Profile, Span
+from u2net.runtime.trt.profiles import Profile
 
 RECORD_SCHEMA = 1
 
@@ -59,23 +59,9 @@ class EngineRecord:
             if schema != RECORD_SCHEMA:
                 raise ArtifactError(f"the engine's record has schema {schema}; this version reads {RECORD_SCHEMA}")
             artifact = values["artifact"]
-            record = cls(
-                **{
-                    **values,
-                    "flavour": parse_flavour(values["flavour"]),
-                    "targets": _strings(values["targets"]),
-                    "profiles": tuple(
-                        Profile(**{side: Span(**span) for side, span in profile.items()})
-                        for profile in values["profiles"]
-                    ),
-                    "layers": tuple(Layer(**layer) for layer in values["layers"]),
-                    "artifact": None if artifact is None else Artifact.from_json(json.dumps(artifact)),
-                }
-            )
-            spans = [span for profile in record.profiles for span in (profile.batch, profile.height, profile.width)]
-            for each in (record, *record.layers, *spans):
-                check_kinds(each)
-            return record
+            values["artifact"] = None if artifact is None else Artifact.from_json(json.dumps(artifact))
+            values["flavour"] = parse_flavour(values["flavour"])
+            return read_fields(cls, values)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"the engine's record is damaged ({error}); compile the engine again") from error
 
@@ -154,9 +140,3 @@ def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
     if record is not None:
         record.check_plan(content, engine)
     return content, record
-
-
-def _strings(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is not a list of names")
-    return tuple(values)

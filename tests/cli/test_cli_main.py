@@ -1,4 +1,4 @@
-"""Covers cli/main.py, app.py and terminal.py: how the command starts, ends and fails."""
+"""Covers cli/main.py and app.py: how the command starts, ends and fails."""
 
 import os
 import subprocess
@@ -94,7 +94,7 @@ def test_running_a_model_needs_neither_torch_nor_onnx(
 def test_every_extra_that_is_named_exists() -> None:
     from importlib.metadata import metadata
 
-    assert set(EXTRAS.values()) <= set(metadata("u2net-deploy").get_all("Provides-Extra") or [])
+    assert set(EXTRAS) <= set(metadata("u2net-deploy").get_all("Provides-Extra") or [])
 
 
 def test_a_missing_module_that_no_extra_brings_is_not_hidden(

@@ -9,7 +9,7 @@ from typing import Any
 
 from u2net.runtime.errors import EngineBuildError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
-from u2net.runtime.trt.api import Builder, IBuilderConfig, INetworkDefinition
+from u2net.runtime.trt.api import IBuilderConfig, INetworkDefinition
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.building.graph import GraphSource, parse_graph
 from u2net.runtime.trt.building.progress import BuildProgress, build_with_progress
@@ -75,7 +75,13 @@ def _compile(
     config = builder.create_builder_config()
     _configure(library, config, source, network, options)
     for profile in profiles:
-        _add_profile(builder, config, network, profile)
+        entry = builder.create_optimization_profile()
+        try:
+            entry.set_shape(network.get_input(0).name, *profile.shapes())
+        except RuntimeError as error:
+            raise EngineBuildError(f"TensorRT does not take the profile {profile}: {error}") from error
+        if config.add_optimization_profile(entry) < 0:
+            raise EngineBuildError(f"TensorRT does not take the profile {profile}")
 
     def build() -> bytes | None:
         if gpu is not None:  # each thread has a current device of its own
@@ -137,16 +143,6 @@ def _set_targets(library: TensorRTLibrary, config: Any, targets: tuple[str, ...]
     config.num_compute_capabilities = len(targets)
     for index, name in enumerate(names):
         config.set_compute_capability(known[name], index)
-
-
-def _add_profile(builder: Builder, config: IBuilderConfig, network: INetworkDefinition, profile: Profile) -> None:
-    entry = builder.create_optimization_profile()
-    try:
-        entry.set_shape(network.get_input(0).name, *profile.shapes())
-    except RuntimeError as error:
-        raise EngineBuildError(f"TensorRT does not take the profile {profile}: {error}") from error
-    if config.add_optimization_profile(entry) < 0:
-        raise EngineBuildError(f"TensorRT does not take the profile {profile}")
 
 
 @contextmanager

@@ -49,11 +49,8 @@ class Phases:
             return self._highest
 
     def _share_below(self, parent: str | None) -> float:
-        best = 0.0
-        for name, (above, steps, done) in self._open.items():
-            if above == parent:
-                best = max(best, min((done + self._share_below(name)) / steps, 1.0))
-        return best
+        inside = ((name, steps, done) for name, (above, steps, done) in self._open.items() if above == parent)
+        return max((min((done + self._share_below(name)) / steps, 1.0) for name, steps, done in inside), default=0.0)
 
     def _tell(self, name: str) -> None:
         if self._report is None or self.failure is not None:

@@ -34,7 +34,12 @@ def inspect_engine(path: Path, device: Device | None) -> Inspection:
     if path.suffix.lower() == ".onnx":
         raise ArtifactError(f"{path} is a graph, and only engines have layers; `u2net compile` makes an engine of it")
     if device is None:
-        return _read_record(path)
+        _, record = read_plan(path)
+        if record is None or not record.layers:
+            why = ": TensorRT-RTX chooses its layers there" if record and record.flavour == "tensorrt-rtx" else ""
+            told = f"{path} has no recorded layers; inspect it on the GPU it is for, with --device cuda{why}"
+            raise ArtifactError(told)
+        return Inspection(record.layers, None, f"recorded when it was built on {record.gpu}")
     opened = open_engine(path, device)
     with open_cuda().using(opened.gpu.index):
         slot = _optimal_slot(opened)
@@ -48,14 +53,6 @@ def read_plan_layers(content: bytes, record: EngineRecord, path: Path, device: D
     opened = open_plan(content, record, path, device)
     with open_cuda().using(device.index):
         return read_layers(opened.library.trt, opened.engine, _optimal_slot(opened).context)
-
-
-def _read_record(path: Path) -> Inspection:
-    _, record = read_plan(path)
-    if record is None or not record.layers:
-        why = ": TensorRT-RTX chooses its layers there" if record and record.flavour == "tensorrt-rtx" else ""
-        raise ArtifactError(f"{path} has no recorded layers; inspect it on the GPU it is for, with --device cuda{why}")
-    return Inspection(record.layers, None, f"recorded when it was built on {record.gpu}")
 
 
 def _optimal_slot(opened: OpenEngine) -> Slot:

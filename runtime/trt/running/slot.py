@@ -1,6 +1,7 @@
 """An execution context with everything it needs to run: a stream, memory on both sides, a CUDA graph."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from u2net.runtime.errors import ArtifactError, DeviceError, ProfileError
 from u2net.runtime.preprocess import FloatArray
@@ -8,6 +9,8 @@ from u2net.runtime.trt.cuda import Address, Cuda, CudaGraph, DeviceMemory, Pinne
 from u2net.runtime.trt.messages import trt_log
 from u2net.runtime.trt.profiles import Shape, byte_count, four_sides
 from u2net.runtime.trt.running.contexts import ContextMaker
+
+Memory = TypeVar("Memory", DeviceMemory, PinnedMemory)
 
 
 class Slot:
@@ -25,8 +28,7 @@ class Slot:
         self._cuda = cuda
         self._maker = maker
         self.context = maker.make(profile, self.stream)
-        self._pinned: dict[str, PinnedMemory] = {}
-        self._device: dict[str, DeviceMemory] = {}
+        self._buffers: dict[tuple[type, str], Any] = {}
         self.shape: Shape | None = None
         """Input shape that the context is set to."""
         self.sizes: dict[str, Shape] = {}
@@ -42,13 +44,13 @@ class Slot:
     def host_input(self, shape: Shape) -> FloatArray:
         """Set the shape and return the pinned input, to be filled before :meth:`run`."""
         self.set_shape(shape)
-        return self._pinned_memory(self._maker.input).view(shape)
+        return self._memory(PinnedMemory, self._maker.input).view(shape)
 
     def run(self, outputs: Sequence[str]) -> dict[str, FloatArray]:
         """Run on :meth:`host_input` and return the named outputs: views of pinned memory, valid until the next run."""
         source = self._maker.input
-        device = {name: self._device_memory(name).address for name in (source, *self._maker.outputs)}
-        host = {name: self._pinned_memory(name) for name in (source, *outputs)}
+        device = {name: self._memory(DeviceMemory, name).address for name in (source, *self._maker.outputs)}
+        host = {name: self._memory(PinnedMemory, name) for name in (source, *outputs)}
         self._cuda.copy(device[source], host[source].address, byte_count(self.sizes[source]), self.stream)
         self._execute(tuple(device.values()))
         for name in outputs:
@@ -59,7 +61,7 @@ class Slot:
     def run_on_device(self, source: Address, targets: Mapping[str, Address]) -> None:
         """Enqueue a run between device addresses without waiting for it. Outputs not named stay in the slot."""
         own = (name for name in self._maker.outputs if name not in targets)
-        addresses = {**targets, **{name: self._device_memory(name).address for name in own}}
+        addresses = {**targets, **{name: self._memory(DeviceMemory, name).address for name in own}}
         self._execute((source, *(addresses[name] for name in self._maker.outputs)))
 
     def set_shape(self, shape: Shape) -> None:
@@ -125,17 +127,10 @@ class Slot:
         if not self.context.execute_async_v3(self.stream.handle):
             raise self._maker.failure("the run cannot be enqueued")
 
-    def _pinned_memory(self, name: str) -> PinnedMemory:
-        if name not in self._pinned:
-            self._pinned[name] = PinnedMemory(self._cuda, self._capacity(name))
-        return self._pinned[name]
-
-    def _device_memory(self, name: str) -> DeviceMemory:
-        if name not in self._device:
-            self._device[name] = DeviceMemory(self._cuda, self._capacity(name))
-        return self._device[name]
-
-    def _capacity(self, name: str) -> int:
-        """Bytes of a tensor at the profile's largest batch, height and width."""
-        batch, _, height, width = self.profile.shapes()[2]
-        return byte_count((batch, self.sizes[name][1], height, width))
+    def _memory(self, kind: type[Memory], name: str) -> Memory:
+        """Memory for a tensor at the profile's largest batch, height and width."""
+        if (kind, name) not in self._buffers:
+            batch, _, height, width = self.profile.shapes()[2]
+            self._buffers[kind, name] = kind(self._cuda, byte_count((batch, self.sizes[name][1], height, width)))
+        memory: Memory = self._buffers[kind, name]
+        return memory
