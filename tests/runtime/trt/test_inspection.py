@@ -65,14 +65,14 @@ def test_an_engine_that_does_not_open_is_not_written(trt: FakeTensorRT, tmp_path
 def test_tensorrt_rtx_has_no_layers_to_record(tmp_path: Path) -> None:
     assert compile_at(tmp_path / "model.engine") == ()
 
-    with pytest.raises(ArtifactError, match="TensorRT-RTX settles its layers there"):
+    with pytest.raises(ArtifactError, match="TensorRT-RTX chooses its layers there"):
         inspect_engine(tmp_path / "model.engine", None)
 
 
 def test_missing_layers_devices_and_files_are_named(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     path = write_engine(trt)
 
-    with pytest.raises(ArtifactError, match="are not recorded beside it"):
+    with pytest.raises(ArtifactError, match="has no recorded layers"):
         inspect_engine(path, None)
     with pytest.raises(DeviceError, match="which needs a GPU: name device cuda"):
         inspect_engine(path, Device("cpu"))
