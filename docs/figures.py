@@ -33,9 +33,12 @@ def suite_table() -> str:
 
 
 def processor() -> str:
-    """The machine of the suite."""
-    machine = read_result("suite.json")["machine"]
-    return f"{machine['cores']} cores of an {machine['processor']}"
+    """The machine of the suite, and how steady it was."""
+    report = read_result("suite.json")
+    machine, noise = report["machine"], report["noise"]
+    return (
+        f"{machine['cores']} cores of an {machine['processor']} (eager PyTorch itself varied by {noise['spread']:.0%})"
+    )
 
 
 def scores() -> str:

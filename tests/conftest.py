@@ -11,6 +11,7 @@ from skimage import data
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.files import hash_bytes, locked_folder
 
 Image = npt.NDArray[np.uint8]
 
@@ -31,15 +32,17 @@ def photographs() -> dict[str, Image]:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
-    """Export the bundled weights; the same options give the same file, written once."""
-    folder = tmp_path_factory.mktemp("exported")
-    files: dict[ExportOptions, Path] = {}
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, checkpoint: Checkpoint
+) -> Callable[[ExportOptions], Path]:
+    """Export the bundled weights; the same options give the same file, written once for all processes of a run."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "exported"
 
     def export(options: ExportOptions) -> Path:
-        if options not in files:
-            files[options] = export_onnx(checkpoint, folder / f"{len(files)}.onnx", options).path
-        return files[options]
+        path = folder / hash_bytes(repr(options).encode()) / "model.onnx"
+        with locked_folder(path.parent, wait=True):
+            return path if path.is_file() else export_onnx(checkpoint, path, options).path
 
     return export
 

@@ -34,7 +34,7 @@ PATIENCE = 120.0
 """Seconds that a call may take, beyond opening, before its process is taken for hung."""
 
 CALLERS = (1, 2, 4, 8, 16, 32)
-PICTURE_ROUNDS = 3
+PICTURE_ROUNDS = 2
 PICTURES_SHOWN = 3
 LOW, HIGH = 0.1, 0.9
 """Probabilities that the reference's maps must go below and above, or any network would resemble them."""

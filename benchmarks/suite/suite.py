@@ -117,8 +117,9 @@ def run_suite(
     noise, rows, states = NoiseMeter(usable_cores()), list[Row](), [read_gpu_state(device)] if on_gpu else []
     # The smallest batch comes last, because pictures are timed after it as long as there is time.
     cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
+    parts = [2 if batch == 1 else 1 for _, batch in cells]  # pictures and callers take as long as the turns
     for index, (network, batch) in enumerate(cells):
-        until = time.monotonic() + (end - time.monotonic()) / (len(cells) - index)
+        until = time.monotonic() + (end - time.monotonic()) / sum(parts[index:])
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
         _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
         rows = sorted(rows + found, key=lambda row: (options.networks.index(row.network), row.batch))

@@ -30,7 +30,7 @@ from u2net.runtime.session import Session
 FIRST_RUNS = 3
 """Runs before anything is timed. The second run of an engine records its CUDA graph, the third launches it first."""
 
-CALLER_SECONDS = 1.5
+CALLER_SECONDS = 1.0
 """Least time that concurrent callers are counted for."""
 
 

@@ -33,9 +33,12 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.usefixtures("no_tracing")
 def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_u2net: Command, folder: Path) -> None:
+    (folder / f"{STAGING}dead").mkdir()  # a build that was killed left it
+
     said = run_u2net(*WORDS, "--no-engine", "-o", folder)
 
     assert said.returncode == 0, said.stderr
+    assert not list(folder.glob(f"{STAGING}*"))
     assert names(folder) == {
         *("model.onnx", "model.fp16.onnx", "report.json", "report.md", "report.html"),
         *("notes.txt", "pictures/holiday.png", "pictures/mine.mask.png"),
@@ -56,7 +59,7 @@ def test_a_build_that_is_interrupted_changes_nothing(
         raise stop
 
     monkeypatch.setattr("u2net.benchmarks.deployment.measure_models", interrupt)
-    said = run_u2net(*WORDS, "-o", folder)
+    said = run_u2net(*WORDS, "--no-engine", "-o", folder)
 
     assert said.returncode in (2, 130)
     assert {name: hash_file(folder / name) for name in names(folder)} == before
@@ -83,12 +86,3 @@ def test_a_name_in_the_way_is_told_before_the_work(run_u2net: Command, folder: P
     assert said.returncode == 2
     assert str(folder / name) in said.stderr
     assert names(folder) == before
-
-
-@pytest.mark.usefixtures("no_tracing")
-def test_what_a_killed_build_left_is_cleared(run_u2net: Command, folder: Path) -> None:
-    (folder / f"{STAGING}dead").mkdir()
-
-    run_u2net(*WORDS, "--no-engine", "-o", folder)
-
-    assert not list(folder.glob(f"{STAGING}*"))

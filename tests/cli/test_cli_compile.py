@@ -92,10 +92,22 @@ def test_a_checkpoint_is_sent_to_export(run_u2net: Command, tmp_path: Path) -> N
     assert "if it is a checkpoint, `u2net export` makes an ONNX file of it" in result.stderr
 
 
-def test_info_reads_the_record(run_u2net: Command, model: Path) -> None:
-    run_u2net("compile", model, "--target", "sm_86")
+@pytest.fixture(scope="module")
+def compiled(run_u2net: Command, built_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the FP16 graph, its engine and the engine's record."""
+    folder = tmp_path_factory.mktemp("compiled")
+    run_u2net("compile", shutil.copy(built_onnx.with_name("model.fp16.onnx"), folder), "--target", "sm_86")
+    return folder
 
-    said = run_u2net("info", model.with_suffix(".engine")).stdout
+
+@pytest.fixture
+def engine(compiled: Path, tmp_path: Path) -> Path:
+    """A copy of the engine, with its graph and record beside it."""
+    return shutil.copytree(compiled, tmp_path / "compiled") / "model.fp16.engine"
+
+
+def test_info_reads_the_record(run_u2net: Command, engine: Path) -> None:
+    said = run_u2net("info", engine).stdout
 
     for text in ("TensorRT engine", "sm_86", "batch 1:1:8", "model.fp16.onnx, SHA-256", "u2netp", "name reference"):
         assert text in said
@@ -113,21 +125,19 @@ def test_info_reads_the_record(run_u2net: Command, model: Path) -> None:
     ],
 )
 def test_info_of_a_harmed_engine_says_so(
-    run_u2net: Command, model: Path, harm: Callable[[Path], object], said: str
+    run_u2net: Command, engine: Path, harm: Callable[[Path], object], said: str
 ) -> None:
-    run_u2net("compile", model)
-    harm(model.with_suffix(".engine"))
+    harm(engine)
 
-    result = run_u2net("info", model.with_suffix(".engine"))
+    result = run_u2net("info", engine)
 
     assert result.returncode == 2
     assert said in result.stderr
 
 
 @pytest.mark.parametrize("command", ["run {engine} {pictures}", "verify {onnx} {engine}", "bench {engine}"])
-def test_an_engine_is_not_run_on_a_processor(run_u2net: Command, model: Path, pictures: Path, command: str) -> None:
-    run_u2net("compile", model)
-    words = command.format(engine=model.with_suffix(".engine"), onnx=model, pictures=pictures).split()
+def test_an_engine_is_not_run_on_a_processor(run_u2net: Command, engine: Path, pictures: Path, command: str) -> None:
+    words = command.format(engine=engine, onnx=engine.with_suffix(".onnx"), pictures=pictures).split()
 
     result = run_u2net(*words)
 
@@ -136,10 +146,8 @@ def test_an_engine_is_not_run_on_a_processor(run_u2net: Command, model: Path, pi
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_an_engine_needs_a_driver(run_u2net: Command, model: Path, pictures: Path) -> None:
-    run_u2net("compile", model)
-
-    result = run_u2net("run", model.with_suffix(".engine"), pictures, "--device", "cuda")
+def test_an_engine_needs_a_driver(run_u2net: Command, engine: Path, pictures: Path) -> None:
+    result = run_u2net("run", engine, pictures, "--device", "cuda")
 
     assert result.returncode == 2
     assert result.stderr.startswith("u2net: there is no NVIDIA driver; install one")

@@ -107,11 +107,9 @@ def test_the_time_is_that_of_all_stages(monkeypatch: pytest.MonkeyPatch, built_o
     assert export_model(BUNDLED_WEIGHTS, tmp_path / "m.onnx", ExportOptions(), half=True).seconds >= 0.3
 
 
-def shapes(values: Any) -> dict[str, list[int | str]]:
-    """Return the declared shapes of a graph's inputs or outputs by name; a dynamic side is the name of its axis."""
-    return {
-        value.name: [side.dim_value or side.dim_param for side in value.type.tensor_type.shape.dim] for value in values
-    }
+def shapes(values: Any) -> dict[str, list[int]]:
+    """Return the declared shapes of a graph's inputs or outputs by name."""
+    return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}
 
 
 def test_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> None:
@@ -127,17 +125,6 @@ def test_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> Non
     assert read_artifact(read_graph(tmp_path / "m.onnx"), tmp_path).preset == PRESETS["rembg"].with_size(64, 96)
     assert re.search(rf"m\.onnx: u2netp in .* {len(model.graph.node)} nodes, \d\.\d MB, \d+\.\d s\n", said.stdout)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
-
-
-def test_dynamic_shape(run_u2net: Command, tmp_path: Path) -> None:
-    said = run_u2net("export", "-o", tmp_path / "m.onnx", "--size", "dynamic")
-
-    assert (said.returncode, said.stderr) == (0, "")
-    model = onnx.load(tmp_path / "m.onnx")
-    (sides,) = shapes(model.graph.input).values()
-    assert sides[1] == 3
-    assert all(isinstance(side, str) and side for side in (sides[0], *sides[2:]))
-    assert {node.op_type for node in model.graph.node}.isdisjoint({"Shape", "Gather", "Slice", "Div", "Cast"})
 
 
 @pytest.mark.usefixtures("no_tracing")

@@ -1,6 +1,8 @@
 """Fixtures of the export tests: photographs on disk, networks beside the bundled one, FP16."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,24 @@ import torch
 from PIL import Image
 
 from u2net.export.fp16 import convert_fp16
-from u2net.export.onnx_export import ExportOptions
+from u2net.export.graph import GraphStage, read_artifact, read_graph
+from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
-from u2net.model.network import U2NET, U2Net
+from u2net.model.network import OUTPUT_NAMES, U2NET, U2Net
 from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 
 TINY = (128, 128)
 """Height and width for tests that run a network many times."""
+
+STATIC = ExportOptions(size=(64, 96), batch=1)
+
+ODD = ExportOptions(size=(75, 100), opset=20)
+"""A size that is no multiple of 32."""
+
+ODD_PAIRS = replace(ODD, batch=2, outputs=OUTPUT_NAMES, opset=18)
+
+SEVEN_OUTPUTS = ExportOptions(size=(160, 192), outputs=OUTPUT_NAMES, opset=21)
 
 DYNAMIC = ExportOptions(size=None, batch=None, preset=PRESETS["reference"].with_size(64, 64))
 """Dynamic batch and size; the gate compares at the preset's size, which is small here, and at a second one."""
@@ -48,6 +60,17 @@ def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
 def tiny_fp16(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
     """The bundled weights as FP16 ONNX at 128×128."""
     return convert_fp16(tiny_onnx, tmp_path_factory.mktemp("fp16") / "model.fp16.onnx").path
+
+
+@pytest.fixture
+def no_tracing(monkeypatch: pytest.MonkeyPatch, exported: Callable[[ExportOptions], Path]) -> None:
+    """Let a build copy the file that other tests exported with the same options, because tracing takes seconds."""
+
+    def export(_checkpoint: Checkpoint, path: Path, options: ExportOptions) -> GraphStage:
+        graph = read_graph(Path(shutil.copy(exported(options), path)))
+        return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
+
+    monkeypatch.setattr("u2net.export.build.export_onnx", export)
 
 
 def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:
@@ -81,3 +104,10 @@ def u2net_checkpoint(
     path = tmp_path_factory.mktemp("u2net") / "u2net.safetensors"
     save_weights(spread_outputs(U2NET(), photographs["coffee"]), path)
     return load_checkpoint(path)
+
+
+@pytest.fixture(scope="session")
+def u2net_stage(tmp_path_factory: pytest.TempPathFactory, u2net_checkpoint: Checkpoint) -> GraphStage:
+    """The full network as FP32 ONNX at 128×128."""
+    path = tmp_path_factory.mktemp("u2net") / "model.onnx"
+    return export_onnx(u2net_checkpoint, path, ExportOptions(size=TINY))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from u2net.export import BuildOptions, ExportOptions, build_artifacts
+from tests.export.conftest import STATIC
+from u2net.export import BuildOptions, BuildResult, build_artifacts
 from u2net.export.accuracy import LARGEST_COST, METRICS, AccuracyReport
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import load_checkpoint, save_weights
@@ -109,11 +110,12 @@ def test_a_small_data_set_is_told_and_not_judged() -> None:
     assert report.failures == ()
 
 
+@pytest.mark.usefixtures("no_tracing")
 def test_a_build_measures_accuracy_where_it_is_given_a_data_set(
     dataset: Path, tmp_path: Path, photograph_folder: Path
 ) -> None:
     said: list[str] = []
-    options = BuildOptions(ExportOptions(size=(64, 64)), photograph_folder, dataset=dataset, engine=None)
+    options = BuildOptions(STATIC, photograph_folder, dataset=dataset, engine=None)
 
     result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, options, said.append)
 
@@ -130,14 +132,8 @@ def test_a_data_set_that_is_none_is_refused_before_the_work(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_a_cost_fails_a_build(
-    dataset: Path, tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("u2net.export.accuracy.LARGEST_COST", -1.0)
-    monkeypatch.setattr("u2net.export.accuracy.LEAST_PICTURES", 6)
-    options = BuildOptions(ExportOptions(size=(64, 64)), photograph_folder, dataset=dataset, engine=None)
-
-    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
+def test_a_cost_fails_a_build() -> None:
+    result = BuildResult(BUNDLED_WEIGHTS, (), accuracy=made_up(iou=0.7))
 
     assert not result.passed
-    assert result.failures[-1].startswith("model.fp16.onnx costs ")
+    assert result.failures == ("model.onnx costs 0.10000 in iou on data; the limit is 0.0005",)

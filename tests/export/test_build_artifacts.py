@@ -1,17 +1,15 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
+from tests.export.conftest import STATIC, TINY
 from u2net.export import BuildOptions, EngineOptions, ExportOptions, build_artifacts, export_model
 from u2net.export.build import ENGINE_NAME
-from u2net.model.checkpoint import Checkpoint
-from u2net.model.opening import open_session
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime import Session, load, read_image
+from u2net.runtime import load, read_image
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
     ArtifactError,
@@ -20,7 +18,6 @@ from u2net.runtime.errors import (
     DriverMissingError,
     EngineDamagedError,
     EngineGpuError,
-    ExportError,
     InputError,
     OutOfMemoryError,
 )
@@ -28,7 +25,7 @@ from u2net.runtime.errors import (
 
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
     said: list[str] = []
-    options = BuildOptions(ExportOptions(size=(160, 160)), images=photograph_folder)
+    options = BuildOptions(ExportOptions(size=TINY), images=photograph_folder)
     result = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", options, said.append)
     assert result.passed
     assert [stage.name for stage in result.stages] == ["export", "simplify", "fp16"]
@@ -38,6 +35,10 @@ def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) 
         *("model.onnx", "model.fp16.onnx", "model.engine", "model.engine.json")
     }
     assert any("verifying" in message for message in said)
+    assert result.engine is not None and result.engine.stage is not None
+    record = result.engine.stage.record
+    assert (record.onnx, record.precision) == ("model.fp16.onnx", "fp16")
+    assert record.artifact == result.stages[-1].graph.artifact
     digest = hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest()
     with load(result.artifacts[0]) as session:
         assert session.info.checkpoint_sha256 == digest
@@ -46,74 +47,55 @@ def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) 
     assert mask.min() < 0.1 and mask.max() > 0.9
 
 
-def test_an_engine_is_built_from_the_fp16_graph(tmp_path: Path, photograph_folder: Path) -> None:
-    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(ExportOptions(size=(64, 64)), photograph_folder))
-    assert result.engine is not None and result.engine.stage is not None
-    record = result.engine.stage.record
-    assert (record.onnx, record.precision) == ("model.fp16.onnx", "fp16")
-    assert record.artifact == result.stages[-1].graph.artifact
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, MagicMock]:
+    """Stubs for every stage of a build, by name, where the full TensorRT is installed."""
+    names = ("ParityGate", "export_onnx", "simplify_onnx", "convert_fp16", "build_engine")
+    stubs = {name: MagicMock() for name in ("open_session", "open_for_parity", "installed_flavours", *names)}
+    for name, stub in stubs.items():
+        monkeypatch.setattr(f"u2net.export.build.{name}", stub)
+    return stubs
 
 
 def test_no_engine_where_none_is_wanted_or_no_tensorrt_is_installed(
-    tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stages: dict[str, MagicMock]
 ) -> None:
-    export = ExportOptions(size=(64, 64), batch=1)
-    unwanted = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "a", BuildOptions(export, photograph_folder, engine=None))
-    monkeypatch.setattr("u2net.export.build.installed_flavours", list)
-    missing = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "b", BuildOptions(export, photograph_folder))
+    unwanted = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "a", BuildOptions(engine=None))
+    stages["installed_flavours"].return_value = []
+    missing = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "b")
     assert unwanted.engine is missing.engine is None
+    assert not stages["build_engine"].called
 
 
 @pytest.mark.parametrize(("device", "built_on"), [("cuda:1", "cuda:1"), ("cpu", "cuda:2")])
 def test_the_engine_is_built_on_the_gpu_asked_for(
-    tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch, device: str, built_on: str
+    tmp_path: Path, stages: dict[str, MagicMock], device: str, built_on: str
 ) -> None:
-    asked: list[Device] = []
+    options = BuildOptions(device=Device.parse(device), engine=EngineOptions(device=Device("cuda", 2)))
 
-    def build(_graph: Path, _path: Path, options: EngineOptions) -> None:
-        asked.append(options.device)
-        raise ExportError("enough")
+    build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
 
-    def open_on_cpu(source: Checkpoint | Path, device: Device, *_more: Any, **options: Any) -> Session:
-        asked.append(device)
-        return open_session(source, Device("cpu"), **options)
-
-    monkeypatch.setattr("u2net.export.build.build_engine", build)
-    monkeypatch.setattr("u2net.export.build.open_session", open_on_cpu)
-    monkeypatch.setattr("u2net.export.build.open_for_parity", open_on_cpu)
-    options = BuildOptions(
-        ExportOptions(size=(64, 64), batch=1),
-        photograph_folder,
-        Device.parse(device),
-        engine=EngineOptions(device=Device("cuda", 2)),
-    )
-
-    with pytest.raises(ExportError, match="enough"):
-        build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
-
-    assert asked == [*[Device.parse(device)] * 4, Device.parse(built_on)]
+    opened = [call.args[1] for name in ("open_session", "open_for_parity") for call in stages[name].call_args_list]
+    assert opened == [*[Device.parse(device)] * 4, Device.parse(built_on)]
+    assert stages["build_engine"].call_args.args[2].device == Device.parse(built_on)
 
 
-def refuse_engine(monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception) -> None:
-    """Make every stage of a build a stub, and let the engine fail in one."""
+def refuse_engine(stages: dict[str, MagicMock], stage: str, error: Exception) -> None:
+    """Let the engine fail in one stage."""
 
     def fail(source: Path | MagicMock, *_more: object) -> None:
         if stage == "build_engine" or source.name == ENGINE_NAME:
             raise error
 
-    stages = ("open_session", "ParityGate", "export_onnx", "simplify_onnx", "convert_fp16", "build_engine")
-    for name in (*stages, "open_for_parity"):
-        monkeypatch.setattr(f"u2net.export.build.{name}", MagicMock())
-    monkeypatch.setattr(f"u2net.export.build.{stage}", fail)
-    monkeypatch.setattr("u2net.export.build.installed_flavours", lambda: ["tensorrt"])
+    stages[stage].side_effect = fail
 
 
 @pytest.mark.parametrize("error", [DriverMissingError, EngineGpuError, DependencyError])
 @pytest.mark.parametrize(("stage", "fate"), [("build_engine", "built"), ("open_for_parity", "run")])
 def test_what_a_processor_lacks_excuses_an_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fate: str, error: Callable[[str], Exception]
+    tmp_path: Path, stages: dict[str, MagicMock], stage: str, fate: str, error: Callable[[str], Exception]
 ) -> None:
-    refuse_engine(monkeypatch, stage, error(f"{tmp_path / ENGINE_NAME} is refused"))
+    refuse_engine(stages, stage, error(f"{tmp_path / ENGINE_NAME} is refused"))
 
     engine = build_artifacts(BUNDLED_WEIGHTS, tmp_path).engine
 
@@ -130,23 +112,22 @@ def test_what_a_processor_lacks_excuses_an_engine(
     ],
 )
 def test_any_other_failure_of_an_engine_fails_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: type[Exception], device: str
+    tmp_path: Path, stages: dict[str, MagicMock], stage: str, error: type[Exception], device: str
 ) -> None:
-    refuse_engine(monkeypatch, stage, error("refused"))
+    refuse_engine(stages, stage, error("refused"))
 
     with pytest.raises(error, match="refused"):
         build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(device=Device.parse(device)))
 
 
-def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path, photograph_folder: Path) -> None:
-    options = BuildOptions(ExportOptions(size=(64, 64), batch=1), photograph_folder, engine=EngineOptions("tensorrt"))
+def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(DependencyError, match=r"u2net-deploy\[gpu\]"):
-        build_artifacts(BUNDLED_WEIGHTS, tmp_path, options)
+        build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(engine=EngineOptions("tensorrt")))
 
 
+@pytest.mark.usefixtures("no_tracing")
 def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) -> None:
-    options = ExportOptions(size=(64, 64), batch=1)
-    stage = export_model(BUNDLED_WEIGHTS, tmp_path / "half.onnx", options, half=True, images=photograph_folder)
+    stage = export_model(BUNDLED_WEIGHTS, tmp_path / "half.onnx", STATIC, half=True, images=photograph_folder)
     assert stage.artifact.precision == "fp16"
     assert [path.name for path in tmp_path.iterdir()] == ["half.onnx"]
 

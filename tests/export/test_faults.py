@@ -8,6 +8,7 @@ from shutil import copy
 import pytest
 from faults import COORDINATES, FAULTS, change_resizes, floor_for_ceil, inject
 
+from tests.export.conftest import ODD, TINY
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
@@ -52,19 +53,11 @@ def test_least_visible_align_corners_is_caught_at_320(gate: ParityGate, exported
 
 
 def test_floor_for_ceil_pooling_is_caught(gate: ParityGate, checkpoint: Checkpoint, tmp_path: Path) -> None:
-    stage = export_onnx(floor_for_ceil(checkpoint), tmp_path / "floor.onnx", ExportOptions(size=(75, 100)))
+    stage = export_onnx(floor_for_ceil(checkpoint), tmp_path / "floor.onnx", ODD)
     assert not gate.compare(open_for_parity(stage.path, CPU)).passed
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ExportOptions(size=(128, 128)),
-        ExportOptions(size=(75, 100), batch=None, opset=20),
-        ExportOptions(size=(75, 100), batch=None, opset=17),
-    ],
-    ids=["static", "odd", "odd-opset-17"],
-)
+@pytest.mark.parametrize("options", [ExportOptions(size=TINY), ODD], ids=["static", "odd"])
 def test_correct_export_passes(gate: ParityGate, exported: Export, options: ExportOptions) -> None:
     result = gate.compare(open_for_parity(exported(options), CPU))
     assert result.failures == ()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
+from tests.export.conftest import TINY
 from u2net.export.graph import find_precision, read_graph
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
@@ -22,7 +23,6 @@ from u2net.runtime.preprocess import FloatArray, preprocess
 from u2net.runtime.presets import PRESETS
 
 SIDE = 96
-TINY = (128, 128)
 Judge = Callable[[Path], StageParity]
 
 

@@ -57,7 +57,7 @@ def test_external_weights_are_read_with_the_graph(tiny_onnx: Path, tmp_path: Pat
     assert ir.to_proto(model) == ir.to_proto(read_graph(tiny_onnx))
 
 
-def test_interrupted_write_leaves_the_old_file(
+def test_failed_or_interrupted_write_leaves_the_old_file(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = read_graph(tiny_onnx)
@@ -69,6 +69,8 @@ def test_interrupted_write_leaves_the_old_file(
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
+    with pytest.raises(ExportError, match="cannot be written"):
+        write_graph(model, tmp_path / "no" / "model.onnx", artifact, 0.0)
     monkeypatch.setattr(ir, "save", stop)
     with pytest.raises(KeyboardInterrupt):
         write_graph(model, target, artifact, 0.0)

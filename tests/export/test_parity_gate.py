@@ -9,12 +9,12 @@ import onnx
 import pytest
 import torch
 
+from tests.export.conftest import ODD_PAIRS, SEVEN_OUTPUTS, TINY
 from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions
 from u2net.export.parity import ParityGate, VerifyOptions, verify_models
 from u2net.export.parity.inputs import sized_presets
 from u2net.export.parity.sessions import open_for_parity
-from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
@@ -22,7 +22,7 @@ from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError, ProfileError
 from u2net.runtime.preprocess import FloatArray
-from u2net.runtime.presets import PRESETS
+from u2net.runtime.presets import PRESETS, Preset
 
 Export = Callable[[ExportOptions], Path]
 
@@ -41,7 +41,7 @@ def test_two_graphs_can_be_compared(tiny_onnx: Path, tiny_fp16: Path, on_photogr
 
 
 def test_every_output_and_the_mask_are_compared(exported: Export, on_photographs: VerifyOptions) -> None:
-    path = exported(ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21))
+    path = exported(SEVEN_OUTPUTS)
     (result,) = verify_models(BUNDLED_WEIGHTS, [path], on_photographs)
     assert [each.output for each in result.outputs] == [*OUTPUT_NAMES]
     assert result.passed
@@ -54,8 +54,7 @@ def test_dynamic_size_is_tried_at_two_sizes(dynamic_onnx: Path, on_photographs: 
 
 
 def test_fixed_batch_is_filled(exported: Export, on_photographs: VerifyOptions) -> None:
-    path = exported(ExportOptions(size=(75, 100), batch=2, outputs=OUTPUT_NAMES, opset=18))
-    assert verify_models(BUNDLED_WEIGHTS, [path], on_photographs)[0].passed
+    assert verify_models(BUNDLED_WEIGHTS, [exported(ODD_PAIRS)], on_photographs)[0].passed
 
 
 def test_without_images_synthetic_scenes_serve(tiny_onnx: Path) -> None:
@@ -64,49 +63,56 @@ def test_without_images_synthetic_scenes_serve(tiny_onnx: Path) -> None:
     assert result.outputs[0].iou <= 1
 
 
-def test_failure_names_output_image_and_figure(
-    checkpoint: Checkpoint, tiny_onnx: Path, tmp_path: Path, on_photographs: VerifyOptions
-) -> None:
-    model = read_graph(tiny_onnx)
-    artifact = read_artifact(model, tiny_onnx)
-    wrong = replace(artifact, preset=replace(artifact.preset, mean=(0.0, 0.0, 0.0)))
-    write_graph(model, tmp_path / "mean.onnx", wrong, 0.0)
-    (result,) = verify_models(checkpoint.path, [tmp_path / "mean.onnx"], on_photographs)
+WithPreset = Callable[[Preset], Path]
+
+
+@pytest.fixture
+def with_preset(tiny_onnx: Path, tmp_path: Path) -> WithPreset:
+    """Write the graph with another preset in its metadata."""
+
+    def write(preset: Preset) -> Path:
+        model = read_graph(tiny_onnx)
+        artifact = replace(read_artifact(model, tiny_onnx), preset=preset.with_size(*TINY))
+        return write_graph(model, tmp_path / "other.onnx", artifact, 0.0).path
+
+    return write
+
+
+def test_failure_names_output_image_and_figure(with_preset: WithPreset, on_photographs: VerifyOptions) -> None:
+    wrong = replace(PRESETS["reference"], mean=(0.0, 0.0, 0.0))
+    (result,) = verify_models(BUNDLED_WEIGHTS, [with_preset(wrong)], on_photographs)
     texts = [str(failure) for failure in result.failures]
     assert any(text.startswith("mask: largest difference is") and ".png" in text for text in texts)
     assert all(failure.output == "mask" for failure in result.failures), "the tensors themselves are right"
 
 
-def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, photograph_folder: Path) -> None:
-    model = read_graph(tiny_onnx)
-    artifact = replace(read_artifact(model, tiny_onnx), preset=PRESETS["rembg"].with_size(128, 128))
-    write_graph(model, tmp_path / "rembg.onnx", artifact, 0.0)
-    (own,) = verify_models(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], VerifyOptions(images=photograph_folder))
-    against = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
-    (other,) = verify_models(BUNDLED_WEIGHTS, [tmp_path / "rembg.onnx"], against)
+def test_preset_can_be_named(with_preset: WithPreset, on_photographs: VerifyOptions) -> None:
+    path = with_preset(PRESETS["rembg"])
+    (own,) = verify_models(BUNDLED_WEIGHTS, [path], on_photographs)
+    (other,) = verify_models(BUNDLED_WEIGHTS, [path], replace(on_photographs, preset=PRESETS["reference"]))
     assert own.passed
     assert not other.passed
 
 
-def test_a_preset_of_ones_own_passes(exported: Export, photograph_folder: Path) -> None:
+def test_a_preset_of_ones_own_passes(with_preset: WithPreset, on_photographs: VerifyOptions) -> None:
     own = replace(PRESETS["rembg"], name="mine", mean=(0.5, 0.4, 0.3))
-    path = exported(ExportOptions(size=(128, 128), preset=own))
-    (result,) = verify_models(BUNDLED_WEIGHTS, [path], VerifyOptions(images=photograph_folder, preset=own))
+    (result,) = verify_models(BUNDLED_WEIGHTS, [with_preset(own)], replace(on_photographs, preset=own))
     assert result.passed
 
 
-def test_foreign_graph_is_judged_by_a_named_preset(tiny_onnx: Path, tmp_path: Path, photograph_folder: Path) -> None:
+def test_foreign_graph_is_judged_by_a_named_preset(
+    tiny_onnx: Path, tmp_path: Path, on_photographs: VerifyOptions
+) -> None:
     model = onnx.load(tiny_onnx)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
-    options = VerifyOptions(images=photograph_folder, preset=PRESETS["reference"])
+    options = replace(on_photographs, preset=PRESETS["reference"])
     assert verify_models(BUNDLED_WEIGHTS, [tmp_path / "foreign.onnx"], options)[0].passed
 
 
 def test_output_that_the_reference_lacks_is_refused(exported: Export, tiny_onnx: Path) -> None:
-    all_outputs = exported(ExportOptions(size=(160, 192), batch=None, outputs=OUTPUT_NAMES, opset=21))
     with pytest.raises(InputError, match="d1"):
-        verify_models(tiny_onnx, [all_outputs])
+        verify_models(tiny_onnx, [exported(SEVEN_OUTPUTS)])
 
 
 @pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ExportError)])
@@ -171,8 +177,13 @@ def test_a_fixed_size_is_compared_with_a_dynamic_reference(
 
 
 def test_the_reference_computes_only_what_is_compared_and_nothing_twice(
-    exported: Export, tiny_onnx: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Export, tmp_path: Path, photograph_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seven = exported(SEVEN_OUTPUTS)
+    model = read_graph(seven)
+    artifact = replace(read_artifact(model, seven), outputs=("d0",))
+    del model.graph.outputs[1:]
+    one = write_graph(model, tmp_path / "one.onnx", artifact, 0.0).path
     monkeypatch.setattr("u2net.export.parity.inputs.hard_images", dict)
     reference = open_for_parity(BUNDLED_WEIGHTS, CPU)
     asked: list[str] = []
@@ -185,7 +196,7 @@ def test_the_reference_computes_only_what_is_compared_and_nothing_twice(
     monkeypatch.setattr(reference, "infer", note)
     gate = ParityGate(reference, VerifyOptions(photograph_folder))
 
-    for path in (tiny_onnx, tiny_onnx, exported(ExportOptions(size=(128, 128), outputs=("d0", "d2")))):
+    for path in (one, one, seven):
         assert gate.compare(open_for_parity(path, CPU)).passed
 
-    assert asked == ["d0", "d0", "d2", "d2"], "two photographs"
+    assert asked == ["d0"] * 2 + [*OUTPUT_NAMES[1:]] * 2, "two photographs"
