@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-RUNS = 7
+RUNS = 30
 SIDES = {"cpu": 2048, "cuda": 8192}
 """Rows and columns of the matrices."""
 COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
