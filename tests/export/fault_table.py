@@ -1,12 +1,11 @@
-"""Print the table of docs/parity.md: which fault the FP32 gate and the FP16 gate catch. ``fault_table.py FOLDER``."""
+"""Print the table of docs/parity.md: which fault the FP32 gate and the FP16 gate catch. ``python -m tests.export.fault_table FOLDER``."""
 
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from faults import FAULTS, floor_for_ceil, inject
-
+from tests.export.faults import FAULTS, floor_for_ceil, inject
 from u2net.export.fp16 import convert_fp16
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions

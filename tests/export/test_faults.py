@@ -6,9 +6,9 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
-from faults import COORDINATES, FAULTS, change_resizes, floor_for_ceil, inject
 
 from tests.export.conftest import ODD, TINY
+from tests.export.faults import COORDINATES, FAULTS, change_resizes, floor_for_ceil, inject
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions

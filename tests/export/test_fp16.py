@@ -5,8 +5,8 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import pytest
-from faults import change_initializer
 
+from tests.export.faults import change_initializer
 from u2net.export.calibration import make_tensors
 from u2net.export.fp16 import FP16_MAX, convert_fp16, find_hot_values, find_islands, lower_to_fp16, scan_ranges
 from u2net.export.graph import open_graph, read_artifact, read_graph, write_graph
