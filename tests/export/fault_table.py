@@ -1,4 +1,4 @@
-"""Print the table of docs/parity.md: which fault the FP32 gate and the FP16 gate catch. ``python -m tests.export.fault_table FOLDER``."""
+"""Print the fault table of docs/parity.md: what the gates catch. ``python -m tests.export.fault_table FOLDER``."""
 
 import sys
 import tempfile
