@@ -11,22 +11,13 @@ from u2net.runtime.device import CPU, Device
 from u2net.runtime.packages import installed_versions
 
 
-def test_the_processor_has_a_name() -> None:
-    processor = describe_machine(CPU).processor
+def test_the_machine_that_runs_is_described() -> None:
+    machine = describe_machine(CPU)
 
-    assert processor == processor.strip() != ""
-
-
-def test_the_python_that_runs_is_named() -> None:
-    assert describe_machine(CPU).python == platform.python_version()
-
-
-def test_the_versions_are_those_that_run() -> None:
-    versions = describe_machine(CPU).versions
-
-    assert versions["torch"] == torch.__version__
-    assert set(versions) <= set(PACKAGES)
-    assert {"u2net-deploy", "onnx", "numpy"} <= set(versions)
+    assert machine.processor == machine.processor.strip() != ""
+    assert (machine.python, machine.versions["torch"]) == (platform.python_version(), torch.__version__)
+    assert {"u2net-deploy", "onnx", "numpy"} <= set(machine.versions) <= set(PACKAGES)
+    assert json.loads(json.dumps(asdict(machine))) == asdict(machine)
 
 
 def test_a_package_that_is_not_installed_is_left_out() -> None:
@@ -54,9 +45,3 @@ def test_the_gpu_in_use_is_named(monkeypatch: pytest.MonkeyPatch, device: str, n
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device.index}")
 
     assert describe_machine(Device.parse(device)).gpu == name
-
-
-def test_the_facts_fit_into_json() -> None:
-    facts = asdict(describe_machine(CPU))
-
-    assert json.loads(json.dumps(facts)) == facts

@@ -47,12 +47,6 @@ def test_runs_take_turns(rounds: int, warmup: int) -> None:
     assert "".join(calls) == "ABC" * (rounds + warmup)
 
 
-def test_warm_up_is_not_counted(clock: Clock) -> None:
-    seconds = time_in_turns({"A": clock.spend(9, 9, 1, 2, 3)}, 3, 2)
-
-    assert seconds == {"A": [1, 2, 3]}
-
-
 def test_each_run_has_its_own_times(clock: Clock) -> None:
     seconds = time_in_turns({"A": clock.spend(9, 1, 2), "B": clock.spend(8, 10, 20)}, 2, 1)
 
@@ -74,11 +68,3 @@ def test_progress_counts_every_round() -> None:
     time_in_turns({"A": lambda: None}, 3, 2, done.append)
 
     assert done == [1, 2, 3, 4, 5]
-
-
-def test_what_a_run_raises_comes_through() -> None:
-    def fail() -> None:
-        raise RuntimeError("the model is broken")
-
-    with pytest.raises(RuntimeError, match="the model is broken"):
-        time_in_turns({"A": fail}, 2, 0)
