@@ -111,8 +111,8 @@ class Recipe:
             raise InputError(f"phases begin at 0 and in rising order; they begin at {starts}")
         if self.batch < 2:
             raise InputError(f"batch norm needs a batch of at least 2 while training; got {self.batch}")
-        if not 0 < self.learning_rate <= 1:
-            raise InputError(f"the learning rate must be above 0 and at most 1; got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"the learning rate must be above 0 and finite; got {self.learning_rate}")
         if not 0 <= self.warmup < 1 or (self.ema is not None and not 0 < self.ema < 1):
             raise InputError(f"warm-up and EMA decay are shares below 1; got {self.warmup} and {self.ema}")
         for name, known in CHOICES.items():

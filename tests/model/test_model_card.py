@@ -45,14 +45,3 @@ def test_the_cost_of_deployment_starts_from_those(evaluation: dict[str, Any]) ->
     scores = evaluation["scores"][WEIGHTS]
     for name, title in METRICS.items():
         assert f"| {title} | {scores[name]:.4f} |" in page
-
-
-def test_the_readme_names_the_same_scores(evaluation: dict[str, Any]) -> None:
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-
-    ours, guess = (
-        [f"{evaluation['scores'][model][name]:.3f}".removeprefix("0") for name in ("max_f", "mae")]
-        for model in (WEIGHTS, "centred Gaussian")
-    )
-
-    assert f"max-Fβ {ours[0]}, MAE {ours[1]} (a centred Gaussian guess: {guess[0]}, {guess[1]})" in readme
