@@ -32,8 +32,9 @@ def build(
 ) -> None:
     """Turn a checkpoint into verified, measured artifacts.
 
-    The folder gets model.onnx, model.fp16.onnx, model.engine where TensorRT is installed, report.json and report.md,
-    and in pictures/ the masks and cut-outs of the photographs. Exit status 1 if a stage exceeds its tolerances.
+    The folder gets model.onnx, model.fp16.onnx, model.engine where TensorRT is installed, report.json, report.md,
+    report.html, and in pictures/ the masks and cut-outs of the photographs. Exit status 1 if a stage exceeds its
+    tolerances.
     """
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
     from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells

@@ -43,9 +43,11 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def _find_side(folder: Path, kind: str) -> Path:
-    """The one subfolder named ``images``, ``DUTS-TE-Image`` and so on, or the like for masks."""
+    """The subfolder ``images``, else the only one named like ``DUTS-TE-Image``; for masks alike."""
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder")
+    if (plain := folder / f"{kind}s").is_dir():
+        return plain
     found = [each for each in folder.iterdir() if each.is_dir() and each.name.lower().endswith((kind, f"{kind}s"))]
     if len(found) != 1:
         raise DatasetError(

@@ -66,6 +66,13 @@ def test_a_missing_side_is_named(folder: Callable[[list[str], list[str]], Path],
         find_pairs(place)
 
 
+def test_the_plain_names_come_first(folder: Callable[[list[str], list[str]], Path]) -> None:
+    place = folder(["a.jpg"], ["a.png"])
+    (place / "old-masks").mkdir()
+
+    assert find_pairs(place)[0].mask == place / "masks" / "a.png"
+
+
 def test_duts_is_read_as_it_is_distributed(folder: Callable[[list[str], list[str]], Path]) -> None:
     place = folder(["a.jpg"], ["a.png"])
     (place / "images").rename(place / "DUTS-TE-Image")
