@@ -9,19 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from u2net.runtime import Session, load
-from u2net.runtime.artifact import METADATA_KEY, Artifact, InputShape
-from u2net.runtime.presets import PRESETS
-
-ARTIFACT = Artifact(
-    variant="u2netp",
-    checkpoint_sha256="ab" * 32,
-    preset=PRESETS["raw"].with_size(32, 32),
-    precision="fp16",
-    shape=InputShape(None, None, None),
-    outputs=("d0",),
-    classes=1,
-    opset=17,
-)
+from u2net.runtime.artifact import METADATA_KEY
 
 WEIGHTS = (0.7, -1.1, 0.4)
 """Weights of R, G and B: all differ, so that swapped channels show."""

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.runtime import conftest
+from tests.runtime.trt import conftest
 from u2net.runtime import load
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError
 from u2net.runtime.presets import PRESETS, Preset

@@ -11,16 +11,28 @@ from typing import Any
 import pytest
 from cuda import bindings
 
-from tests.runtime.conftest import ARTIFACT
 from tests.runtime.trt.fake_builder import NETWORK
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import PROFILES, FakeTensorRT
 from u2net.runtime import Session, load
+from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.files import hash_bytes, hash_file
+from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Profile
 from u2net.runtime.trt.record import EngineRecord
 from u2net.runtime.trt.record import write_engine as write_engine_files
+
+ARTIFACT = Artifact(
+    variant="u2netp",
+    checkpoint_sha256="ab" * 32,
+    preset=PRESETS["raw"].with_size(32, 32),
+    precision="fp16",
+    shape=InputShape(None, None, None),
+    outputs=("d0",),
+    classes=1,
+    opset=17,
+)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.runtime.conftest import ARTIFACT
+from tests.runtime.trt.conftest import ARTIFACT
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
 from u2net.runtime.errors import EngineBuildError
 from u2net.runtime.trt.building.engine_options import EngineOptions

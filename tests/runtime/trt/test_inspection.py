@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.conftest import ARTIFACT
-from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
 from tests.runtime.trt.fake_builder import NETWORK
 from tests.runtime.trt.fake_tensorrt import LAYER, FakeTensorRT
 from u2net.runtime.device import Device

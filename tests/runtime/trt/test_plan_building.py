@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.conftest import ARTIFACT
+from tests.runtime.trt.conftest import ARTIFACT
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import MAGIC, FakeTensorRT
 from u2net.runtime.device import Device
