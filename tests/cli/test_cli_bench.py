@@ -1,16 +1,13 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
+from tests.cli.conftest import Command
 from u2net.benchmarks import BenchOptions
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import InputError
 from u2net.runtime.device import Device
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
+from tests.cli.conftest import Command
 from u2net.model.weights import BUNDLED_WEIGHTS
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture

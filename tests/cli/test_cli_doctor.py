@@ -1,15 +1,11 @@
 """Covers cli/doctor.py."""
 
-from collections.abc import Callable
-from subprocess import CompletedProcess
-
 import pytest
 
+from tests.cli.conftest import Command
 from u2net.runtime.doctor import Finding
 from u2net.runtime.errors import DriverMissingError
 from u2net.runtime.trt.cuda import Cuda
-
-Command = Callable[..., CompletedProcess[str]]
 
 SUBJECTS = ("ONNX Runtime, CPU", "ONNX Runtime, CUDA", "TensorRT", "TensorRT-RTX", "extra [export]", "extra [train]")
 STATES = ("works", "builds only", "not here", "does not work")

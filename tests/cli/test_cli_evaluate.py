@@ -1,12 +1,11 @@
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Command
 from u2net.export.accuracy import METRICS
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.dataset import find_pairs
@@ -16,8 +15,6 @@ from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.device import CPU
 from u2net.runtime.files import hash_file
 from u2net.runtime.presets import PRESETS
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -64,24 +61,3 @@ def test_fp16_is_scored_on_the_copy_that_rounds_with_the_preset_asked_for(
 
     scores = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["scores"][str(half)]
     assert scores == asdict(expected.scores)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("{weights} nowhere", "is not a folder"),
-        ("nowhere.onnx {scenes}", "there is no such file"),
-        ("{weights} {scenes} --preset odd", "odd"),
-        ("{weights} {scenes} --device cuda:9", "cuda"),
-        ("{weights} {scenes} --sheet nowhere/sheet.png", "nowhere/sheet.png cannot be written"),
-        ("{weights} {scenes} --sheet sheet.jpg", "sheet.jpg is not a valid name for this file; it must end in .png"),
-        ("{weights} {scenes} --json nowhere/s.json", "nowhere/s.json cannot be written"),
-    ],
-)
-def test_a_mistake_is_one_line(run_u2net: Command, scenes: Path, words: str, said: str) -> None:
-    result = run_u2net("eval", *words.format(weights=BUNDLED_WEIGHTS, scenes=scenes).split())
-
-    assert result.returncode == 2
-    assert said in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert result.stdout == "", "said before the work"

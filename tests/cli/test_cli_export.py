@@ -1,22 +1,19 @@
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import onnx
 import pytest
 import torch
 
+from tests.cli.conftest import Command
 from u2net.export import ExportOptions, GraphStage, export_model
 from u2net.export.graph import read_artifact, read_graph
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS, ExportError
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(
@@ -78,22 +75,6 @@ def test_the_weights_asked_for_are_taken(
         run_u2net(command, tmp_path / "both.pth", "--weights", wanted)
 
     assert taken == [wanted]
-
-
-@pytest.mark.parametrize(
-    ("output", "said"),
-    [
-        ("u2net.pth", "u2net.pth is not a valid name for this file; it must end in .onnx"),
-        ("model", "model is not a valid name for this file"),
-        ("nowhere/model.onnx", "there is no folder nowhere"),
-    ],
-)
-def test_unusable_output_is_refused_before_the_work(run_u2net: Command, output: str, said: str) -> None:
-    """A checkpoint that is named as the output is not overwritten."""
-    result = run_u2net("export", "nowhere.pth", "-o", output)
-
-    assert result.returncode == 2
-    assert said in result.stderr
 
 
 def test_the_time_is_that_of_all_stages(monkeypatch: pytest.MonkeyPatch, built_onnx: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Covers cli/info.py and runtime/description.py."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -9,11 +8,10 @@ import onnx
 import pytest
 import torch
 
+from tests.cli.conftest import Command
 from u2net.model.network import U2NETP
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_file
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 def facts(said: CompletedProcess[str]) -> dict[str, str]:

@@ -1,17 +1,14 @@
 """Covers cli/inspect.py."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
+from tests.cli.conftest import Command
 from u2net.runtime.trt.layers import Layer
 from u2net.runtime.trt.record import read_record, write_engine
-
-Command = Callable[..., CompletedProcess[str]]
 
 LAYERS = (
     Layer("Reformatting CopyNode for Input Tensor 0 to stage1.conv", "Reformat", "fp16", False, False, ""),

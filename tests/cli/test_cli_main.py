@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,10 +11,9 @@ from typing import NoReturn
 
 import pytest
 
+from tests.cli.conftest import Command
 from u2net.cli.main import EXTRAS
 from u2net.model.weights import BUNDLED_WEIGHTS
-
-Command = Callable[..., CompletedProcess[str]]
 
 COMMANDS = ("build", "export", "verify", "bench", "run", "train", "info", "doctor")
 
@@ -41,11 +39,7 @@ def test_every_command_has_help(run_u2net: Command, name: str) -> None:
 
     assert said.returncode == 0
     assert f"{name} [OPTIONS]" in said.stdout
-
-
-@pytest.mark.parametrize("name", ["build", "verify", "bench", "run", "train"])
-def test_what_runs_takes_a_device(run_u2net: Command, name: str) -> None:
-    assert "--device" in run_u2net(name, "--help").stdout
+    assert "--device" in said.stdout or name in ("export", "info", "doctor"), "what runs takes a device"
 
 
 def test_the_installed_script_runs() -> None:

@@ -1,15 +1,13 @@
 """Covers cli/options.py and mistakes at each command: one line on stderr, status 2, no traceback, nothing written."""
 
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 import torch
 
+from tests.cli.conftest import Command
 from u2net.model.synthetic import write_scenes
 
-Command = Callable[..., CompletedProcess[str]]
 Places = dict[str, Path]
 
 
@@ -44,6 +42,7 @@ def refusal(run_u2net: Command, places: Places, words: str) -> str:
     assert said.returncode == 2, said.stdout + said.stderr
     assert said.stderr.count("\n") == 1, said.stderr
     assert said.stderr.startswith("u2net: ")
+    assert said.stdout == "", "said before the work"
     return said.stderr.removeprefix("u2net: ")
 
 
@@ -61,6 +60,8 @@ def refusal(run_u2net: Command, places: Places, words: str) -> str:
         ("info nowhere.pth", "nowhere.pth: there is no such file"),
         ("info nowhere.onnx", "nowhere.onnx: there is no such file"),
         ("train nowhere -o run", "nowhere is not a folder"),
+        ("eval {model} nowhere", "is not a folder"),
+        ("eval nowhere.onnx {scenes}", "there is no such file"),
         (
             "train {scenes} -o run --crop 32 --size 32 --batch 2 --init nowhere.pth",
             "nowhere.pth: there is no such file",
@@ -130,6 +131,14 @@ def test_an_option_of_the_export(run_u2net: Command, places: Places, command: st
         ("info {model} --weights ema", "--weights chooses between those of a checkpoint"),
         ("build --no-engine --flavour tensorrt", "leave out --no-engine"),
         ("bench {model} --json {model}", "must end in .json"),
+        ("eval {model} {scenes} --preset odd", "odd"),
+        ("eval {model} {scenes} --device cuda:9", "cuda"),
+        ("eval {model} {scenes} --sheet nowhere/sheet.png", "nowhere/sheet.png cannot be written"),
+        ("eval {model} {scenes} --sheet sheet.jpg", "sheet.jpg is not a valid name for this file; it must end in .png"),
+        ("eval {model} {scenes} --json nowhere/s.json", "nowhere/s.json cannot be written"),
+        ("export nowhere.pth -o u2net.pth", "u2net.pth is not a valid name for this file; it must end in .onnx"),
+        ("export nowhere.pth -o model", "model is not a valid name for this file"),
+        ("export nowhere.pth -o nowhere/model.onnx", "there is no folder nowhere"),
         ("eval {model} {scenes} --sheet {scenes}/images/0000.png", "0000.png is a picture of the data set"),
         (f"info {{model}} --device cuda:{'9' * 5000}", "--device"),
         ("verify {model} {model} --preset nice", "there is no preset 'nice'"),

@@ -1,14 +1,11 @@
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Command
 from u2net.runtime import cut_out, images, load, read_image, to_grey
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 def test_files_and_folders_are_taken(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:

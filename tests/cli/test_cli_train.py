@@ -1,18 +1,15 @@
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
+from tests.cli.conftest import Command
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.metrics import SaliencyScores
 from u2net.model.synthetic import write_scenes
 from u2net.model.training import Phase, Recipe, StatusCallback, TrainOptions, TrainResult, TrainStatus, find_recipe
 from u2net.runtime.device import CPU, CUDA
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:

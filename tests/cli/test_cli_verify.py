@@ -1,5 +1,4 @@
 import re
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -8,12 +7,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tests.cli.conftest import Command
 from u2net.export.parity import StageParity, VerifyOptions
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.device import Device
 from u2net.runtime.presets import PRESETS
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")

@@ -51,11 +51,14 @@ def _iou(first: FloatArray, second: FloatArray) -> float:
     return float((wanted & found).sum() / (wanted | found).sum())
 
 
-def test_conversion_adds_only_two_casts(tiny_fp16: Path) -> None:
+def test_conversion_halves_the_file_and_adds_only_two_casts(tiny_onnx: Path, tiny_fp16: Path) -> None:
     model = read_graph(tiny_fp16)
     assert sum(node.op_type == "Cast" for node in model.graph) == 2
     assert len(model.graph) == 367
     onnx.checker.check_model(onnx.load(tiny_fp16), full_check=True)
+    assert tiny_fp16.stat().st_size < 0.55 * tiny_onnx.stat().st_size
+    artifact = read_artifact(model, tiny_fp16)
+    assert (artifact.precision, artifact.fp32_nodes) == ("fp16", ())
 
 
 def test_edges_are_fp32_and_inside_is_fp16(tiny_fp16: Path) -> None:
@@ -67,16 +70,6 @@ def test_edges_are_fp32_and_inside_is_fp16(tiny_fp16: Path) -> None:
     scales = [value for name, value in graph.initializers.items() if "float" in name or name.startswith("scales")]
     resized = [node.inputs[2] for node in graph if node.op_type == "Resize"]
     assert all(value is not None and value.dtype == ir.DataType.FLOAT for value in (*scales, *resized))
-
-
-def test_file_is_about_half_the_size(tiny_onnx: Path, tiny_fp16: Path) -> None:
-    assert tiny_fp16.stat().st_size < 0.55 * tiny_onnx.stat().st_size
-
-
-def test_metadata_says_fp16(tiny_fp16: Path) -> None:
-    artifact = read_artifact(read_graph(tiny_fp16), tiny_fp16)
-    assert artifact.precision == "fp16"
-    assert artifact.fp32_nodes == ()
 
 
 def test_probabilities_change_by_rounding_only(tiny_onnx: Path, tiny_fp16: Path, tensors: list[FloatArray]) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from tests.model.conftest import MakeState, State, refusal, saved
 from u2net.model.checkpoint import WeightSet, describe_checkpoint, load_checkpoint, save_weights
 from u2net.model.network import U2NET, U2NETP
-from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.errors import CheckpointError
 from u2net.runtime.files import hash_file
 
@@ -183,17 +181,6 @@ def test_the_hash_is_that_of_the_file(tmp_path: Path, fresh_state: MakeState) ->
     assert load_checkpoint(path).sha256 == hash_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_description_says_what_it_is(checkpoint: Any) -> None:
-    assert describe_checkpoint(checkpoint) == {
-        "kind": "checkpoint",
-        "variant": "u2netp",
-        "classes": 1,
-        "parameters": "1,131,181",
-        "weights": "model",
-        "SHA-256": hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest(),
-    }
-
-
 def test_saved_weights_are_complete_and_described(tmp_path: Path, fresh_state: MakeState) -> None:
     network = U2NETP(out_channels=4)
     network.load_state_dict(fresh_state(4))
@@ -205,18 +192,6 @@ def test_saved_weights_are_complete_and_described(tmp_path: Path, fresh_state: M
     content = (tmp_path / "a.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
     assert header["__metadata__"] == {"variant": "u2netp", "out_channels": "4"}
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_saved_weights_have_the_mode_of_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
-    before = os.umask(mask)
-    try:
-        save_weights(U2NETP(), tmp_path / "a.safetensors")
-    finally:
-        os.umask(before)
-
-    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_channels_last_weights_can_be_saved(tmp_path: Path, fresh_state: MakeState) -> None:

@@ -1,7 +1,5 @@
 """The networks compared with their published layout and with a second implementation of U2NETP."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -166,21 +164,3 @@ def test_several_channels_go_through_a_softmax() -> None:
         for probability, logit in zip(network(x), network.logits(x), strict=True):
             exponents = torch.exp(logit - logit.amax(dim=1, keepdim=True))
             torch.testing.assert_close(probability, exponents / exponents.sum(1, keepdim=True), atol=1e-6, rtol=0)
-
-
-def test_images_of_a_batch_do_not_mix(checkpoint: Checkpoint) -> None:
-    x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(4))
-
-    with torch.inference_mode():
-        together, alone = checkpoint.network(x).d0, [checkpoint.network(x[index : index + 1]).d0 for index in range(3)]
-
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
-
-
-def test_every_parameter_gets_a_gradient(fresh_state: Callable[[int], State]) -> None:
-    network = U2NETP().train()
-    network.load_state_dict(fresh_state(1))
-
-    sum(output.mean() for output in network.logits(torch.randn(2, 3, 64, 64))).backward()  # type: ignore[union-attr]
-
-    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []

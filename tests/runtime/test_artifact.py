@@ -132,11 +132,3 @@ def test_a_fixed_side_takes_nothing_else(height: int, width: int, what: str) -> 
     shape.check_size(37, 53)
     with pytest.raises(InputError, match=what):
         shape.check_size(height, width)
-
-
-@pytest.mark.parametrize(
-    ("shape", "text"),
-    [(InputShape(None, None, None), "dynamic×3×dynamic×dynamic"), (InputShape(2, 320, 480), "2×3×320×480")],
-)
-def test_a_shape_prints_with_its_dynamic_sides(shape: InputShape, text: str) -> None:
-    assert str(shape) == text

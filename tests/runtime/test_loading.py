@@ -10,22 +10,13 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.runtime.trt import conftest
 from u2net.runtime import load
-from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError
 from u2net.runtime.presets import PRESETS, Preset
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-ARTIFACT = Artifact(
-    variant="u2netp",
-    checkpoint_sha256="ab" * 32,
-    preset=PRESETS["raw"].with_size(64, 96),
-    precision="fp16",
-    shape=InputShape(None, None, None),
-    outputs=("d0",),
-    classes=1,
-    opset=18,
-)
+ARTIFACT = replace(conftest.ARTIFACT, preset=PRESETS["raw"].with_size(64, 96))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "nowhere/model.onnx"])

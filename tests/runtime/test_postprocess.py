@@ -70,14 +70,6 @@ def test_invert_turns_dark_strokes_into_mask() -> None:
     np.testing.assert_allclose(mask, 1 - ramp(0.2, 0.6)[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_the_mask_has_the_images_size(name: str) -> None:
-    mask = postprocess(ramp(0, 1), PRESETS[name], 13, 29)
-
-    assert mask.shape == (13, 29)
-    assert mask.dtype == np.float32
-
-
 @pytest.mark.parametrize("kernel", ["bicubic", "lanczos"])
 def test_overshoot_of_the_kernel_is_clipped(kernel: Kernel) -> None:
     edge = np.zeros((1, 8, 8), np.float32)

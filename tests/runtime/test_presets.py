@@ -21,13 +21,6 @@ def test_a_preset_survives_json(name: str) -> None:
     assert Preset.from_dict(json.loads(json.dumps(asdict(preset)))) == preset
 
 
-def test_with_size_changes_the_size_alone() -> None:
-    preset = PRESETS["rembg"].with_size(64, 96)
-
-    assert (preset.height, preset.width) == (64, 96)
-    assert preset.with_size(320, 320) == PRESETS["rembg"]
-
-
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(InputError, match="'rembgg'") as caught:
         find_preset("rembgg")

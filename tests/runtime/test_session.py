@@ -3,7 +3,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +109,6 @@ def test_a_mask_is_the_networks_map_prepared_and_finished(session: Session, phot
     np.testing.assert_allclose(session(image), postprocess(maps[0], preset, *image.shape[:2]), atol=1e-6)
 
 
-def test_plain_probabilities_are_to_be_had(session: Session, photographs: dict[str, Pixels]) -> None:
-    image = np.array(Image.fromarray(photographs["cat"]).resize((160, 160)))
-
-    maps = session.infer(preprocess(image, session.info.preset))["d0"]
-
-    np.testing.assert_allclose(session(image, stretch=False), maps[0, 0], atol=1e-6)
-
-
 @pytest.mark.parametrize("preset", ["raw", "reference"])
 def test_stretch_may_be_asked_for_or_not(preset: str) -> None:
     image = np.tile(np.linspace(50, 150, 32).astype(np.uint8), (32, 1))
@@ -133,24 +125,6 @@ def test_stretch_may_be_asked_for_or_not(preset: str) -> None:
 @pytest.mark.parametrize("level", [0, 1, 127, 255])
 def test_a_flat_image_gives_a_finite_mask(session: Session, level: int) -> None:
     assert np.isfinite(session(np.full((40, 60, 3), level, np.uint8))).all()
-
-
-def test_a_view_gives_what_its_copy_gives(session: Session, photographs: dict[str, Pixels]) -> None:
-    view = photographs["cat"][::2, ::-3]
-
-    np.testing.assert_array_equal(session(view), session(view.copy()))
-
-
-def test_alpha_changes_nothing(session: Session, photographs: dict[str, Pixels]) -> None:
-    image = photographs["cat"]
-
-    np.testing.assert_array_equal(session(np.dstack([image, noise(*image.shape[:2])])), session(image))
-
-
-def test_grey_is_rgb_of_three_equal_bands(session: Session, photographs: dict[str, Pixels]) -> None:
-    grey = photographs["cat"][:, :, 1]
-
-    np.testing.assert_array_equal(session(grey), session(np.dstack([grey] * 3)))
 
 
 def test_a_batch_gives_what_single_images_give(session: Session, photographs: dict[str, Pixels]) -> None:
@@ -243,31 +217,11 @@ def test_a_fixed_batch_is_filled_up(count: int, runs: int) -> None:
     assert [round(float(mask[4, 4]) * 255) for mask in masks] == [20 * index for index in range(count)]
 
 
-def test_a_fixed_batch_of_a_real_file_is_filled_up(tiny_onnx: Callable[..., Path]) -> None:
-    images = [noise(20, 30, 3, seed=seed) for seed in range(5)]
-    with (
-        load(tiny_onnx("fixed.onnx", batch=3, height=32, width=32), preset="raw") as fixed,
-        load(tiny_onnx("free.onnx", height=32, width=32), preset="raw") as free,
-    ):
-        for one, other in zip(fixed.batch(images), free.batch(images), strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-6)
-
-
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_infer_returns_as_many_maps_as_it_was_given(count: int) -> None:
     maps = fake_session(FakeBackend(InputShape(3, 32, 32))).infer(np.zeros((count, 3, 32, 32), np.float32))
 
     assert maps["d0"].shape == (count, 1, 32, 32)
-
-
-def test_infer_gives_raw_maps_by_name(session: Session, photographs: dict[str, Pixels]) -> None:
-    tensor = np.concatenate([preprocess(image, session.info.preset) for image in photographs.values()])
-
-    maps = session.infer(tensor)
-
-    assert list(maps) == ["d0"]
-    assert maps["d0"].shape == (4, 1, 160, 160)
-    assert maps["d0"].dtype == np.float32
 
 
 def test_infer_takes_a_tensor_that_is_not_contiguous(session: Session) -> None:
@@ -358,13 +312,6 @@ def test_a_closed_session_says_so(tiny_onnx: Callable[..., Path], how: str) -> N
         calls[how]()
 
 
-def test_with_closes(tiny_onnx: Callable[..., Path]) -> None:
-    with load(tiny_onnx(), preset="raw", size=(32, 32)) as session:
-        assert session(noise(8, 8)).shape == (8, 8)
-    with pytest.raises(SessionClosedError):
-        session(noise(8, 8))
-
-
 def test_with_closes_after_an_error_too() -> None:
     session = fake_session(FakeBackend())
 
@@ -427,8 +374,3 @@ def test_info_does_not_invent_what_a_file_does_not_say() -> None:
 
     assert (info.precision, info.variant, info.checkpoint_sha256) == (None, None, None)
     assert not info.preset_stated
-
-
-def test_info_cannot_be_changed(session: Session) -> None:
-    with pytest.raises(FrozenInstanceError):
-        session.info.device = Device("cuda")  # type: ignore[misc]

@@ -97,16 +97,6 @@ def test_the_first_run_is_enqueued_the_second_captured_the_rest_launched(
     assert seen == [(1, 0, 0), (2, 1, 1), (2, 1, 2), (2, 1, 3)]
 
 
-def test_another_shape_drops_the_graph(session: Session, cuda: FakeCudaRuntime, trt: FakeTensorRT) -> None:
-    with load(session.info.path, "cuda:0", contexts=1) as one:
-        for seed, count in enumerate([1, 1, 1, 2, 1, 1, 1]):
-            check(one, noise(count, 3, 32, 32, seed=seed))
-            graphs = sum(isinstance(thing, list) for thing in cuda.live.values())
-            assert graphs == (seed in (1, 2, 5, 6))
-
-    assert kinds(cuda, trt) == (5, 2, 4)
-
-
 def test_without_cuda_graphs_nothing_is_captured(
     trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
 ) -> None:

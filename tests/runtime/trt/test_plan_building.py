@@ -258,7 +258,7 @@ def test_without_parser_errors_the_log_is_quoted(graph: Write) -> None:
         build(source)
 
 
-@pytest.mark.parametrize("kind", ["trt", "rtx", "old"])
+@pytest.mark.parametrize("kind", ["trt", "rtx", "old"])  # each is chosen because it is the one installed
 def test_all_builder_errors_are_quoted(request: pytest.FixtureRequest, graph: Write, kind: str) -> None:
     module: FakeTensorRT = request.getfixturevalue(kind)
     module.errors = ["Error Code 10: Could not find any implementation for node a", "Error Code 2: Internal Error"]
@@ -304,11 +304,6 @@ def test_the_full_tensorrt_is_preferred(trt: FakeTensorRT) -> None:
     assert choose_flavour(None) == "tensorrt"
     assert choose_flavour("tensorrt-rtx") == "tensorrt-rtx"
     assert import_flavour("tensorrt").trt is trt  # type: ignore[comparison-overlap]
-
-
-@pytest.mark.usefixtures("rtx")
-def test_the_installed_flavour_is_chosen() -> None:
-    assert choose_flavour(None) == "tensorrt-rtx"
 
 
 def test_without_any_flavour_both_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

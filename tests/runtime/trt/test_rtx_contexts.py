@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.trt.caller_arrays import WithInterface
 from tests.runtime.trt.conftest import WriteEngine
 from tests.runtime.trt.fake_builder import HostMemory
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
@@ -59,18 +58,6 @@ def test_the_next_start_uses_the_cached_kernels(rtx: FakeTensorRT, write_engine:
     assert path.with_name("model.engine.cache").is_file()
 
 
-def test_an_unchanged_cache_is_not_written_again(rtx: FakeTensorRT, write_engine: WriteEngine) -> None:
-    """The second context runs a shape that is new to it, whose kernels the first one compiled."""
-    path = write_engine(rtx)
-    cache = path.with_name("model.engine.cache")
-    with load(path, "cuda:0") as session, session._require_open().run((1, 3, 32, 32), lambda _: None, ()):
-        cache.unlink()
-        run(session, 1)
-
-    assert rtx.cache_reads == 2
-    assert not cache.exists()
-
-
 def test_a_cache_that_the_run_leaves_unchanged_is_not_written(
     rtx: FakeTensorRT, write_engine: WriteEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,19 +74,6 @@ def test_a_cache_that_the_run_leaves_unchanged_is_not_written(
         run(session, 1)
 
     assert caplog.text == ""
-
-
-def test_the_cache_is_read_only_after_a_new_shape(
-    rtx: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime
-) -> None:
-    """Reading it makes a copy, which is too slow for every run. New addresses do not count as a new shape."""
-    with load(write_engine(rtx), "cuda:0", contexts=1) as session:
-        for seed in range(4):
-            values = np.random.default_rng(seed).random((1 + seed % 2, 3, 32, 32), dtype=np.float32)
-            session.infer(WithInterface(cuda, values))
-            run(session, 1 + seed % 2)
-
-    assert rtx.cache_reads == 2
 
 
 def test_an_unwritable_folder_is_a_warning(
