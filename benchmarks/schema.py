@@ -13,7 +13,7 @@ from u2net.export.build import BuildResult
 from u2net.runtime.device import Device
 from u2net.runtime.pictures import PictureFiles
 
-REPORTS: Mapping[str, Mapping[str, Any]] = {
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "build": {"passed": bool, "build": BuildResult, "bench": BenchReport, "pictures": tuple[PictureFiles, ...]},
     "suite": {each.name: get_type_hints(SuiteReport)[each.name] for each in json_fields(SuiteReport)},
 }
@@ -30,14 +30,14 @@ SIMPLE: Mapping[Any, dict[str, Any]] = {
 
 
 def schema_file(report: str) -> Path:
-    """Path of the schema of a report, a key of :data:`REPORTS`."""
+    """Path of the schema of a report, a key of :data:`SCHEMAS`."""
     return Path(__file__).with_name(f"{report}.schema.json")
 
 
 def report_schema(report: str) -> dict[str, Any]:
     """Return the schema of a report."""
     found: dict[str, Any] = {}
-    body = _describe_object(REPORTS[report], found)
+    body = _describe_object(SCHEMAS[report], found)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body, "$defs": found}
 
 
@@ -76,5 +76,5 @@ def _refer_to(kind: Any, found: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for name in REPORTS:
+    for name in SCHEMAS:
         write_json(schema_file(name), report_schema(name))

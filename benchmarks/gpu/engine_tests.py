@@ -7,8 +7,8 @@ from pathlib import Path
 
 from u2net.benchmarks.suite.workers import TREE
 
-ROOT = TREE.parents[2]
-TESTS = ROOT / "tests" / "gpu"
+SOURCES = TREE.parents[2]
+TESTS = SOURCES / "tests" / "gpu"
 GRAPHS_SECONDS = 180.0
 
 
@@ -24,7 +24,7 @@ def run_engine_tests(python: str, work: Path, seconds: float) -> tuple[str, bool
         for command, limit in ((export, GRAPHS_SECONDS), (test, seconds)):
             try:
                 done = subprocess.run(
-                    command, cwd=ROOT, stdout=stream, stderr=stream, check=False, timeout=limit
+                    command, cwd=SOURCES, stdout=stream, stderr=stream, check=False, timeout=limit
                 ).returncode
             except subprocess.TimeoutExpired:
                 return f"The engines' tests did not finish within {limit:.0f} s; {log.name} has what they found.", False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 RUNS = 30
-SIDES = {"cpu": 2048, "cuda": 8192}
+MATRIX_SIDES = {"cpu": 2048, "cuda": 8192}
 """Rows and columns of the matrices."""
 COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 """Bytes of the copy."""
@@ -19,7 +19,7 @@ def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[
         torch.set_num_threads(threads)
     place = torch.device(device)
     torch.backends.cuda.matmul.allow_tf32 = arithmetic == "tf32"
-    side, count = SIDES[place.type], COPIED[place.type]
+    side, count = MATRIX_SIDES[place.type], COPIED[place.type]
     with torch.inference_mode():
         left, right = torch.randn(2, side, side, device=place).to(KINDS[arithmetic])
         product = torch.empty_like(left)

@@ -35,7 +35,7 @@ PATIENCE = 120.0
 
 CALLERS = (1, 2, 4, 8, 16, 32)
 PICTURE_ROUNDS = 2
-PICTURES_SHOWN = 3
+MAPS_KEPT = 3
 LOW, HIGH = 0.1, 0.9
 """Probabilities that the reference's maps must go below and above, or any network would resemble them."""
 
@@ -169,7 +169,7 @@ class Cell:
         for row in rows:
             found = maps[row.contestant.key]
             if found is not None and self._batch == min(self._options.batches, default=1):
-                row.maps = found[:PICTURES_SHOWN]
+                row.maps = found[:MAPS_KEPT]
             if reference is None:
                 row.fidelity_note = "the reference did not run"
             elif found is not None and not (reference.min() <= LOW and reference.max() >= HIGH):

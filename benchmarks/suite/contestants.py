@@ -18,7 +18,12 @@ HERE, ENGINES = "here", "tensorrt"
 """Names of the Python that runs the suite, and of the one that has TensorRT; they may be the same."""
 
 Opener = Literal["eager", "file", "openvino", "rembg"]
-PACKAGES: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "openvino": "openvino", "rembg": "rembg"}
+OPENER_PACKAGES: Mapping[Opener, str] = {
+    "eager": "torch",
+    "file": "onnxruntime",
+    "openvino": "openvino",
+    "rembg": "rembg",
+}
 """Package that each opener imports, unless the file is an engine."""
 
 
@@ -42,7 +47,7 @@ class Contestant:
     @property
     def package(self) -> str:
         """The package that it imports before it opens its file."""
-        return self.flavour.replace("-", "_") or PACKAGES[self.opener]
+        return self.flavour.replace("-", "_") or OPENER_PACKAGES[self.opener]
 
 
 @dataclass(frozen=True)

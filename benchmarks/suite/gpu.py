@@ -48,7 +48,7 @@ def find_tensorrt() -> tuple[dict[str, str], list[str]]:
     return found, broken
 
 
-def build_engine(
+def build_for_batches(
     *, graph: str, path: str, flavour: str, device: str, batches: tuple[int, ...], opt_level: int | None, artifact: str
 ) -> None:
     """Build an engine with a profile for each batch size; ``artifact`` is the graph's metadata in JSON."""

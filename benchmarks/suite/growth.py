@@ -21,10 +21,10 @@ from u2net.runtime.presets import PRESETS
 KEYS = (EAGER, "onnxruntime-fp32")
 """Contestants that take any shape: eager PyTorch, and our FP32 graph, here of dynamic size."""
 
-BATCHES = (1, 2, 4, 8, 16, 32)
+GROWTH_BATCHES = (1, 2, 4, 8, 16, 32)
 """Batches at the suite's side."""
 
-SIDES = (160, 320, 480, 640, 960, 1280)
+GROWTH_SIDES = (160, 320, 480, 640, 960, 1280)
 """Sides in pixels at batch 1."""
 
 PATIENCE, RUNS = 600.0, 3
@@ -59,7 +59,7 @@ def measure_growth(
         export_model(network.checkpoint, graph, ExportOptions(size=None))
     for contestant in (each for each in EVERYWHERE if each.key in KEYS):
         file = network.checkpoint.path if contestant.key == EAGER else graph
-        for shapes in ([(batch, options.size) for batch in BATCHES], [(1, side) for side in SIDES]):
+        for shapes in ([(batch, options.size) for batch in GROWTH_BATCHES], [(1, side) for side in GROWTH_SIDES]):
             known = list[GrowthPoint]()
             for batch, side in shapes:
                 say(f"{network.variant}, growth of {contestant.title}: batch {batch}, {side}×{side}")

@@ -14,7 +14,7 @@ from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.trt.building.engine_options import OPT_LEVELS
 
-BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
+DEFAULT_BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
 """Batch sizes by kind of device if none are asked for."""
 
 
@@ -24,7 +24,7 @@ class SuiteOptions:
 
     Attributes:
         networks: ``u2netp``, ``u2net``.
-        batches: batch sizes; none means :data:`BATCHES`.
+        batches: batch sizes; none means :data:`DEFAULT_BATCHES`.
         size: side of the square input in pixels.
         contestants: keys of those to measure beside eager PyTorch; none means all.
         rounds: largest number of turns for each contestant.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.cells import PICTURES_SHOWN, Cell, Inputs
+from u2net.benchmarks.suite.cells import MAPS_KEPT, Cell, Inputs
 from u2net.benchmarks.suite.contestants import list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
@@ -28,7 +28,7 @@ from u2net.benchmarks.suite.limits import (
     least_seconds,
 )
 from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
-from u2net.benchmarks.suite.options import BATCHES, SuiteOptions
+from u2net.benchmarks.suite.options import DEFAULT_BATCHES, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.model.synthetic import make_scene, make_scenes
@@ -100,7 +100,7 @@ def run_suite(
     device, on_gpu = options.device, options.device.kind == "cuda"
     machine = describe_machine(device)
     threads = options.threads if on_gpu else options.threads or usable_cores()
-    options = replace(options, batches=options.batches or BATCHES[device.kind], threads=threads)
+    options = replace(options, batches=options.batches or DEFAULT_BATCHES[device.kind], threads=threads)
     engines, notes = find_engines(options) if on_gpu else ([], [])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = _gather_inputs(options)
@@ -179,7 +179,7 @@ def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
         images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
     encoded = {size: _encode(images[0] if options.images else make_scene(0, *size)[0], *size) for size in PICTURE_SIZES}
     tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
-    return Inputs(np.ascontiguousarray(tensor), encoded, images[:PICTURES_SHOWN]), what
+    return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT]), what
 
 
 def _encode(image: ByteArray, height: int, width: int) -> bytes:

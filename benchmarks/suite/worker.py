@@ -75,7 +75,7 @@ class Bench:
         return ceilings.measure_ceilings(device, arithmetic, threads)
 
     find_tensorrt = staticmethod(gpu.find_tensorrt)
-    build_engine = staticmethod(gpu.build_engine)
+    build_for_batches = staticmethod(gpu.build_for_batches)
     time_layers = staticmethod(gpu.time_layers)
 
     def infer(self, tensor: FloatArray) -> FloatArray:

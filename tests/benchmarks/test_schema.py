@@ -4,10 +4,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from u2net.benchmarks.schema import REPORTS, _describe, report_schema, schema_file
+from u2net.benchmarks.schema import SCHEMAS, _describe, report_schema, schema_file
 
 
-@pytest.mark.parametrize("report", REPORTS)
+@pytest.mark.parametrize("report", SCHEMAS)
 def test_the_published_schema_is_that_of_the_dataclasses(report: str) -> None:
     published = json.loads(schema_file(report).read_text(encoding="utf-8"))
 

@@ -18,7 +18,7 @@ from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.suite import cells, engines, suite
 from u2net.benchmarks.suite.contestants import EAGER, HERE, TensorRT, list_contestants
 from u2net.benchmarks.suite.engines import make_engines
-from u2net.benchmarks.suite.gpu import build_engine, free_gpu_mb
+from u2net.benchmarks.suite.gpu import build_for_batches, free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.options import SuiteOptions
@@ -260,7 +260,7 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
     with Worker(sys.executable, network.folder / "rtx.log") as process:
         versions, _ = process.call("find_tensorrt", 120)
         process.call(
-            "build_engine",
+            "build_for_batches",
             240,
             graph=str(graph),
             path=str(path),
@@ -278,7 +278,7 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
 
 def test_a_graph_of_no_artifact_is_refused() -> None:
     with pytest.raises(InputError, match="no flavour 'tensorflow'"):
-        build_engine(
+        build_for_batches(
             graph="",
             path="",
             flavour="tensorflow",

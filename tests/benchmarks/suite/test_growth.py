@@ -12,8 +12,8 @@ from u2net.benchmarks.suite.options import SuiteOptions
 
 def test_time_and_memory_grow_until_the_bound_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "KEYS", ("onnxruntime-fp32",))
-    monkeypatch.setattr(growth, "BATCHES", (1,))
-    monkeypatch.setattr(growth, "SIDES", (64, 256, 1024))
+    monkeypatch.setattr(growth, "GROWTH_BATCHES", (1,))
+    monkeypatch.setattr(growth, "GROWTH_SIDES", (64, 256, 1024))
     options = SuiteOptions(size=64, growth=0.3, work=tmp_path)
 
     points = list(measure_growth(find_network("u2netp", options), options))
