@@ -12,7 +12,7 @@ from typing import Any
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
 from u2net.benchmarks.report import show_pictures, write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
-from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target, locked_folder, make_folder
 from u2net.runtime.images import find_images, is_output
@@ -69,8 +69,8 @@ class Deployment:
 
 
 def deploy_checkpoint(
-    checkpoint: Checkpoint | Path,
-    folder: Path,
+    checkpoint: Checkpoint | str | Path,
+    folder: str | Path,
     options: DeployOptions | None = None,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> Deployment:
@@ -83,10 +83,10 @@ def deploy_checkpoint(
         InputError: an option cannot be used, or another process builds into the folder.
         U2NetError: a stage cannot do its work.
     """
-    options = options or DeployOptions()
+    options, folder = options or DeployOptions(), Path(folder)
     build = options.build
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
-    for each in (timing, build.export):
+    for each in (build.export, timing):
         each.check()
     places = [] if build.images is None else find_images(build.images, any_format=True)
     if folder.is_dir():
@@ -95,7 +95,7 @@ def deploy_checkpoint(
     if (folder / PICTURES).exists() and not (folder / PICTURES).is_dir():
         raise InputError(f"{folder / PICTURES} is not a folder; the masks and cut-outs belong there")
     plan_pictures(places, folder / PICTURES)  # like the checks above, before the work and not after
-    checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    checkpoint = take_checkpoint(checkpoint)
     with locked_folder(folder), _staging_in(folder) as staging:
         built = build_artifacts(checkpoint, staging, build, progress)
         bench = measure_models(built.loadable(build.device), checkpoint, timing, progress)

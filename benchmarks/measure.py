@@ -1,28 +1,37 @@
-"""Latency and memory of eager PyTorch and of each artifact, in turns within one run."""
+"""Speed, memory and fidelity of model files against eager PyTorch: one cell of the suite for each batch size."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from math import inf
 from pathlib import Path
-
-import torch
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
-from u2net.benchmarks.memory import peak_memory_mb
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
-from u2net.benchmarks.timing import mask_steps, time_in_turns
-from u2net.model.checkpoint import Checkpoint
+from u2net.benchmarks.suite.cells import Cell, Inputs, encode_picture
+from u2net.benchmarks.suite.contestants import EAGER, Contestant
+from u2net.benchmarks.suite.networks import NetworkFiles
+from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.benchmarks.suite.rows import Row
+from u2net.benchmarks.writing import short_names
+from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import InputError, U2NetError
+from u2net.runtime.errors import InputError
+from u2net.runtime.loading import check_counts
 from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import Preset
-from u2net.runtime.session import Session
+from u2net.runtime.session import SessionInfo
 
 PICTURE_SIZE = (720, 1280)
-"""Height and width of the picture whose pre- and postprocessing is timed."""
+"""Height and width of the picture that is timed from file to mask."""
+
+SCENE_COUNT = 4
+"""Number of synthetic scenes on which the maps are compared."""
+
+EAGER_TITLE = "eager PyTorch"
 
 
 @dataclass(frozen=True)
@@ -31,57 +40,26 @@ class BenchOptions:
 
     Attributes:
         batches: batch sizes, each measured on its own.
-        rounds: counted rounds; in each, every model runs once.
-        warmup: uncounted rounds before them.
+        rounds: counted rounds; in each, every model has a turn.
         device: where every model runs.
         threads: processor threads of every model; None takes all usable cores.
         preset: preprocessing contract of the models; None takes each file's own.
-        memory: also start a process per model and batch to read its peak memory (CPU only).
     """
 
     batches: tuple[int, ...] = (1,)
     rounds: int = 10
-    warmup: int = 2
     device: Device = CPU
     threads: int | None = None
     preset: Preset | None = None
-    memory: bool = True
 
     def check(self) -> None:
         """Raise InputError if a value cannot be used."""
-        if not self.batches or min(self.batches) < 1:
-            raise InputError(f"batch sizes are at least 1; got {self.batches}")
-        if self.rounds < 2 or self.warmup < 0 or (self.threads is not None and self.threads < 1):
-            raise InputError("a benchmark takes at least 2 rounds, 0 warm-up rounds and 1 thread")
-
-
-@dataclass(frozen=True)
-class BenchRow:
-    """One model at one batch size; times are of the whole batch."""
-
-    model: Path
-    precision: str
-    provider: str
-    batch: int
-    compute: Latency
-    images_per_second: float
-    ratio: Ratio
-    """Speed relative to eager PyTorch at the same batch size."""
-    peak_memory_mb: float | None
-    """Peak of a process that does nothing else; None on a GPU, with ``BenchOptions.memory`` off, or if it failed."""
-    memory_failure: str = ""
-    """Why the memory could not be measured; empty if it was, or was not asked for."""
-
-
-@dataclass(frozen=True)
-class PictureTime:
-    """Median times in milliseconds of the steps from one picture to its mask."""
-
-    model: Path
-    picture: tuple[int, int]
-    preprocess_ms: float
-    compute_ms: float
-    postprocess_ms: float
+        if not self.batches:
+            raise InputError("there is no batch size to measure")
+        check_counts("batch", *self.batches)
+        check_counts("threads", self.threads)
+        if self.rounds < 2:
+            raise InputError(f"a benchmark takes at least 2 rounds; got {self.rounds}")
 
 
 @dataclass(frozen=True)
@@ -92,116 +70,94 @@ class BenchReport:
     options: BenchOptions
     """As asked for, with the number of threads that were taken."""
     input_size: tuple[int, int]
-    reference: Path
-    """The checkpoint that ran in eager PyTorch."""
-    rows: tuple[BenchRow, ...]
-    """The reference comes first at each batch size."""
-    pictures: tuple[PictureTime, ...]
+    rows: tuple[Row, ...]
+    """Eager PyTorch comes first at each batch size."""
     noise: Noise
+
+    @property
+    def complete(self) -> bool:
+        """True if every model ran."""
+        return not any(row.error for row in self.rows)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why figures must not be quoted or are missing."""
-        return tuple(filter(None, (self.noise.warning, *(row.memory_failure for row in self.rows))))
+        found = [
+            f"{row.contestant.title}, batch {row.batch}: {words}"
+            for row in self.rows
+            for words in (row.error, *row.warnings)
+        ]
+        return (*filter(None, [self.noise.warning]), *(each for each in found if not each.endswith(": ")))
 
 
 def measure_models(
-    models: Sequence[Path],
-    reference: Checkpoint | Path,
+    models: Sequence[str | Path],
+    reference: Checkpoint | str | Path,
     options: BenchOptions,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> BenchReport:
     """Time each model against the checkpoint in eager PyTorch, at the input size of the first.
 
+    Every model runs in a process of its own; one that fails there has a row that says so.
+
     Raises:
         InputError: an option is out of range, a model takes another size, or is of another variant.
-        U2NetError: a model cannot be loaded or run.
+        U2NetError: a model cannot be loaded.
     """
     options.check()
     if not models:
         raise InputError("there is no model to measure")
-    threads = options.threads or usable_cores()
-    options = replace(options, threads=threads)
-    opened = [open_session(path, options.device, preset=options.preset, threads=threads) for path in models]
-    preset = opened[0].info.preset
-    eager = open_session(reference, options.device, preset=preset, outputs=("d0",))
-    for model in opened:
-        model.info.shape.check_size(preset.height, preset.width)
-        if model.info.variant not in (None, eager.info.variant):
+    options = replace(options, threads=options.threads or usable_cores())
+    checkpoint = take_checkpoint(reference)
+    infos = [_look_at(path, options, preset=options.preset) for path in dict.fromkeys(map(Path, models))]
+    preset = infos[0].preset
+    eager = _look_at(checkpoint, options, preset=preset)
+    for info in infos:
+        info.shape.check_size(preset.height, preset.width)
+        if info.variant not in (None, eager.variant):
             raise InputError(
-                f"{model.info.path} is {model.info.variant}, the reference {eager.info.path} is {eager.info.variant}; "
+                f"{info.path} is {info.variant}, the reference {eager.path} is {eager.variant}; "
                 "name its own checkpoint with --reference"
             )
-    deployed = {each.info.path: each for each in opened}
-    sessions = {eager.info.path: eager, **deployed}
-    noise = NoiseMeter(usable_cores())
-    previous = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        rows = [row for batch in options.batches for row in _measure_batch(sessions, batch, options, noise, progress)]
-        pictures = tuple(_time_picture(each, preset, options, progress) for each in deployed.values())
-    finally:
-        torch.set_num_threads(previous)
+    exact = {"tf32": True, "weights": checkpoint.weights}
+    everyone = [(Contestant(EAGER, EAGER_TITLE, "eager", "checkpoint", "fp32", exact), eager)]
+    everyone += _name_contestants(infos, options.preset)
+    files = {each.source: info.path for each, info in everyone}
+    inputs = Inputs(
+        preprocess_batch(make_scenes(SCENE_COUNT), preset),
+        {PICTURE_SIZE: encode_picture(make_scene(0, *PICTURE_SIZE)[0], *PICTURE_SIZE)},
+    )
+    rows, noise = list[Row](), NoiseMeter(usable_cores())
+    with TemporaryDirectory() as folder:
+        network = NetworkFiles(checkpoint, True, Path(folder), preset.height, given=files)
+        settings = SuiteOptions(
+            device=options.device,
+            batches=options.batches,
+            rounds=options.rounds,
+            threads=options.threads,
+            callers=(),
+            work=Path(folder),
+        )
+        for batch in options.batches:
+            fitting = [each for each, info in everyone if (info.batch_limit or batch) >= batch]
+            rows += Cell(network, batch, inputs, settings, progress).measure(fitting, inf, noise)
+    for row in rows:
+        row.file = files[row.contestant.source]
     return BenchReport(
-        describe_machine(options.device),
-        options,
-        (preset.height, preset.width),
-        eager.info.path,
-        tuple(rows),
-        pictures,
-        noise.summarize(),
+        describe_machine(options.device), options, (preset.height, preset.width), tuple(rows), noise.summarize()
     )
 
 
-def _measure_batch(
-    sessions: dict[Path, Session], batch: int, options: BenchOptions, noise: NoiseMeter, say: Callable[[str], None]
-) -> list[BenchRow]:
-    """Measure the models, of which eager PyTorch is the first, at one batch size, except those with a lower limit."""
-    eager = next(iter(sessions.values())).info
-    preset = eager.preset
-    # Scenes rather than zeros, which would flatter branch prediction and the handling of denormals.
-    tensor = preprocess_batch(make_scenes(batch), preset)
-    fitting = {path: each for path, each in sessions.items() if (each.info.batch_limit or batch) >= batch}
-    total = options.rounds + options.warmup
-    with noise.watching():
-        seconds = time_in_turns(
-            {path: partial(each.infer, tensor, [each.info.mask_output]) for path, each in fitting.items()},
-            options.rounds,
-            options.warmup,
-            lambda done: say(f"timing batch {batch}: round {done} of {total}"),
-        )
-    noise.add_reference(seconds[eager.path])
-    rows = []
-    for path, session in fitting.items():
-        memory, memory_failure = None, ""
-        if options.memory and options.device.kind == "cpu":
-            say(f"memory at batch {batch}: {path.name}")
-            try:
-                memory = peak_memory_mb(path, preset, batch)
-            except U2NetError as error:  # the system may kill a process that takes too much
-                memory_failure = str(error)
-        latency = summarize(seconds[path])
-        rows.append(
-            BenchRow(
-                model=path,
-                precision=session.info.precision or "unknown",
-                provider=f"{session.info.backend}, {session.info.provider}",
-                batch=batch,
-                compute=latency,
-                images_per_second=batch / latency.median_ms * 1e3,
-                ratio=compare(seconds[eager.path], seconds[path]),
-                peak_memory_mb=memory,
-                memory_failure=memory_failure,
-            )
-        )
-    return rows
+def _look_at(source: Checkpoint | Path, options: BenchOptions, **contract: Any) -> SessionInfo:
+    """Open a model once in this process, so that one that cannot be opened is an error before the work."""
+    with open_session(source, options.device, threads=options.threads, **contract) as session:
+        return session.info
 
 
-def _time_picture(session: Session, sized: Preset, options: BenchOptions, say: Callable[[str], None]) -> PictureTime:
-    """Time the three steps of one picture in turns, at the input size of all models."""
-    say(f"timing a picture: {session.info.path.name}")
-    preset = session.info.preset.with_size(sized.height, sized.width)
-    steps = mask_steps(session, make_scene(0, *PICTURE_SIZE)[0], preset)
-    seconds = time_in_turns(steps, options.rounds, options.warmup)
-    medians = {f"{step}_ms": summarize(times).median_ms for step, times in seconds.items()}
-    return PictureTime(session.info.path, PICTURE_SIZE, **medians)
+def _name_contestants(infos: Sequence[SessionInfo], preset: Preset | None) -> list[tuple[Contestant, SessionInfo]]:
+    names = short_names(info.path for info in infos)
+    options = {} if preset is None else {"contract": preset}
+    return [
+        (Contestant(f"model-{index}", name, "file", name, info.precision or "unknown", options), info)
+        for index, (info, name) in enumerate(zip(infos, names.values(), strict=True), 1)
+    ]

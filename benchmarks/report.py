@@ -1,18 +1,16 @@
 """The report of a build: report.json for programs, report.md and report.html for people."""
 
-import json
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import Field, fields, is_dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from u2net.benchmarks.measure import BenchReport, BenchRow
+from u2net.benchmarks.measure import BenchReport
 from u2net.benchmarks.page import NONE, Figure, Page, Section, Table, machine_section, picture_uri
-from u2net.benchmarks.plots import plot_bars
-from u2net.benchmarks.statistics import Ratio
+from u2net.benchmarks.suite.row_tables import drop_columns, speed_plots, speed_table, steps_table
+from u2net.benchmarks.suite.rows import Row
+from u2net.benchmarks.writing import short_names, write_json, write_page
 from u2net.export.accuracy import LARGEST_COST, LEAST_PICTURES, METRICS, AccuracyReport
 from u2net.export.build import BuildResult
 from u2net.export.engine import EngineStage
@@ -20,13 +18,9 @@ from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread
 from u2net.export.parity.gate import StageParity
 from u2net.model.evaluation import Evaluation
-from u2net.runtime.device import Device
-from u2net.runtime.errors import ExportError
-from u2net.runtime.files import hash_file, written_whole
+from u2net.runtime.files import hash_file
 from u2net.runtime.images import open_picture
 from u2net.runtime.pictures import PictureFiles
-
-EAGER_TITLE = "eager PyTorch"
 
 PICTURES_SHOWN = 12
 """Largest number of photographs on a page."""
@@ -34,11 +28,17 @@ PICTURES_SHOWN = 12
 HEADER = ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate")
 
 
+BENCH_TEXT = (
+    "Times are of whole batches. IoU and mean Δ compare the maps with eager PyTorch's on synthetic scenes. Peak memory "
+    "is that of a process that runs one model."
+)
+
+
 def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]:
     """Rows of :data:`HEADER`: eager PyTorch, then each stage. A file that a later stage replaced has no latency."""
-    single = {row.model: row for row in bench.rows if row.batch == bench.rows[0].batch}
+    single = {row.file: row for row in bench.rows if row.batch == bench.rows[0].batch}
     last = {stage.graph.path: stage.name for stage in build.stages}
-    rows = [("eager", _size(build.checkpoint.stat().st_size), *[NONE] * 4, *_speed(single[build.checkpoint]), "")]
+    rows = [("eager", _size(build.checkpoint.stat().st_size), *[NONE] * 4, *_speed(single.get(build.checkpoint)), "")]
     for stage in build.stages:
         row = single.get(stage.graph.path) if last[stage.graph.path] == stage.name else None
         rows.append(_stage_cells(stage.name, stage.graph, stage.parity, row))
@@ -49,7 +49,7 @@ def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]
 
 
 def _stage_cells(
-    name: str, file: GraphStage | EngineStage, parity: StageParity | None, row: BenchRow | None
+    name: str, file: GraphStage | EngineStage, parity: StageParity | None, row: Row | None
 ) -> tuple[str, ...]:
     figures, verdict = (NONE, NONE, NONE), "not run"
     if parity is not None:
@@ -59,30 +59,15 @@ def _stage_cells(
     return (name, _size(file.size_bytes), f"{file.seconds:.1f} s", *figures, *_speed(row), verdict)
 
 
-def _speed(row: BenchRow | None) -> tuple[str, str]:
-    return (f"{row.compute.median_ms:.0f} ms", f"{row.ratio.value:.2f}×") if row else (NONE, NONE)
+def _speed(row: Row | None) -> tuple[str, str]:
+    return (
+        f"{row.wall.median_ms:.0f} ms" if row and row.wall else NONE,
+        f"{row.ratio.value:.2f}×" if row and row.ratio else NONE,
+    )
 
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
-
-
-def as_json(value: Any) -> Any:
-    """Turn dataclasses, paths and what they hold into values for JSON; Inf and NaN, which JSON lacks, become text."""
-    if is_dataclass(value) and not isinstance(value, type | Device):
-        return {each.name: as_json(getattr(value, each.name)) for each in json_fields(type(value))}
-    if isinstance(value, dict):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    if isinstance(value, Path | Device) or (isinstance(value, float) and not math.isfinite(value)):
-        return str(value)
-    return value
-
-
-def json_fields(kind: type) -> list[Field[Any]]:
-    """The fields of a dataclass that its JSON has: all but those whose metadata say ``json=False``."""
-    return [each for each in fields(kind) if each.metadata.get("json", True)]
 
 
 def write_report(
@@ -92,32 +77,6 @@ def write_report(
     page = build_page(build, bench, figures)
     write_json(folder / "report.json", {"passed": build.passed, "build": build, "bench": bench, "pictures": pictures})
     return (folder / "report.json", *write_page(folder / "report", page))
-
-
-def write_page(path: Path, page: Page) -> tuple[Path, Path]:
-    """Write a page as Markdown and as HTML beside each other; ``path`` has no suffix."""
-    files = path.with_name(f"{path.name}.md"), path.with_name(f"{path.name}.html")
-    write_text(files[0], page.markdown())
-    write_text(files[1], page.html())
-    return files
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write what :func:`as_json` makes of a value; see :func:`write_text`."""
-    write_text(path, json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises:
-        ExportError: the folder is missing or not writable.
-    """
-    try:
-        with written_whole(path) as partial:
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure] = ()) -> Page:
@@ -133,11 +92,13 @@ def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure
         "the final masks."
     )
     gate = "Every stage is within its tolerances" if build.passed else "A stage left its tolerances"
-    best = max(bench.rows, key=lambda row: row.ratio.value)
     fastest = "no file is faster than eager PyTorch"
-    if best.ratio.low > 1:
-        gain = f"{best.ratio.value:.2f}× eager PyTorch's speed ({best.ratio.low:.2f}–{best.ratio.high:.2f})"
-        fastest = f"the fastest file, `{best.model.name}`, has {gain} at batch {best.batch}"
+    ratios = [(row.ratio, row) for row in bench.rows if row.ratio]
+    if ratios:
+        ratio, best = max(ratios, key=lambda pair: pair[0].value)
+        if ratio.low > 1:
+            gain = f"{ratio.value:.2f}× eager PyTorch's speed ({ratio.low:.2f}–{ratio.high:.2f})"
+            fastest = f"the fastest file, `{best.contestant.title}`, has {gain} at batch {best.batch}"
     engine = [f"The engine was {build.engine.note}"] if build.engine and build.engine.note else []
     sections = (
         Section("Stages", facts, (HEADER, stage_cells(build, bench)), engine),
@@ -196,37 +157,6 @@ def _parity(build: BuildResult) -> Section:
     return Section("Parity", " ".join([*limits, kept]), (("stage", *PARITY_HEADER), rows), failures)
 
 
-BENCH_HEADER = ("model", "batch", "median ms", "p90 ms", "p99 ms", "images/s", "vs eager", "95 % interval", "peak MB")
-
-
-def bench_cells(bench: BenchReport) -> list[tuple[str, ...]]:
-    """The rows of a benchmark as text, in the order of :data:`BENCH_HEADER`."""
-    names = {**short_names(row.model for row in bench.rows), bench.reference: EAGER_TITLE}
-    return [
-        (
-            names[row.model],
-            str(row.batch),
-            *(f"{value:.1f}" for value in (row.compute.median_ms, row.compute.p90_ms, row.compute.p99_ms)),
-            f"{row.images_per_second:.2f}",
-            f"{row.ratio.value:.2f}×",
-            f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
-            NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
-        )
-        for row in bench.rows
-    ]
-
-
-def short_names(models: Iterable[Path | str]) -> dict[Path | str, str]:
-    """Return the end of each path, with as many folders as tell it from the others."""
-    parts = {model: Path(model).parts for model in models}
-    names = {}
-    for model, own in parts.items():
-        others = [other for each, other in parts.items() if each != model]
-        count = next((n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others)), len(own))
-        names[model] = str(Path(*own[-count:]))
-    return names
-
-
 def scores_as_json(dataset: Path, results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
     """Return the scores by model with each file's hash, because a file of the same name may hold other weights later.
 
@@ -268,34 +198,21 @@ def _accuracy(report: AccuracyReport) -> Section:
     return Section("Accuracy", text, accuracy_table(report), report.failures)
 
 
-PICTURE_HEADER = ("model", "picture", "preprocess ms", "compute ms", "postprocess ms")
-
-
-def picture_cells(bench: BenchReport) -> list[tuple[str, ...]]:
-    """The steps of one picture in each model as text, in the order of :data:`PICTURE_HEADER`."""
-    names = short_names(each.model for each in bench.pictures)
-    return [
-        (
-            names[each.model],
-            f"{each.picture[0]}×{each.picture[1]}",
-            *(f"{value:.1f}" for value in (each.preprocess_ms, each.compute_ms, each.postprocess_ms)),
-        )
-        for each in bench.pictures
-    ]
+def bench_tables(bench: BenchReport) -> tuple[Table, Table]:
+    """Speed, memory and fidelity of each model at each batch size; and the steps of one picture."""
+    speeds, steps = speed_table(bench.rows), steps_table(bench.rows)
+    return drop_columns(speeds, "network", "of limit"), drop_columns(steps, "network")
 
 
 def _speed_sections(bench: BenchReport) -> list[Section]:
     """The tables of a benchmark, and the machine and settings behind them."""
-    options, groups = bench.options, dict[str, dict[str, Ratio]]()
-    for row, cells in zip(bench.rows, bench_cells(bench), strict=True):
-        groups.setdefault(cells[0], {})[f"{row.ratio.value:.2f}× at batch {row.batch}"] = row.ratio
+    options, (speeds, steps) = bench.options, bench_tables(bench)
     settings = (
-        f"{options.rounds} rounds in turns after {options.warmup} of warm-up, {options.threads} threads, device "
-        f"{options.device}, input {bench.input_size[0]}×{bench.input_size[1]}"
+        f"{options.rounds} rounds in turns, {options.threads} threads, device {options.device}, input "
+        f"{bench.input_size[0]}×{bench.input_size[1]}"
     )
-    plots = {"Speed, with 95 % intervals": plot_bars(groups, "times eager PyTorch's speed")}
     return [
-        Section("Speed", table=(BENCH_HEADER, bench_cells(bench)), plots=plots),
-        Section("From picture to mask", table=(PICTURE_HEADER, picture_cells(bench))),
+        Section("Speed", BENCH_TEXT, speeds, plots=speed_plots(bench.rows)),
+        Section("From picture to mask, in milliseconds", table=steps),
         machine_section(bench.machine, settings),
     ]

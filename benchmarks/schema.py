@@ -7,8 +7,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from u2net.benchmarks.measure import BenchReport
-from u2net.benchmarks.report import json_fields, write_json
 from u2net.benchmarks.suite.suite import SuiteReport
+from u2net.benchmarks.writing import json_fields, write_json
 from u2net.export.build import BuildResult
 from u2net.runtime.device import Device
 from u2net.runtime.pictures import PictureFiles

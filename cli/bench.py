@@ -28,18 +28,21 @@ def bench(
     what got worse between two of its reports.
     """
     from u2net.benchmarks import BenchOptions, measure_models
-    from u2net.benchmarks.report import BENCH_HEADER, PICTURE_HEADER, bench_cells, picture_cells, write_json
+    from u2net.benchmarks.report import bench_tables
+    from u2net.benchmarks.writing import write_json
 
     options = BenchOptions(
         batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads, preset=preset
     )
     with progress_lines() as say:
         report = measure_models(models, checkpoint_or_bundled(reference), options, say)
-    print_table(BENCH_HEADER, bench_cells(report))
-    print_table(PICTURE_HEADER, picture_cells(report))
+    speeds, steps = bench_tables(report)
+    print_table(*speeds)
+    print_table(*steps, "From picture to mask, in milliseconds")
     threads, processor = report.options.threads, report.machine.processor
     console.print(f"{threads} threads, {rounds} rounds in turns, {processor}", soft_wrap=True)
     print_warnings(report.warnings)
     if json_file is not None:
         write_json(json_file, report)
         console.print(f"Wrote {json_file}", soft_wrap=True)
+    raise typer.Exit(0 if report.complete else 1)

@@ -28,7 +28,8 @@ def evaluate(
 
     The last column is a guess that ignores the photograph: a blob in the middle.
     """
-    from u2net.benchmarks.report import score_table, scores_as_json, write_json
+    from u2net.benchmarks.report import score_table, scores_as_json
+    from u2net.benchmarks.writing import write_json
     from u2net.export.parity.sessions import open_for_parity
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import check_pairs, find_pairs

@@ -1,5 +1,6 @@
 """The ``u2net`` entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
 
+import logging
 import sys
 import warnings
 from io import TextIOWrapper
@@ -31,6 +32,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for characters that the encoding lacks, as in file names
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; a picture that cannot be read is an error
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # the same
     try:
         from u2net.cli.app import run_app
 
@@ -41,8 +43,8 @@ def main() -> None:
         if not extras:
             raise
         message = str(DependencyError(package, *extras))
-    except (U2NetError, OSError) as error:  # OSError: a name too long, a full disk
-        message = str(error)
+    except (U2NetError, OSError, MemoryError) as error:  # OSError: a name too long, a full disk
+        message = str(error) or "memory ran out"
     except KeyboardInterrupt:
         sys.exit(STATUS_INTERRUPTED)
     print(f"u2net: {printable(' '.join(message.split()))}", file=sys.stderr)

@@ -38,11 +38,7 @@ def _parsed(parse: Callable[[str], object], help: str, *names: str, metavar: str
 def _target(suffix: str, help: str, *names: str) -> Any:
     """Declare an option for the path of an output file with this suffix."""
 
-    def parse(text: str) -> Path:
-        check_target(Path(text), (suffix,))
-        return Path(text)
-
-    return _parsed(parse, help, *names, metavar="FILE")
+    return _parsed(lambda text: check_target(text, (suffix,)), help, *names, metavar="FILE")
 
 
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]

@@ -34,7 +34,8 @@ def suite(
 ) -> None:
     """Time every way to run the networks on this machine, each in a process of its own, in turns."""
     from u2net.benchmarks.suite.options import SuiteOptions
-    from u2net.benchmarks.suite.report import SUITE_HEADER, suite_cells, write_suite
+    from u2net.benchmarks.suite.report import write_suite
+    from u2net.benchmarks.suite.row_tables import speed_table
     from u2net.benchmarks.suite.suite import run_suite
 
     options = SuiteOptions(
@@ -57,6 +58,6 @@ def suite(
     make_folder(output)
     with progress_lines() as say:
         report = run_suite(options, say, lambda known: write_suite(known, output, name))
-    print_table(SUITE_HEADER, suite_cells(report))
+    print_table(*speed_table(report.rows))
     print_warnings(report.warnings)
     console.print(f"Wrote to {output}: {name}.json, {name}.md, {name}.html", soft_wrap=True)

@@ -14,7 +14,7 @@ from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
 from u2net.export.simplification import simplify_onnx
-from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.model.dataset import check_pairs, find_pairs
 from u2net.model.evaluation import score_sessions
 from u2net.model.opening import open_session
@@ -45,9 +45,9 @@ class BuildOptions:
     """
 
     export: ExportOptions = field(default_factory=ExportOptions)
-    images: Path | None = None
+    images: str | Path | None = None
     device: Device = CPU
-    dataset: Path | None = None
+    dataset: str | Path | None = None
     engine: EngineOptions | None = field(default_factory=EngineOptions)
 
 
@@ -115,8 +115,8 @@ class BuildResult:
 
 
 def build_artifacts(
-    checkpoint: Checkpoint | Path,
-    folder: Path,
+    checkpoint: Checkpoint | str | Path,
+    folder: str | Path,
     options: BuildOptions | None = None,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> BuildResult:
@@ -130,7 +130,7 @@ def build_artifacts(
     if options.engine and options.engine.flavour:
         import_flavour(options.engine.flavour)  # a missing package is told before the work, not after
     progress("reading the checkpoint")
-    checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    checkpoint, folder = take_checkpoint(checkpoint), Path(folder)
     pairs = find_pairs(options.dataset) if options.dataset else []
     if pairs:
         check_pairs(pairs)  # before the work, not after
@@ -156,7 +156,7 @@ def build_artifacts(
     engine = _build_engine(fp16, options, gate, sessions, progress)
     accuracy = None
     if options.dataset:
-        accuracy = AccuracyReport(options.dataset.name, score_sessions(tuple(sessions.values()), pairs, progress))
+        accuracy = AccuracyReport(Path(options.dataset).name, score_sessions(tuple(sessions.values()), pairs, progress))
     return BuildResult(checkpoint.path, tuple(stages), engine, accuracy)
 
 
@@ -186,16 +186,21 @@ def _build_engine(
 
 
 def export_model(
-    checkpoint: Checkpoint | Path, path: Path, options: ExportOptions, *, half: bool = False, images: Path | None = None
+    checkpoint: Checkpoint | str | Path,
+    path: str | Path,
+    options: ExportOptions,
+    *,
+    half: bool = False,
+    images: str | Path | None = None,
 ) -> GraphStage:
     """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
 
     The stage's time is that of the whole export. Raise U2NetError if a stage cannot do its work.
     """
-    check_target(path, (".onnx",))
+    path = check_target(path, (".onnx",))
     options.check()
     started = time.perf_counter()
-    checkpoint = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+    checkpoint = take_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:
         exported = export_onnx(checkpoint, Path(scratch) / FP32_NAME, options)
         stage = simplify_onnx(exported.path, exported.path if half else path)

@@ -17,7 +17,7 @@ MAX_IMAGES = 32
 """Largest number of pictures taken from a folder: all are in memory at once, and every stage runs on each."""
 
 
-def gather_images(folder: Path | None) -> dict[str, ByteArray]:
+def gather_images(folder: str | Path | None) -> dict[str, ByteArray]:
     """Return at most :data:`MAX_IMAGES` evenly spaced pictures of a folder by file name, or synthetic scenes.
 
     Raise InputError if the folder is missing or has no readable picture.

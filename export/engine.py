@@ -26,7 +26,7 @@ class EngineStage:
 
 
 def build_engine(
-    onnx: Path, path: Path, options: EngineOptions | None = None, progress: BuildProgress | None = None
+    onnx: str | Path, path: str | Path, options: EngineOptions | None = None, progress: BuildProgress | None = None
 ) -> EngineStage:
     """Compile an ONNX file into ``path`` and write its record, ``path`` + ``.json``, beside it.
 
@@ -36,7 +36,7 @@ def build_engine(
         ExportError, ArtifactError: the file cannot be read as ONNX, or its metadata is damaged.
         U2NetError, KeyboardInterrupt: see :func:`u2net.runtime.trt.building.plan.build_plan`; no file is left.
     """
-    check_target(path, ENGINE_SUFFIXES)
+    onnx, path = Path(onnx), check_target(path, ENGINE_SUFFIXES)
     model = read_graph(onnx)
     text = model.metadata_props.get(METADATA_KEY)
     artifact = None if text is None else Artifact.from_json(text, onnx)

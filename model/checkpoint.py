@@ -64,6 +64,11 @@ def load_checkpoint(path: str | Path, weights: WeightSet | None = None) -> Check
     return Checkpoint(network, path, hash_file(path), taken)
 
 
+def take_checkpoint(source: Checkpoint | str | Path) -> Checkpoint:
+    """Return a checkpoint as it is, or read it from its file as :func:`load_checkpoint` does."""
+    return source if isinstance(source, Checkpoint) else load_checkpoint(source)
+
+
 def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
     """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole, or raise OSError."""
     from safetensors.torch import save
@@ -169,6 +174,8 @@ def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path
             raise CheckpointError(f"{path}: {key} is a {value.layout} tensor on {value.device}, not plain numbers")
         if not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path}: {key} holds NaN or Inf; the training that wrote it has diverged")
+        if key.endswith("running_var") and (value < 0).any():
+            raise CheckpointError(f"{path}: {key} holds negative variances, so the network would compute NaN")
 
 
 def _list(what: str, keys: list[str]) -> str:

@@ -26,11 +26,12 @@ class Pair:
     mask: Path
 
 
-def find_pairs(folder: Path) -> list[Pair]:
+def find_pairs(source: str | Path) -> list[Pair]:
     """Pair the pictures of ``images/`` and ``masks/``, or of ``…-Image/`` and ``…-Mask/`` as in DUTS, sorted by stem.
 
     Raise DatasetError if a folder is missing or empty, or a stem has no partner or occurs twice in one folder.
     """
+    folder = Path(source)
     images, masks = _find_side(folder, "image"), _find_side(folder, "mask")
     sides = [_by_stem(images), _by_stem(masks)]
     lonely = sorted(set(sides[0]) ^ set(sides[1]))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from u2net.model.checkpoint import Checkpoint, load_checkpoint
+from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.model.eager_backend import EagerBackend
 from u2net.model.network import OUTPUT_NAMES
 from u2net.runtime.device import Device
@@ -13,7 +13,7 @@ from u2net.runtime.session import Session
 
 
 def open_session(
-    source: Checkpoint | Path,
+    source: Checkpoint | str | Path,
     device: Device,
     *,
     preset: Preset | None = None,
@@ -33,10 +33,10 @@ def open_session(
     Raises:
         CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
     """
-    if isinstance(source, Path) and source.suffix.lower() in MODEL_SUFFIXES:
-        opened, _ = open_backend(source, device, threads=threads, tf32=tf32)
-        return new_session(opened, source, device, preset=preset, assumed=assumed, size=size)
-    checkpoint = load_checkpoint(source) if isinstance(source, Path) else source
+    if not isinstance(source, Checkpoint) and (path := Path(source)).suffix.lower() in MODEL_SUFFIXES:
+        opened, _ = open_backend(path, device, threads=threads, tf32=tf32)
+        return new_session(opened, path, device, preset=preset, assumed=assumed, size=size)
+    checkpoint = take_checkpoint(source)
     backend = EagerBackend(checkpoint.network, device, outputs=outputs, tf32=tf32)
     contract = preset or assumed or PRESETS["reference"]
     session = new_session(backend, checkpoint.path, device, preset=contract, size=size)

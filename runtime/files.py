@@ -84,14 +84,16 @@ def why_no_file(path: Path) -> str:
     return f"{path} is not a file" if path.exists() or path.is_symlink() else f"{path}: there is no such file"
 
 
-def check_target(path: Path, suffixes: Sequence[str] = ()) -> None:
-    """Raise InputError if no file could be written to this path, or if its name has none of the suffixes."""
+def check_target(target: str | Path, suffixes: Sequence[str] = ()) -> Path:
+    """Return the path; raise InputError if no file could be written there, or its name has none of the suffixes."""
+    path = Path(target)
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{path} is not a valid name for this file; it must end in {', '.join(suffixes)}")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} cannot be written: {NOT_A_FILE}")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+    return path
 
 
 def make_folder(folder: Path) -> None:

@@ -103,11 +103,12 @@ def is_output(path: Path) -> bool:
     return path.name.lower().endswith((MASK, CUTOUT))
 
 
-def find_images(folder: Path, *, any_format: bool = False) -> list[Path]:
+def find_images(source: str | Path, *, any_format: bool = False) -> list[Path]:
     """Find a folder's pictures, sorted, without masks and cut-outs; ``any_format`` adds those of :data:`RARE_SUFFIXES`.
 
     Raise InputError if there is no such folder, or no picture in it.
     """
+    folder = Path(source)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     suffixes = SUFFIXES | RARE_SUFFIXES if any_format else SUFFIXES

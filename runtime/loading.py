@@ -16,6 +16,9 @@ from u2net.runtime.session import Session, SessionInfo
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
 
+MOST = 1024
+"""Largest number of threads, of runs at once, and of images in a measured batch."""
+
 CONTEXTS = {"cpu": 1, "cuda": 4}
 """Default number of runs at once. On a processor one run already uses all cores."""
 
@@ -80,9 +83,8 @@ def open_backend(
 ) -> tuple[Backend, str | None]:
     """Open a model file with the options of :func:`load`. Also return why an engine was rebuilt, or None."""
     runs = CONTEXTS[device.kind] if contexts is None else contexts
-    for name, count in (("contexts", runs), ("threads", threads)):
-        if count is not None and count < 1:
-            raise InputError(f"{name} must be at least 1; got {count}")
+    check_counts("contexts", runs)
+    check_counts("threads", threads)
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:
         return _open_engine(path, device, runs, cuda_graph=cuda_graph, rebuild=rebuild)
@@ -95,6 +97,13 @@ def open_backend(
 
     backend = OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph)
     return backend, None
+
+
+def check_counts(name: str, *counts: int | None) -> None:
+    """Raise InputError for a count that is neither None nor a whole number from 1 to :data:`MOST`."""
+    for count in counts:
+        if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
+            raise InputError(f"{name} is a whole number from 1 to {MOST}; got {count!r}")
 
 
 def new_session(

@@ -58,9 +58,10 @@ def standardize(picture: Image.Image) -> Image.Image:
     """
     turn = TURNS.get(orientation(picture))
     upright = picture if turn is None else picture.transpose(turn)
-    if upright.mode in ("I", "F"):
+    sixteen = upright.mode.startswith("I;16") or (upright.mode == "I" and picture.format == "PPM")  # Pillow scales PGM
+    if upright.mode in ("I", "F") and not sixteen:
         raise ValueError("its values have 32 bits, so it is not known which is white; save it with 8 or 16")
-    if upright.mode.startswith("I;16"):  # Pillow's convert would clip it to white
+    if sixteen:  # Pillow's convert would clip it to white
         upright = Image.fromarray((np.asarray(upright, np.float32) / 257).round().astype(np.uint8))
     standard = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     profile = upright.info.get("icc_profile")

@@ -1,15 +1,17 @@
 """One cell of the suite: everybody on one network at one batch size, in turns."""
 
+import io
 import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from u2net.benchmarks.noise import NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
@@ -21,7 +23,6 @@ from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.parity.figures import ComparisonMeter
 from u2net.runtime.loading import CONTEXTS
 from u2net.runtime.preprocess import ByteArray, FloatArray
-from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.record import read_record
 
 LEAST_ROUNDS = 3
@@ -33,7 +34,6 @@ TURN_SECONDS, TURN_RUNS = 0.05, 20
 PATIENCE = 120.0
 """Seconds that a call may take, beyond opening, before its process is taken for hung."""
 
-CALLERS = (1, 2, 4, 8, 16, 32)
 PICTURE_ROUNDS = 2
 MAPS_KEPT = 3
 LOW, HIGH = 0.1, 0.9
@@ -54,6 +54,13 @@ class Inputs:
     def batch(self, count: int) -> FloatArray:
         """Return an input of that batch size, of different photographs as far as there are enough."""
         return np.resize(self.photographs, (count, *self.photographs.shape[1:]))
+
+
+def encode_picture(image: ByteArray, height: int, width: int) -> bytes:
+    """Resize a picture and encode it as JPEG."""
+    stream = io.BytesIO()
+    Image.fromarray(image).resize((width, height)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 class Cell:
@@ -90,7 +97,7 @@ class Cell:
             with noise.watching(self._processor_seconds):
                 self._take_turns(rows, until)
             self._summarize(rows, noise)
-            if self._batch == 1:
+            if self._batch == min(self._options.batches):
                 for row in rows:
                     self._time_pictures(row, end)
         return rows
@@ -130,19 +137,18 @@ class Cell:
             opener=contestant.opener,
             file=str(file),
             device=str(options.device),
-            preset=asdict(PRESETS["reference"].with_size(self._network.size, self._network.size)),
+            tensor=self._inputs.batch(self._batch),
             threads=options.threads,
             **contestant.options,
         )
-        prepared = self._ask(row, "opening", "prepare", limit, tensor=self._inputs.batch(self._batch))
-        if prepared is None:
+        if found is None:
             return
         row.provider = found["provider"]
         row.cold |= found["seconds"]
         if contestant.flavour and (record := read_record(file)):
             row.cold["build"] = record.seconds
-        row.memory_mb, row.gpu_memory_mb = prepared["memory_mb"], prepared["gpu_memory_mb"]
-        row.device_note = prepared["device_note"]
+        row.memory_mb, row.gpu_memory_mb = found["memory_mb"], found["gpu_memory_mb"]
+        row.device_note = found["device_note"]
 
     def _ask(self, row: Row, what: str, method: str, timeout: float | None = None, **arguments: object) -> Any:
         """Call a contestant's process; after an error it is ended, takes no further part, and the result is None."""
@@ -168,7 +174,7 @@ class Cell:
         reference = maps.get(EXACT, maps.get(EAGER))
         for row in rows:
             found = maps[row.contestant.key]
-            if found is not None and self._batch == min(self._options.batches, default=1):
+            if found is not None and self._batch == min(self._options.batches):
                 row.maps = found[:MAPS_KEPT]
             if reference is None:
                 row.fidelity_note = "the reference did not run"
@@ -244,10 +250,10 @@ class Cell:
                 row.pictures.append(PictureSteps(height, width, **medians))
         if row.contestant.opener != "file":
             return
-        smallest = min(self._inputs.encoded.items())[1]
         contexts = row.contestant.options.get("contexts", CONTEXTS[self._options.device.kind])
-        for callers in CALLERS:
-            calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=smallest)
+        for callers in self._options.callers:
+            _, encoded = min(self._inputs.encoded.items())  # the smallest
+            calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=encoded)
             if isinstance(calls, list):
                 wall = max(end for _, end in calls) - min(start for start, _ in calls)
                 latency = summarize([end - start for start, end in calls])

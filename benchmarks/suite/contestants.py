@@ -35,7 +35,8 @@ class Contestant:
     title: str
     opener: Opener
     source: str
-    """``checkpoint``; the graph ``plain``, ``fp32`` or ``fp16``; or the key of the TensorRT that builds the engine."""
+    """``checkpoint``; the graph ``plain``, ``fp32`` or ``fp16``; the key of the TensorRT that builds the engine; or the
+    name of a file of the user's."""
     precision: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the opener."""

@@ -3,7 +3,7 @@
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.build import export_model
 from u2net.export.onnx_export import ExportOptions
-from u2net.runtime.presets import PRESETS
 
 KEYS = (EAGER, "onnxruntime-fp32")
 """Contestants that take any shape: eager PyTorch, and our FP32 graph, here of dynamic size."""
@@ -85,13 +84,11 @@ def _predict_mb(known: list[GrowthPoint], batch: int, side: int) -> float:
 
 def _measure_point(point: GrowthPoint, file: Path, options: SuiteOptions) -> GrowthPoint:
     place = {"device": str(options.device), "threads": options.threads, **point.contestant.options}
-    preset = asdict(PRESETS["reference"].with_size(point.side, point.side))
     tensor = np.zeros((point.batch, 3, point.side, point.side), np.float32)
     try:
         with Worker(sys.executable, options.work / "growth.log") as worker:
-            file_name, opener = str(file.absolute()), point.contestant.opener
-            worker.call("open", PATIENCE, opener=opener, file=file_name, preset=preset, **place)
-            taken = worker.call("prepare", PATIENCE, tensor=tensor)
+            opener = point.contestant.opener
+            taken = worker.call("open", PATIENCE, opener=opener, file=str(file.absolute()), tensor=tensor, **place)
             seconds = worker.call("time", PATIENCE, repeats=RUNS, warmup=0)["wall"]
     except WorkerError as error:
         return replace(point, error=str(error))

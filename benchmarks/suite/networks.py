@@ -1,6 +1,6 @@
 """Files of a network that contestants open; those that an earlier run left are used again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import torch
 
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.export.build import export_model
+from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import read_artifact, read_graph
 from u2net.export.onnx_export import ExportOptions, quiet_exporter
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
@@ -31,6 +32,8 @@ class NetworkFiles:
     size: int
     missing: Mapping[Path, str] = field(default_factory=dict)
     """Engines that could not be built, and why."""
+    given: Mapping[str, Path] = field(default_factory=dict)
+    """Files that the user named, by a contestant's source."""
 
     @property
     def variant(self) -> str:
@@ -39,6 +42,8 @@ class NetworkFiles:
 
     def path(self, source: str, batch: int) -> Path:
         """Path of the file that a contestant opens at a batch size; see :attr:`Contestant.source`."""
+        if source in self.given:
+            return self.given[source]
         if source == "checkpoint":
             return self.checkpoint.path
         if source not in ("plain", *GRAPHS):
@@ -68,13 +73,15 @@ def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
     return NetworkFiles(found, trained, options.work, options.size)
 
 
-def make_graphs(network: NetworkFiles, images: Path | None) -> None:
-    """Write our FP32 and FP16 graphs of dynamic batch, unless they are there."""
-    side = (network.size, network.size)
-    for source in GRAPHS:
-        path = network.path(source, 1)
-        if not is_made_from(path, network.checkpoint):
-            export_model(network.checkpoint, path, ExportOptions(size=side), half=source == "fp16", images=images)
+def make_graphs(network: NetworkFiles, images: Path | None, plain_batches: Iterable[int] = ()) -> None:
+    """Write our FP32 and FP16 graphs of dynamic batch, and plain ones of each batch named, unless they are there."""
+    fp32, fp16 = (network.path(source, 1) for source in GRAPHS)
+    if not is_made_from(fp32, network.checkpoint):
+        export_model(network.checkpoint, fp32, ExportOptions(size=(network.size, network.size)))
+    if not is_made_from(fp16, network.checkpoint):
+        convert_fp16(fp32, fp16, images)
+    for batch in plain_batches:
+        make_plain_graph(network, batch)
 
 
 def make_plain_graph(network: NetworkFiles, batch: int) -> None:

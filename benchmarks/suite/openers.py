@@ -2,16 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from u2net.runtime.device import Device
-from u2net.runtime.loading import load, new_session
+from u2net.runtime.loading import new_session, open_backend
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
 
-def open_eager(file: Path, device: Device, preset: Preset, threads: int | None, **options: bool) -> Session:
-    """A checkpoint in PyTorch; the options are those of :class:`TorchBackend`."""
+def open_eager(
+    file: Path,
+    device: Device,
+    preset: Preset,
+    threads: int | None = None,
+    weights: Literal["ema", "model"] | None = None,
+    **options: bool,
+) -> Session:
+    """A checkpoint in PyTorch; further options are those of :class:`TorchBackend`."""
     import torch
 
     from u2net.benchmarks.suite.torch_backend import TorchBackend
@@ -19,17 +26,26 @@ def open_eager(file: Path, device: Device, preset: Preset, threads: int | None, 
 
     if threads is not None:
         torch.set_num_threads(threads)
-    backend = TorchBackend(load_checkpoint(file).network, device, **options)
+    backend = TorchBackend(load_checkpoint(file, weights).network, device, **options)
     return new_session(backend, file, device, preset=preset)
 
 
-def open_file(file: Path, device: Device, preset: Preset, threads: int | None, **options: Any) -> Session:
-    """An ONNX file or an engine as the runtime opens it."""
-    return load(file, device, preset=preset, threads=threads, **options)
+def open_file(
+    file: Path,
+    device: Device,
+    preset: Preset,
+    threads: int | None = None,
+    contract: Preset | None = None,
+    **options: Any,
+) -> Session:
+    """An ONNX file or an engine as the runtime opens it: with ``contract``, else its own preset, else ``preset``."""
+    backend, _ = open_backend(file, device, threads=threads, **options)
+    size = preset.height, preset.width
+    return new_session(backend, file, device, preset=contract, assumed=preset, size=size)
 
 
 def open_openvino(
-    file: Path, device: Device, preset: Preset, threads: int | None, precision: str | None = None
+    file: Path, device: Device, preset: Preset, threads: int | None = None, precision: str | None = None
 ) -> Session:
     """An ONNX file in OpenVINO."""
     from u2net.benchmarks.suite.openvino_backend import OpenVinoBackend
@@ -37,7 +53,7 @@ def open_openvino(
     return new_session(OpenVinoBackend(file, threads=threads, precision=precision), file, device, preset=preset)
 
 
-def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None) -> Session:
+def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None = None) -> Session:
     """An ONNX file in rembg."""
     from u2net.benchmarks.suite.rembg_session import new_rembg_session
 

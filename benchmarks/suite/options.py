@@ -12,6 +12,7 @@ from u2net.model.network import VARIANTS
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.loading import check_counts
 from u2net.runtime.trt.building.engine_options import OPT_LEVELS
 
 DEFAULT_BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
@@ -34,6 +35,7 @@ class SuiteOptions:
         open_minutes: limit of opening one contestant: loading, compiling, first run.
         threads: processor threads of each contestant; None means all usable cores.
         growth: largest memory in GB up to which time and memory are measured against batch and side; None skips that.
+        callers: numbers of concurrent callers under which the throughput of a runtime's session is measured.
         seed: seed of the order of the turns.
         checkpoints: weights to take instead of the bundled ones or, for U2NET, of untrained ones.
         images: folder of photographs; None means synthetic scenes.
@@ -53,6 +55,7 @@ class SuiteOptions:
     opt_level: int | None = None
     threads: int | None = None
     growth: float | None = None
+    callers: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     seed: int = 0
     checkpoints: tuple[Path, ...] = ()
     images: Path | None = None
@@ -64,15 +67,13 @@ class SuiteOptions:
         unknown = [name for name in self.networks if name not in VARIANTS]
         if unknown or not self.networks:
             raise InputError(f"networks are {', '.join(VARIANTS)}; got {', '.join(self.networks) or 'none'}")
-        if any(batch < 1 for batch in self.batches):
-            raise InputError(f"batch sizes are at least 1; got {self.batches}")
+        check_counts("batch", *self.batches)
+        check_counts("threads", self.threads)
         InputShape(None, None, None).check_size(self.size, self.size)
         if self.growth is not None and not 0 < self.growth < math.inf:
             raise InputError(f"growth is a bound of memory in GB, above 0; got {self.growth}")
         if self.rounds < 2 or not min(self.minutes, self.open_minutes, self.build_minutes) > 0:
             raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads must be at least 1; got {self.threads}")
         if self.opt_level is not None and self.opt_level not in OPT_LEVELS:
             raise InputError(f"the optimization level is 0 to 5; got {self.opt_level}")
         for name, python in self.pythons.items():

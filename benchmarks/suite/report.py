@@ -1,36 +1,22 @@
 """The suite's report: JSON for programs, Markdown and HTML for people."""
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from u2net.benchmarks.page import NONE, Page, Section, machine_section
-from u2net.benchmarks.plots import NEVER, plot_bars, plot_lines, plot_points
-from u2net.benchmarks.report import write_json, write_page
+from u2net.benchmarks.plots import NEVER, plot_lines, plot_points
 from u2net.benchmarks.statistics import Ratio
-from u2net.benchmarks.suite.contestants import EAGER
 from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
 from u2net.benchmarks.suite.gpu_report import gpu_sections
 from u2net.benchmarks.suite.growth import growth_section
 from u2net.benchmarks.suite.options import SuiteOptions
-from u2net.benchmarks.suite.rows import Row, knee
+from u2net.benchmarks.suite.row_tables import bar_plots, speed_plots, speed_table, steps_table, timed_rows
+from u2net.benchmarks.suite.rows import knee
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.benchmarks.suite.verdict import give_verdict
+from u2net.benchmarks.writing import write_json, write_page
 from u2net.runtime.files import make_folder
 
-SUITE_HEADER = (
-    "contestant",
-    "network",
-    "batch",
-    "median ms",
-    "images/s",
-    "vs eager",
-    "of limit",
-    "IoU",
-    "mean Δ",
-    "peak MB",
-)
-STEPS_HEADER = ("contestant", "network", "picture", "decode", "preprocess", "compute", "postprocess", "whole")
 LOAD_HEADER = ("contestant", "network", "callers", "contexts", "images/s", "median ms", "p99 ms", "knee")
 COLD_STEPS = ("import", "build", "open", "first_run")
 COLD_HEADER = ("contestant", "network", *(f"{step.replace('_', ' ')} s" for step in COLD_STEPS), "provider")
@@ -43,25 +29,6 @@ def write_suite(report: SuiteReport, folder: Path, name: str) -> None:
     write_page(folder / name, suite_page(report))
 
 
-def suite_cells(report: SuiteReport) -> list[tuple[str, ...]]:
-    """Every row as text, in the order of :data:`SUITE_HEADER`; a row without figures says why in place of its time."""
-    return [_cells(row) for row in report.rows]
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    start = (row.contestant.title, row.network, str(row.batch))
-    if row.wall is None or row.images_per_second is None:
-        return (*start, row.error, *[NONE] * 6)
-    ratio = "1" if row.contestant.key == EAGER else NONE
-    if row.ratio is not None and row.contestant.key != EAGER:
-        interval = f"{row.ratio.low:.2f}–{row.ratio.high:.2f}"
-        ratio = f"tie ({interval})" if row.verdict == "tie" else f"{row.ratio.value:.2f}× ({interval})"
-    fidelity = (NONE, NONE) if row.fidelity is None else (f"{row.fidelity.iou:.4f}", f"{row.fidelity.mean:.1e}")
-    limit = NONE if row.limit_share is None else f"{row.limit_share:.0%}"
-    memory = NONE if row.memory_mb is None else f"{row.memory_mb:.0f}"
-    return (*start, f"{row.wall.median_ms:.1f}", f"{row.images_per_second:.2f}", ratio, limit, *fidelity, memory)
-
-
 def suite_page(report: SuiteReport) -> Page:
     """Return the report for people."""
     sections = (
@@ -70,7 +37,7 @@ def suite_page(report: SuiteReport) -> Page:
         Section("Speed against fidelity", "Up and to the left is better.", plots=_fidelity_plots(report)),
         Section("Photographs", GALLERY_TEXT, tabs=show_maps(report)),
         _load(report),
-        Section("From file to mask, in milliseconds", table=(STEPS_HEADER, _steps(report))),
+        Section("From file to mask, in milliseconds", table=steps_table(report.rows)),
         _limits(report),
         Section("From start to the first map, in seconds", table=(COLD_HEADER, _cold(report))),
         growth_section(report.growth),
@@ -88,37 +55,12 @@ def _matrix(report: SuiteReport) -> Section:
         "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
         f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant."
     )
-    plots = _plot_bars(
-        report, "speed, with 95 % intervals", "times eager PyTorch's speed", "{:.2f}×", lambda row: row.ratio
-    )
-    return Section("Everyone in one run", text, (SUITE_HEADER, suite_cells(report)), plots=plots)
-
-
-def _timed(report: SuiteReport) -> dict[str, list[Row]]:
-    """The rows with figures, by network."""
-    networks = dict.fromkeys(row.network for row in report.rows)
-    return {name: [row for row in report.rows if row.network == name and row.wall] for name in networks}
-
-
-def _plot_bars(
-    report: SuiteReport, title: str, unit: str, form: str, figure: Callable[[Row], Ratio | None]
-) -> dict[str, str]:
-    """Bars of a figure for each network, by title."""
-    plots = {}
-    for network, rows in _timed(report).items():
-        groups: dict[str, dict[str, Ratio]] = {}
-        for row in rows:
-            if (found := figure(row)) is not None:
-                name = f"{form.format(found.value)} at batch {row.batch}"
-                groups.setdefault(row.contestant.title, {})[name] = found
-        if groups:
-            plots[f"{network}: {title}"] = plot_bars(groups, unit)
-    return plots
+    return Section("Everyone in one run", text, speed_table(report.rows), plots=speed_plots(report.rows))
 
 
 def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
     plots = {}
-    for network, rows in _timed(report).items():
+    for network, rows in timed_rows(report.rows).items():
         least = min((row.batch for row in rows), default=1)
         points = {
             row.contestant.key: (row.fidelity.mean, row.ratio.value)
@@ -133,7 +75,7 @@ def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
 
 def _load(report: SuiteReport) -> Section:
     rows, plots = [], {}
-    for network, timed in _timed(report).items():
+    for network, timed in timed_rows(report.rows).items():
         loaded = [row for row in timed if row.load]
         rows += [
             (
@@ -159,22 +101,6 @@ def _load(report: SuiteReport) -> Section:
     return Section("Several callers at once", text, (LOAD_HEADER, rows), plots=plots)
 
 
-def _steps(report: SuiteReport) -> list[tuple[str, ...]]:
-    return [
-        (
-            row.contestant.title,
-            row.network,
-            f"{each.height}×{each.width}",
-            *(
-                NONE if value is None else f"{value:.0f}"
-                for value in (each.decode, each.preprocess, each.compute, each.postprocess, each.whole)
-            ),
-        )
-        for row in report.rows
-        for each in row.pictures
-    ]
-
-
 def _limits(report: SuiteReport) -> Section:
     work = ", ".join(f"{network} takes {each:.1f} GFLOP an image" for network, each in report.gigaflops.items())
     text = (
@@ -185,8 +111,8 @@ def _limits(report: SuiteReport) -> Section:
     reached = [
         (name.upper(), f"{each.flops / 1e12:.2f}", f"{each.bytes / 1e9:.0f}") for name, each in report.ceilings.items()
     ]
-    plots = _plot_bars(
-        report,
+    plots = bar_plots(
+        report.rows,
         "share of the limit",
         "% of what the machine reached",
         "{:.0f} %",

@@ -1,6 +1,7 @@
 """What the suite finds of each contestant."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite.contestants import Contestant
@@ -53,6 +54,8 @@ class Row:
     contestant: Contestant
     network: str
     batch: int
+    file: Path | None = None
+    """The file that it opened, if the user named it."""
     error: str = ""
     """Why there are no figures, or not all."""
     provider: str = ""

@@ -1,6 +1,5 @@
 """The whole suite: files, cells, report."""
 
-import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,12 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.cells import MAPS_KEPT, Cell, Inputs
-from u2net.benchmarks.suite.contestants import list_contestants
+from u2net.benchmarks.suite.cells import MAPS_KEPT, Cell, Inputs, encode_picture
+from u2net.benchmarks.suite.contestants import Contestant, list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
@@ -27,7 +25,7 @@ from u2net.benchmarks.suite.limits import (
     find_arithmetic,
     least_seconds,
 )
-from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
+from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
@@ -60,7 +58,7 @@ class SuiteReport:
     """What the machine reached in each arithmetic."""
     gigaflops: Mapping[str, float]
     """Work of each network's convolutions for one image."""
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
     """What is missing, and other things to know."""
     gpu_states: tuple[GpuState | str, ...] = ()
@@ -104,38 +102,31 @@ def run_suite(
     engines, notes = find_engines(options) if on_gpu else ([], [])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = _gather_inputs(options)
-    networks = [find_network(name, options) for name in options.networks]
-    for index, network in enumerate(networks):
-        progress(f"{network.variant}: exporting")
-        make_graphs(network, options.images)
-        for batch in options.batches if any(each.source == "plain" for each in contestants) else ():
-            make_plain_graph(network, batch)
-        networks[index] = make_engines(network, contestants, engines, machine.gpu, options=options, say=progress)
+    graphs = [_make_graphs(name, contestants, options, progress) for name in options.networks]
+    networks = [make_engines(each, contestants, engines, machine.gpu, options=options, say=progress) for each in graphs]
     progress("measuring what the machine can do")
-    ceilings = _measure_ceilings(options)
-    gigaflops = {each.variant: count_gigaflops(each.path("fp32", 1)) for each in networks}
-    noise, rows, states = NoiseMeter(usable_cores()), list[Row](), [read_gpu_state(device)] if on_gpu else []
+    noise = NoiseMeter(usable_cores())
+    report = SuiteReport(
+        machine=machine,
+        options=options,
+        photographs=photographs,
+        noise=noise.summarize(),
+        ceilings=_measure_ceilings(options),
+        gigaflops={each.variant: count_gigaflops(each.path("fp32", 1)) for each in networks},
+        notes=tuple(notes),
+        gpu_states=(read_gpu_state(device),) if on_gpu else (),
+        shown=inputs.shown,
+    )
     # The smallest batch comes last, because pictures are timed after it as long as there is time.
     cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
     parts = [2 if batch == 1 else 1 for _, batch in cells]  # pictures and callers take as long as the turns
     for index, (network, batch) in enumerate(cells):
         until = time.monotonic() + (end - time.monotonic()) / sum(parts[index:])
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
-        _set_shares(found, count_work(network.path("fp32", batch), batch), ceilings, device)
-        rows = sorted(rows + found, key=lambda row: (options.networks.index(row.network), row.batch))
-        states += [read_gpu_state(device)] if on_gpu else []
-        report = SuiteReport(
-            machine=machine,
-            options=options,
-            photographs=photographs,
-            noise=noise.summarize(),
-            ceilings=ceilings,
-            gigaflops=gigaflops,
-            rows=tuple(rows),
-            notes=tuple(notes),
-            gpu_states=tuple(states),
-            shown=inputs.shown,
-        )
+        _set_shares(found, count_work(network.path("fp32", batch), batch), report.ceilings, device)
+        rows = sorted((*report.rows, *found), key=lambda row: (options.networks.index(row.network), row.batch))
+        states = (*report.gpu_states, *([read_gpu_state(device)] if on_gpu else []))
+        report = replace(report, noise=noise.summarize(), rows=tuple(rows), gpu_states=states)
         known(report)
     for network in networks if options.growth else ():
         for point in measure_growth(network, options, progress):
@@ -145,6 +136,16 @@ def run_suite(
         report = replace(report, layers=time_engines(networks, contestants, options))
         known(report)
     return report
+
+
+def _make_graphs(
+    variant: str, contestants: Iterable[Contestant], options: SuiteOptions, say: Callable[[str], None]
+) -> NetworkFiles:
+    say(f"{variant}: exporting")
+    network = find_network(variant, options)
+    plain = any(each.source == "plain" for each in contestants)
+    make_graphs(network, options.images, options.batches if plain else ())
+    return network
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:
@@ -177,12 +178,7 @@ def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
     else:
         paths = find_images(options.images)[:MOST_PHOTOGRAPHS]
         images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
-    encoded = {size: _encode(images[0] if options.images else make_scene(0, *size)[0], *size) for size in PICTURE_SIZES}
+    pictures = {size: images[0] if options.images else make_scene(0, *size)[0] for size in PICTURE_SIZES}
+    encoded = {size: encode_picture(image, *size) for size, image in pictures.items()}
     tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
     return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT]), what
-
-
-def _encode(image: ByteArray, height: int, width: int) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).resize((width, height)).save(stream, "JPEG", quality=90)
-    return stream.getvalue()

@@ -24,11 +24,12 @@ from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, U2NetError
 from u2net.runtime.preprocess import FloatArray
-from u2net.runtime.presets import Preset
+from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
 
-FIRST_RUNS = 3
-"""Runs before anything is timed. The second run of an engine records its CUDA graph, the third launches it first."""
+FURTHER_RUNS = 2
+"""Runs after the first, before anything is timed: the second of an engine records its CUDA graph, the third launches it
+first."""
 
 CALLER_SECONDS = 1.0
 """Least time that concurrent callers are counted for."""
@@ -41,7 +42,6 @@ class Bench:
         self._session: Session | None = None
         self._input: FloatArray | None = None
         self._timer: gpu.DeviceTimer | None = None
-        self._free: float | None = None
 
     def settle(self, package: str, device: str) -> float:
         """Import a contestant's package and start the GPU. Returns the seconds; opening says what is missing."""
@@ -51,22 +51,41 @@ class Bench:
         gpu.free_gpu_mb(Device.parse(device))
         return time.perf_counter() - started
 
-    def open(self, opener: str, file: str, device: str, preset: dict[str, Any], **options: Any) -> dict[str, Any]:
-        """Open the contestant, run it on one image, and return what it is and how long each step took.
+    def open(self, opener: str, file: str, device: str, tensor: FloatArray, **options: Any) -> dict[str, Any]:
+        """Open the contestant and run it until nothing more is compiled or recorded.
 
         Args:
-            preset: fields of the :class:`Preset`.
+            tensor: the input that is timed, N×3×H×W.
             options: further arguments of the opener, ``threads`` among them.
+
+        Returns:
+            What it is, how long each step took, the memory taken so far, and why runs cannot be timed on the device.
         """
-        kind, place = Preset.from_dict(preset), Device.parse(device)
-        self._free = gpu.free_gpu_mb(place)
+        place, preset = Device.parse(device), PRESETS["reference"].with_size(*tensor.shape[2:])
+        free_before = gpu.free_gpu_mb(place)
         started = time.perf_counter()
-        session = OPENERS[opener](Path(file), place, kind, **options)
+        session = OPENERS[opener](Path(file), place, preset, **options)
         opened = time.perf_counter()
-        session.infer(np.zeros((1, 3, kind.height, kind.width), np.float32), [session.info.mask_output])
-        self._session = session
+        self._session, self._input = session, tensor
+        maps = self.infer(tensor)
         seconds = {"open": opened - started, "first_run": time.perf_counter() - opened}
-        return {"provider": f"{session.info.backend}, {session.info.provider}", "seconds": seconds}
+        for _ in range(FURTHER_RUNS):
+            maps = self.infer(tensor)
+        note = ""
+        if place.kind == "cuda":
+            try:
+                self._timer = gpu.DeviceTimer(session, tensor, maps)
+                self._timer.time(1, 1 + FURTHER_RUNS)
+            except U2NetError as error:
+                self._timer, note = None, str(error)
+        free = gpu.free_gpu_mb(place)
+        return {
+            "provider": f"{session.info.backend}, {session.info.provider}",
+            "seconds": seconds,
+            "memory_mb": own_peak_mb(),
+            "gpu_memory_mb": None if free_before is None or free is None else free_before - free,
+            "device_note": note,
+        }
 
     def measure_ceilings(self, device: str, arithmetic: str, threads: int | None) -> dict[str, float]:
         """See :func:`u2net.benchmarks.suite.ceilings.measure_ceilings`."""
@@ -82,24 +101,6 @@ class Bench:
         """Run the network on N×3×H×W and return d0."""
         output = self._opened.info.mask_output
         return np.ascontiguousarray(self._opened.infer(tensor, [output])[output])
-
-    def prepare(self, tensor: FloatArray) -> dict[str, Any]:
-        """Keep the input that is timed, and run it until nothing more is compiled or recorded.
-
-        Returns the memory taken so far, and why runs cannot be timed on the device.
-        """
-        self._input, info, note = tensor, self._opened.info, ""
-        for _ in range(FIRST_RUNS):
-            maps = self.infer(tensor)
-        if info.device.kind == "cuda":
-            try:
-                self._timer = gpu.DeviceTimer(self._opened, tensor, maps)
-                self._timer.time(1, FIRST_RUNS)
-            except U2NetError as error:
-                self._timer, note = None, str(error)
-        free = gpu.free_gpu_mb(info.device)
-        taken = None if self._free is None or free is None else self._free - free
-        return {"memory_mb": own_peak_mb(), "gpu_memory_mb": taken, "device_note": note}
 
     def time(self, repeats: int, warmup: int) -> dict[str, list[float]]:
         """Seconds of single runs: ``wall`` from host memory to host memory, ``device`` without copies on a GPU."""

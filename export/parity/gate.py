@@ -29,7 +29,7 @@ class VerifyOptions:
         device: where both sides run.
     """
 
-    images: Path | None = None
+    images: str | Path | None = None
     preset: Preset | None = None
     device: Device = CPU
 
@@ -124,7 +124,7 @@ class ParityGate:
 
 
 def verify_models(
-    reference: Path, candidates: Sequence[Path], options: VerifyOptions | None = None
+    reference: str | Path, candidates: Sequence[str | Path], options: VerifyOptions | None = None
 ) -> tuple[StageParity, ...]:
     """Compare each candidate with the reference; each is a checkpoint or a model file.
 
@@ -132,8 +132,8 @@ def verify_models(
     """
     options = options or VerifyOptions()
     assumed = options.preset or PRESETS["reference"]
-    gate = ParityGate(open_for_parity(reference, options.device, assumed=assumed), options)
-    return tuple(gate.compare(open_for_parity(each, options.device, assumed=assumed)) for each in candidates)
+    gate = ParityGate(open_for_parity(Path(reference), options.device, assumed=assumed), options)
+    return tuple(gate.compare(open_for_parity(Path(each), options.device, assumed=assumed)) for each in candidates)
 
 
 def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:

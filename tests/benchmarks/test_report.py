@@ -7,25 +7,22 @@ from typing import Any
 import pytest
 
 from u2net.benchmarks.machine import Machine
-from u2net.benchmarks.measure import BenchOptions, BenchReport, BenchRow, PictureTime
+from u2net.benchmarks.measure import EAGER_TITLE, BenchOptions, BenchReport
 from u2net.benchmarks.noise import Noise
 from u2net.benchmarks.page import NONE, table
 from u2net.benchmarks.report import (
-    BENCH_HEADER,
-    EAGER_TITLE,
     HEADER,
     PARITY_HEADER,
-    PICTURE_HEADER,
-    as_json,
-    bench_cells,
+    bench_tables,
     build_page,
     parity_rows,
-    picture_cells,
     stage_cells,
-    write_json,
     write_report,
 )
 from u2net.benchmarks.statistics import Latency, Ratio
+from u2net.benchmarks.suite.contestants import EAGER, Contestant
+from u2net.benchmarks.suite.rows import Fidelity, PictureSteps, Row
+from u2net.benchmarks.writing import as_json, short_names, write_json
 from u2net.export.build import BuildResult, BuiltStage
 from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread, Worst
@@ -49,6 +46,8 @@ OUTPUT = Comparison(
 )
 MASK = Comparison("mask", Spread(Worst(1e-6, "cat"), 1e-7, Worst(1e-6, "cat")), None, 0.99987, 13, Worst(0.0, "cat"))
 PARITY = StageParity(CHECKPOINT, FP32, "fp32", (OUTPUT,), MASK, find_tolerance("fp32", "cpu"), ())
+SPEED_HEADER = ("contestant", "batch", "median ms", "images/s", "vs eager", "IoU", "mean Δ", "peak MB")
+STEPS_HEADER = ("contestant", "picture", "decode", "preprocess", "compute", "postprocess", "whole")
 FAILURE = Failure("d0", "largest difference", 0.5, 1e-4, "cat")
 
 
@@ -57,10 +56,19 @@ def stage(name: str, path: Path, *, failures: tuple[Failure, ...] = (), islands:
     return BuiltStage(name, graph, replace(PARITY, candidate=path, failures=failures))
 
 
-def row(model: Path, batch: int, median: float, ratio: float, memory: float | None = 96.4) -> BenchRow:
-    latency = Latency(median, median + 1.25, median + 2.5)
-    return BenchRow(
-        model, "fp32", "CPU", batch, latency, batch / median * 1e3, Ratio(ratio, ratio - 0.1, ratio + 0.1), memory
+def row(model: Path, batch: int, median: float, ratio: float) -> Row:
+    key, title = (EAGER, EAGER_TITLE) if model.suffix == ".pth" else (model.name, model.name)
+    return Row(
+        Contestant(key, title, "file", title, "fp32"),
+        "u2netp",
+        batch,
+        file=model,
+        wall=Latency(median, median + 1.25, median + 2.5),
+        images_per_second=batch / median * 1e3,
+        ratio=Ratio(ratio, ratio - 0.1, ratio + 0.1),
+        memory_mb=96.4,
+        fidelity=Fidelity(4, 0.99987, 3e-5, 0.01),
+        pictures=[PictureSteps(720, 1280, 9.0, 236.1, 20.04, 200.0, 7.0)] if model == FP32 and batch == 1 else [],
     )
 
 
@@ -80,10 +88,7 @@ def bench(build: BuildResult) -> BenchReport:
         *(row(build.checkpoint, 4, 1600, 1.0), row(FP32, 4, 640, 2.5), row(FP16, 4, 800, 2.0)),
     )
     machine = Machine("Some Processor", 2, "Linux x86_64", "3.12.1", None, {"torch": "2.8"})
-    pictures = (PictureTime(FP32, (720, 1280), 20.04, 200.0, 7.0),)
-    return BenchReport(
-        machine, BenchOptions(threads=2), (320, 320), build.checkpoint, rows, pictures, Noise(0.05, 0.02)
-    )
+    return BenchReport(machine, BenchOptions(threads=2), (320, 320), rows, Noise(0.05, 0.02))
 
 
 def failed(build: BuildResult) -> BuildResult:
@@ -181,35 +186,29 @@ def test_an_infinite_difference_can_be_written() -> None:
     assert parity_rows(replace(PARITY, outputs=(broken,)))[0][1] == "inf"
 
 
-def test_the_row_of_a_benchmark(bench: BenchReport) -> None:
-    expected = ("model.onnx", "4", "640.0", "641.2", "642.5", "6.25", "2.50×", "2.40–2.60", "96")
+def test_the_tables_of_a_benchmark(bench: BenchReport) -> None:
+    (header, rows), steps = bench_tables(bench)
 
-    assert bench_cells(bench)[4] == expected
-    assert bench_cells(bench)[0][0] == EAGER_TITLE
-    assert len(BENCH_HEADER) == len(expected)
+    assert header == SPEED_HEADER
+    assert rows[4] == ("model.onnx", "4", "640.0", "6.25", "2.50× (2.40–2.60)", "0.9999", "3.0e-05", "96")
+    assert rows[0][:5] == (EAGER_TITLE, "1", "400.0", "2.50", "1")
+    assert steps == (STEPS_HEADER, [("model.onnx", "720×1280", "9", "20", "200", "7", "236")])
 
 
-def test_memory_that_could_not_be_measured_is_a_dash_and_told(build: BuildResult, bench: BenchReport) -> None:
-    failed_row = replace(bench.rows[0], peak_memory_mb=None, memory_failure="killed")
-    report = replace(bench, rows=(failed_row, *bench.rows[1:]))
+def test_a_model_that_did_not_run_says_why_in_place_of_its_time(build: BuildResult, bench: BenchReport) -> None:
+    failed_row = Row(bench.rows[2].contestant, "u2netp", 1, file=FP16, error="it was killed")
+    report = replace(bench, rows=(*bench.rows[:2], failed_row, *bench.rows[3:]))
 
-    assert bench_cells(report)[0][-1] == NONE
+    assert bench_tables(report)[0][1][2] == ("model.fp16.onnx", "1", "it was killed", *[NONE] * 5)
+    assert stage_cells(build, report)[3][6:8] == (NONE, NONE)
     page = build_page(build, report).markdown()
-    assert page.index("**killed**\n") < page.index("## Parity"), "beside the ratios that it concerns"
+    assert page.index("**model.fp16.onnx, batch 1: it was killed**\n") < page.index("## Parity"), "beside the ratios"
 
 
-def test_models_of_one_name_are_told_apart_by_their_folders(bench: BenchReport) -> None:
+def test_models_of_one_name_are_told_apart_by_their_folders() -> None:
     paths = [Path(name) for name in ("x/a/m.onnx", "x/b/m.onnx", "m.onnx", "x/b/other.onnx")]
-    pictures = tuple(replace(bench.pictures[0], model=path) for path in paths)
-    report = replace(bench, rows=tuple(row(path, 1, 200, 2.0) for path in paths), pictures=pictures)
 
-    for cells in (bench_cells(report), picture_cells(report)):
-        assert [each[0] for each in cells] == ["a/m.onnx", "b/m.onnx", "m.onnx", "other.onnx"]
-
-
-def test_the_row_of_a_picture(bench: BenchReport) -> None:
-    assert picture_cells(bench) == [("model.onnx", "720×1280", "20.0", "200.0", "7.0")]
-    assert len(PICTURE_HEADER) == 5
+    assert list(short_names(paths).values()) == ["a/m.onnx", "b/m.onnx", "m.onnx", "other.onnx"]
 
 
 def test_every_line_of_a_table_has_the_same_cells(build: BuildResult, bench: BenchReport) -> None:
@@ -218,8 +217,8 @@ def test_every_line_of_a_table_has_the_same_cells(build: BuildResult, bench: Ben
     assert [tuple(cell.strip() for cell in block[0]) for block in found] == [
         HEADER,
         ("stage", *PARITY_HEADER),
-        BENCH_HEADER,
-        PICTURE_HEADER,
+        SPEED_HEADER,
+        STEPS_HEADER,
     ]
     for block in found:
         assert len({len(cells) for cells in block}) == 1
@@ -261,7 +260,7 @@ def test_the_page_says_what_it_was_measured_on(build: BuildResult, bench: BenchR
     page = build_page(build, replace(bench, machine=replace(bench.machine, gpu=gpu))).markdown()
 
     assert ("- gpu: H200\n" in page) == (gpu is not None)
-    for fact in ("- cores: 2\n", "10 rounds in turns after 2 of warm-up, 2 threads", "Some Processor", "torch 2.8"):
+    for fact in ("- cores: 2\n", "10 rounds in turns, 2 threads", "Some Processor", "torch 2.8"):
         assert fact in page
 
 

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -15,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.benchmarks.worker_here import WorkerHere
+from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
 from u2net.export import ExportOptions, GraphStage
 from u2net.export.graph import read_artifact, read_graph
@@ -69,9 +72,9 @@ def suite_run(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> t
     contestants = ("--contestants", "onnxruntime-fp32,rembg")
     words = (*contestants, "--networks", "u2netp", "--batches", 1, "--rounds", 2, "--name", "page")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("u2net.benchmarks.suite.cells.CALLERS", (1, 2))
+        patch.setattr("u2net.benchmarks.suite.options.SuiteOptions", partial(SuiteOptions, callers=(1, 2)))
         patch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
-        patch.setattr("u2net.benchmarks.suite.suite.make_plain_graph", lambda *_: None)  # nobody here opens it
+        patch.setattr("u2net.benchmarks.suite.networks.make_plain_graph", lambda *_: None)  # nobody here opens it
         return folder, run_u2net("bench", "--suite", *words, "-o", folder, "--work", folder / "work")
 
 
@@ -91,6 +94,14 @@ def no_tracing(monkeypatch: pytest.MonkeyPatch, built_onnx: Path) -> None:
         return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
 
     monkeypatch.setattr("u2net.export.build.export_onnx", export)
+
+
+@pytest.fixture
+def quick_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmark in this process, on few pictures."""
+    monkeypatch.setattr("u2net.benchmarks.suite.cells.Worker", WorkerHere)
+    monkeypatch.setattr("u2net.benchmarks.measure.PICTURE_SIZE", (90, 120))
+    monkeypatch.setattr("u2net.benchmarks.measure.SCENE_COUNT", 1)
 
 
 @pytest.fixture

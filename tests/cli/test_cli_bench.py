@@ -10,27 +10,21 @@ from u2net.runtime import InputError
 from u2net.runtime.device import Device
 
 
-@pytest.fixture
-def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the processes whose memory is measured."""
-    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 123.4)
-
-
-@pytest.mark.usefixtures("no_memory")
+@pytest.mark.usefixtures("quick_bench")
 def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> None:
-    words = ("--batch", "1,2", "--rounds", 2, "--threads", 1, "--json", tmp_path / "figures.json")
+    words = ("--batch", "1,2", "--rounds", 2, "--threads", 2, "--json", tmp_path / "figures.json")
 
     said = run_u2net("bench", built_onnx, *words)
 
     assert said.returncode == 0
     # A slow machine gets a line of progress after some seconds of silence, and nothing else.
-    assert all(line.startswith(("timing ", "memory ")) for line in said.stderr.splitlines()), said.stderr
+    assert all(line.startswith("u2netp, batch ") for line in said.stderr.splitlines()), said.stderr
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert [row["batch"] for row in figures["rows"]] == [1, 1, 2, 2]
     assert figures["rows"][0]["ratio"] == {"value": 1, "low": 1, "high": 1}
-    for name, count in (("eager PyTorch", 2), ("model.onnx", 3), ("peak MB", 1), ("720×1280", 1)):
+    for name, count in (("eager PyTorch", 3), ("model.onnx", 3), ("peak MB", 1), ("90×120", 2)):
         assert said.stdout.count(name) == count, name
-    assert "1 threads, 2 rounds in turns, " in said.stdout
+    assert "2 threads, 2 rounds in turns, " in said.stdout
     assert said.stdout.endswith(f"Wrote {tmp_path / 'figures.json'}\n")
 
 

@@ -19,7 +19,6 @@ WORDS = ("build", "--size", 96, "--rounds", 2)
 @pytest.fixture
 def folder(built: tuple[Path, CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of an earlier build, with the user's own files beside it; the next build is quick."""
-    monkeypatch.setattr("u2net.benchmarks.measure.peak_memory_mb", lambda *_: 1.0)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
     shutil.copytree(built[0], tmp_path / "out")
     for name in ("notes.txt", "pictures/holiday.png", "pictures/mine.mask.png"):
@@ -31,7 +30,7 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.usefixtures("no_tracing", "quick_bench")
 def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_u2net: Command, folder: Path) -> None:
     (folder / f"{STAGING}dead").mkdir()  # a build that was killed left it
 
@@ -45,10 +44,10 @@ def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_
     }
     report = (folder / "report.json").read_text(encoding="utf-8")
     assert STAGING not in report
-    assert json.loads(report)["bench"]["rows"][1]["model"] == str(folder / "model.onnx")
+    assert json.loads(report)["bench"]["rows"][1]["file"] == str(folder / "model.onnx")
 
 
-@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.usefixtures("no_tracing", "quick_bench")
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("the disk is full")])
 def test_a_build_that_is_interrupted_changes_nothing(
     run_u2net: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException

@@ -2,10 +2,10 @@
 
 import pytest
 
-from u2net.benchmarks.report import BENCH_HEADER
 from u2net.cli.printing import console, print_table
 
-ROW = ("model.fp16.onnx", "4", "1245.0", "1260.0", "1280.1", "3.21", "2.01×", "1.94–2.10", "1229")
+HEADER = ("contestant", "batch", "median ms", "images/s", "vs eager", "IoU", "mean Δ", "peak MB")
+ROW = ("model.fp16.onnx", "4", "1245.0", "3.21", "2.01× (1.94–2.10)", "0.9998", "7.0e-05", "1229")
 
 
 def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,11 +13,11 @@ def test_no_word_of_a_benchmark_is_broken_in_80_columns(monkeypatch: pytest.Monk
     monkeypatch.setattr(console, "_force_terminal", True)
 
     with console.capture() as printed:
-        print_table(BENCH_HEADER, [ROW])
+        print_table(HEADER, [ROW])
 
     text = printed.get()
     assert max(map(len, text.splitlines())) <= 80
-    for word in (*ROW, *" ".join(BENCH_HEADER).replace(" %", "\N{NO-BREAK SPACE}%").split(" ")):
+    for word in " ".join((*HEADER, *ROW)).split(" "):
         assert word in text.split(" ") or word in text.replace("\n", " ").split(" "), word
 
 

@@ -24,9 +24,10 @@ from u2net.runtime.errors import (
 
 
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
+    """Paths may be strings."""
     said: list[str] = []
-    options = BuildOptions(ExportOptions(size=TINY), images=photograph_folder)
-    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", options, said.append)
+    options = BuildOptions(ExportOptions(size=TINY), images=str(photograph_folder))
+    result = build_artifacts(str(BUNDLED_WEIGHTS), str(tmp_path / "out"), options, said.append)
     assert result.passed
     assert [stage.name for stage in result.stages] == ["export", "simplify", "fp16"]
     assert [path.name for path in result.graphs] == ["model.onnx", "model.fp16.onnx"]

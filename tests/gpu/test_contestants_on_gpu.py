@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from tests.gpu.conftest import DEVICE, Graphs
-from tests.gpu.graphs import SIDE
 from u2net.runtime import load
-from u2net.runtime.presets import PRESETS
 
 pytestmark = pytest.mark.gpu
 
@@ -38,9 +36,9 @@ def test_eager_pytorch_is_timed_by_both_clocks(graphs: Graphs, options: dict[str
     from u2net.benchmarks.suite.worker import Bench
     from u2net.model.weights import BUNDLED_WEIGHTS
 
-    bench, preset = Bench(), PRESETS["reference"].with_size(SIDE, SIDE)
-    bench.open("eager", str(BUNDLED_WEIGHTS), DEVICE, vars(preset), threads=None, **options)
-    assert bench.prepare(graphs.pictures[:2])["device_note"] == ""
+    bench = Bench()
+    opened = bench.open("eager", str(BUNDLED_WEIGHTS), DEVICE, graphs.pictures[:2], threads=None, **options)
+    assert opened["device_note"] == ""
     found = bench.time(5, 2)
 
     assert len(found["device"]) == len(found["wall"]) == 5

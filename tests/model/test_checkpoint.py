@@ -256,6 +256,7 @@ PROBE = "stage2.rebnconvin.conv_s1.weight"
         ({"side2.bias": torch.zeros(())}, "side2.bias has shape ()"),
         *(({"side1.bias": torch.tensor([value])}, "side1.bias holds NaN or Inf") for value in (NAN, INF, -INF)),
         ({"stage1d.rebnconvin.bn_s1.running_var": torch.full((64,), NAN)}, "running_var holds NaN or Inf"),
+        ({"stage1d.rebnconvin.bn_s1.running_var": torch.full((64,), -0.1)}, "running_var holds negative variances"),
         ({"side1.bias": torch.tensor([1e300], dtype=torch.float64)}, "side1.bias holds NaN or Inf"),
         *(
             ({"side5.bias": torch.zeros(1, dtype=dtype)}, f"side5.bias holds {dtype}; weights are floating-point")

@@ -140,6 +140,15 @@ def test_values_of_32_bits_are_refused_not_clipped(tmp_path: Path, dtype: type) 
         read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("white", [255, 1023, 65535])
+def test_grey_of_any_depth_is_scaled_by_its_white(tmp_path: Path, white: int) -> None:
+    size = 1 if white < 256 else 2
+    values = b"".join(round(part * white).to_bytes(size, "big") for part in (0, 0.5, 1))
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 %d\n" % white + values)
+
+    assert read_image(tmp_path / "a.pgm")[0, :, 0].tolist() == pytest.approx([0, 128, 255], abs=1)
+
+
 @pytest.mark.parametrize("shape", [(4, 4, 5), (4,)])
 def test_an_array_of_another_shape_is_not_written(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="a picture is uint8"):

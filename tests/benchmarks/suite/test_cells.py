@@ -13,7 +13,7 @@ from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite import cells
 from u2net.benchmarks.suite.cells import Cell, Inputs
 from u2net.benchmarks.suite.contestants import EVERYWHERE, Contestant
-from u2net.benchmarks.suite.networks import find_network, make_graphs, make_plain_graph
+from u2net.benchmarks.suite.networks import find_network, make_graphs
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Load, Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
@@ -30,7 +30,7 @@ FAULTS = ("none", "slow", "wrong", "crash", "hang", "missing package")
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> SuiteOptions:
     work = tmp_path_factory.mktemp("suite")
-    return SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=4, threads=1, work=work)
+    return SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=4, threads=1, callers=(), work=work)
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +165,10 @@ def test_the_knee_is_where_throughput_stops_growing() -> None:
 
 def test_graphs_of_an_earlier_run_are_used_again(options: SuiteOptions) -> None:
     network = find_network("u2netp", options)
-    make_graphs(network, None)
-    make_plain_graph(network, 1)
+    make_graphs(network, None, [1])
     before = {path: path.stat().st_mtime_ns for path in options.work.glob("*.onnx")}
 
-    make_graphs(network, None)
-    make_plain_graph(network, 1)
+    make_graphs(network, None, [1])
 
     assert len(before) == 3
     assert {path: path.stat().st_mtime_ns for path in options.work.glob("*.onnx")} == before
@@ -179,7 +177,6 @@ def test_graphs_of_an_earlier_run_are_used_again(options: SuiteOptions) -> None:
 def test_a_whole_suite_reports_every_contestant_after_each_cell(
     options: SuiteOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("u2net.benchmarks.suite.cells.CALLERS", (1, 2))
     monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
     known: list[SuiteReport] = []
     wanted = SuiteOptions(
@@ -189,6 +186,7 @@ def test_a_whole_suite_reports_every_contestant_after_each_cell(
         contestants=("plain-onnx", "onnxruntime", "openvino", "rembg"),
         rounds=2,
         threads=1,
+        callers=(1, 2),
         work=options.work,
     )
 

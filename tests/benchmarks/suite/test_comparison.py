@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import typer
 
-from u2net.benchmarks.report import as_json
 from u2net.benchmarks.statistics import compare, summarize
 from u2net.benchmarks.suite.comparison import compare_reports
 from u2net.benchmarks.suite.contestants import EVERYWHERE
 from u2net.benchmarks.suite.rows import Fidelity, Row
+from u2net.benchmarks.writing import as_json
 from u2net.cli.compare import compare_suites
 from u2net.runtime.errors import InputError
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from u2net.benchmarks.suite.engines import make_engines
 from u2net.benchmarks.suite.gpu import build_for_batches, free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
+from u2net.benchmarks.suite.openers import OPENERS
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.report import suite_page
 from u2net.benchmarks.suite.rows import Row
@@ -28,10 +30,12 @@ from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.worker import Bench
 from u2net.benchmarks.suite.workers import Worker
 from u2net.export.graph import read_artifact, read_graph
-from u2net.runtime.device import CPU, CUDA
+from u2net.runtime.device import CPU, CUDA, Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.loading import load
 from u2net.runtime.preprocess import FloatArray
-from u2net.runtime.presets import PRESETS
+from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.session import Session
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.flavours import installed_flavours
 from u2net.runtime.trt.profiles import Profile
@@ -75,8 +79,8 @@ def noise(batch: int) -> FloatArray:
 
 def opened(engine: Path, batch: int, graph: bool) -> Bench:
     bench = Bench()
-    bench.open("file", str(engine), "cuda:0", vars(PRESET), threads=None, cuda_graph=graph)
-    assert bench.prepare(noise(batch))["device_note"] == ""
+    found = bench.open("file", str(engine), "cuda:0", noise(batch), threads=None, cuda_graph=graph)
+    assert found["device_note"] == ""
     return bench
 
 
@@ -118,22 +122,27 @@ def test_free_memory_is_read_on_a_gpu_alone(simulated: tuple[TimedCuda, FakeTens
 
 def test_a_session_without_device_arrays_says_so(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And without a driver for cuda-bindings, wall time alone is taken."""
-    bench = Bench()
-    bench.open("file", str(small_onnx), "cpu", vars(PRESETS["reference"].with_size(160, 160)), threads=1)
-    session = bench._session
-    assert session is not None
-    session.info = replace(session.info, device=CUDA)
+
+    def open_as_on_a_gpu(file: Path, _device: Device, preset: Preset, **options: Any) -> Session:
+        session = load(file, preset=preset, **options)
+        session.info = replace(session.info, device=CUDA)
+        return session
+
+    monkeypatch.setitem(OPENERS, "file", open_as_on_a_gpu)
     monkeypatch.setattr(bindings, "runtime", TimedCuda())
+    tensor = np.zeros((1, 3, 160, 160), np.float32)
     open_cuda.cache_clear()
-    prepared = bench.prepare(np.zeros((1, 3, 160, 160), np.float32))
-    assert prepared["device_note"].startswith("onnxruntime ") and "takes NumPy arrays" in prepared["device_note"]
+    found = Bench().open("file", str(small_onnx), "cuda", tensor)
+    assert found["device_note"].startswith("onnxruntime ") and "takes NumPy arrays" in found["device_note"]
 
     bindings.runtime.driver = 12000
-    prepared = bench.prepare(np.zeros((1, 3, 160, 160), np.float32))
+    open_cuda.cache_clear()
+    bench = Bench()
+    found = bench.open("file", str(small_onnx), "cuda", tensor)
     open_cuda.cache_clear()
 
-    assert prepared["device_note"].startswith("the NVIDIA driver is for CUDA 12.0")
-    assert (prepared["gpu_memory_mb"], list(bench.time(1, 0))) == (None, ["wall"])
+    assert found["device_note"].startswith("the NVIDIA driver is for CUDA 12.0")
+    assert (found["gpu_memory_mb"], list(bench.time(1, 0))) == (None, ["wall"])
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +163,7 @@ def options(network: NetworkFiles) -> SuiteOptions:
         size=SIZE,
         contestants=(ENGINE, f"{ENGINE}-graph", "tensorrt-99"),
         rounds=2,
+        callers=(1, 2),
         pythons={"tensorrt": sys.executable},
         work=network.folder,
     )
@@ -168,7 +178,6 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(suite, "describe_machine", lambda _device: MACHINE)
         patch.setattr(suite, "_measure_ceilings", lambda _options: {})
         patch.setattr(suite, "PICTURE_SIZES", ((90, 120),))
-        patch.setattr(cells, "CALLERS", (1, 2))
         yield patch
 
 
