@@ -21,6 +21,7 @@ from u2net.model.opening import open_session
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import DependencyError, DeviceError, EngineGpuError, OutOfMemoryError
 from u2net.runtime.files import check_target, make_folder
+from u2net.runtime.images import find_images
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import import_flavour, installed_flavours
@@ -199,6 +200,8 @@ def export_model(
     """
     path = check_target(path, (".onnx",))
     options.check()
+    if half and images is not None:
+        find_images(images)  # a folder without pictures is told before the work
     started = time.perf_counter()
     checkpoint = take_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:

@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +9,15 @@ import numpy.typing as npt
 import pytest
 from skimage import data
 
+from u2net.export.graph import GraphStage, read_artifact, read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_bytes, locked_folder
 
 Image = npt.NDArray[np.uint8]
+
+TRACED = "u2net.export.build.export_onnx"
 
 SMALL = (160, 160)
 """Height and width at which tests run the network where the size does not matter."""
@@ -45,6 +49,29 @@ def exported(
             return path if path.is_file() else export_onnx(checkpoint, path, options).path
 
     return export
+
+
+@pytest.fixture(scope="session")
+def export_once(
+    exported: Callable[[ExportOptions], Path], checkpoint: Checkpoint
+) -> Callable[[Checkpoint, Path, ExportOptions], GraphStage]:
+    """Stands in for ``export_onnx``, which takes seconds: copies the file that was exported with the same options."""
+
+    def export(source: Checkpoint, path: Path, options: ExportOptions) -> GraphStage:
+        if source.sha256 != checkpoint.sha256:
+            return export_onnx(source, path, options)
+        graph = read_graph(Path(shutil.copy(exported(options), path)))
+        return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
+
+    return export
+
+
+@pytest.fixture
+def no_tracing(
+    export_once: Callable[[Checkpoint, Path, ExportOptions], GraphStage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Export through :func:`export_once`."""
+    monkeypatch.setattr(TRACED, export_once)
 
 
 @pytest.fixture(scope="session")

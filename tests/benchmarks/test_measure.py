@@ -115,10 +115,10 @@ def test_a_model_that_fails_is_told_and_costs_the_others_nothing(
     small_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(WorkerHere):
-        def call(self, method: str, timeout: float, **arguments: Any) -> Any:
+        def call(self, method: str, _timeout: float, **arguments: Any) -> Any:
             if self.contestant == "model-1" and method == "time":
                 raise WorkerError("the process ended with signal SIGKILL")
-            return super().call(method, timeout, **arguments)
+            return super().call(method, _timeout, **arguments)
 
     monkeypatch.setattr(cells, "Worker", Killed)
 
@@ -143,10 +143,10 @@ def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monke
     seen: list[int] = []
 
     class Recording(WorkerHere):
-        def call(self, method: str, timeout: float, **arguments: Any) -> Any:
+        def call(self, method: str, _timeout: float, **arguments: Any) -> Any:
             if method == "open":
                 seen.append(arguments["threads"])
-            return super().call(method, timeout, **arguments)
+            return super().call(method, _timeout, **arguments)
 
     monkeypatch.setattr(cells, "Worker", Recording)
 

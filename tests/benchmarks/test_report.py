@@ -1,3 +1,5 @@
+"""Covers benchmarks/report.py, writing.py and suite/row_tables.py."""
+
 import json
 import re
 from dataclasses import dataclass, replace

@@ -1,6 +1,5 @@
 """The command run in-process, and one build that the tests of the command share."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,11 +16,10 @@ import torch
 from PIL import Image
 
 from tests.benchmarks.worker_here import WorkerHere
+from tests.conftest import TRACED
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
-from u2net.export import ExportOptions, GraphStage
-from u2net.export.graph import read_artifact, read_graph
-from u2net.model.checkpoint import Checkpoint
+from u2net.export import GraphStage
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -58,15 +56,19 @@ def pictures(photographs: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: py
 
 @pytest.fixture(scope="session")
 def built(
-    run_u2net: Command, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+    run_u2net: Command, pictures: Path, tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]
 ) -> tuple[Path, CompletedProcess[str]]:
     """The folder of a build of the bundled weights at 96×96, and what the command said."""
     folder = tmp_path_factory.mktemp("build") / "out"
-    return folder, run_u2net("build", "--size", 96, "--rounds", 2, "--images", pictures, "-o", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TRACED, export_once)
+        return folder, run_u2net("build", "--size", 96, "--rounds", 2, "--images", pictures, "-o", folder)
 
 
 @pytest.fixture(scope="session")
-def suite_run(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+def suite_run(
+    run_u2net: Command, tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]
+) -> tuple[Path, CompletedProcess[str]]:
     """The folder of a short run of the suite, named ``page``, in which rembg is missing; and what the command said."""
     folder = tmp_path_factory.mktemp("suite")
     contestants = ("--contestants", "onnxruntime-fp32,rembg")
@@ -74,6 +76,8 @@ def suite_run(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("u2net.benchmarks.suite.options.SuiteOptions", partial(SuiteOptions, callers=(1, 2)))
         patch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
+        patch.setattr("u2net.benchmarks.suite.suite.SCENE_COUNT", 3)
+        patch.setattr(TRACED, export_once)
         patch.setattr("u2net.benchmarks.suite.networks.make_plain_graph", lambda *_: None)  # nobody here opens it
         return folder, run_u2net("bench", "--suite", *words, "-o", folder, "--work", folder / "work")
 
@@ -82,18 +86,6 @@ def suite_run(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> t
 def built_onnx(built: tuple[Path, CompletedProcess[str]]) -> Path:
     """The bundled weights as FP32 ONNX of dynamic batch at 96×96."""
     return built[0] / "model.onnx"
-
-
-@pytest.fixture
-def no_tracing(monkeypatch: pytest.MonkeyPatch, built_onnx: Path) -> None:
-    """Replace every export with the graph of the build, because torch's exporter takes seconds."""
-
-    def export(_checkpoint: Checkpoint, path: Path, _options: ExportOptions) -> GraphStage:
-        shutil.copy(built_onnx, path)
-        graph = read_graph(path)
-        return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
-
-    monkeypatch.setattr("u2net.export.build.export_onnx", export)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Fixtures of the export tests: photographs on disk, networks beside the bundled one, FP16."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 
 from u2net.export.fp16 import convert_fp16
-from u2net.export.graph import GraphStage, read_artifact, read_graph
+from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, U2NET, U2Net
@@ -60,17 +59,6 @@ def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
 def tiny_fp16(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
     """The bundled weights as FP16 ONNX at 128×128."""
     return convert_fp16(tiny_onnx, tmp_path_factory.mktemp("fp16") / "model.fp16.onnx").path
-
-
-@pytest.fixture
-def no_tracing(monkeypatch: pytest.MonkeyPatch, exported: Callable[[ExportOptions], Path]) -> None:
-    """Let a build copy the file that other tests exported with the same options, because tracing takes seconds."""
-
-    def export(_checkpoint: Checkpoint, path: Path, options: ExportOptions) -> GraphStage:
-        graph = read_graph(Path(shutil.copy(exported(options), path)))
-        return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
-
-    monkeypatch.setattr("u2net.export.build.export_onnx", export)
 
 
 def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:

@@ -23,6 +23,7 @@ from u2net.runtime.errors import (
 )
 
 
+@pytest.mark.usefixtures("no_tracing")
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
     """Paths may be strings."""
     said: list[str] = []

@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.conftest import TRACED
 from u2net.benchmarks.noise import NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite import cells
@@ -18,6 +20,7 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Load, Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.workers import Worker, WorkerError
+from u2net.export.graph import GraphStage
 from u2net.model.synthetic import make_scenes
 from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import PRESETS
@@ -28,9 +31,11 @@ FAULTS = ("none", "slow", "wrong", "crash", "hang", "missing package")
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> SuiteOptions:
+def options(tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]) -> Iterator[SuiteOptions]:
     work = tmp_path_factory.mktemp("suite")
-    return SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=4, threads=1, callers=(), work=work)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TRACED, export_once)
+        yield SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=4, threads=1, callers=(), work=work)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +183,7 @@ def test_a_whole_suite_reports_every_contestant_after_each_cell(
     options: SuiteOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
+    monkeypatch.setattr("u2net.benchmarks.suite.suite.SCENE_COUNT", 2)
     known: list[SuiteReport] = []
     wanted = SuiteOptions(
         networks=("u2netp",),

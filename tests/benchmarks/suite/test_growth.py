@@ -10,6 +10,7 @@ from u2net.benchmarks.suite.networks import find_network
 from u2net.benchmarks.suite.options import SuiteOptions
 
 
+@pytest.mark.usefixtures("no_tracing")
 def test_time_and_memory_grow_until_the_bound_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "KEYS", ("onnxruntime-fp32",))
     monkeypatch.setattr(growth, "GROWTH_BATCHES", (1,))

@@ -1,5 +1,6 @@
 """Covers benchmarks/suite/limits.py and ceilings.py."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,16 @@ from u2net.benchmarks.suite.limits import (
     find_arithmetic,
     least_seconds,
 )
-from u2net.export import ExportOptions, export_onnx
-from u2net.model.checkpoint import Checkpoint
+from u2net.export import ExportOptions
 from u2net.runtime.device import CPU, CUDA, Device
 
 
-def test_the_work_of_u2netp_is_what_its_paper_size_takes(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    export_onnx(checkpoint, tmp_path / "m.onnx", ExportOptions())
+def test_the_work_of_u2netp_is_what_its_paper_size_takes(exported: Callable[[ExportOptions], Path]) -> None:
+    path = exported(ExportOptions())
 
-    one, two = (count_work(tmp_path / "m.onnx", batch) for batch in (1, 2))
+    one, two = (count_work(path, batch) for batch in (1, 2))
 
-    assert count_gigaflops(tmp_path / "m.onnx") == pytest.approx(39.5, abs=0.05)
+    assert count_gigaflops(path) == pytest.approx(39.5, abs=0.05)
     assert sum(layer.flops for layer in two) == 2 * sum(layer.flops for layer in one)
     assert sum(layer.values for layer in one if layer.flops) * 2 / 1e6 == pytest.approx(207, abs=1)
     assert sum(layer.flops > 0 for layer in one) == 119
