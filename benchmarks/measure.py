@@ -9,8 +9,9 @@ from typing import Any
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.cells import Cell, Inputs, encode_picture
+from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import EAGER, Contestant
+from u2net.benchmarks.suite.inputs import Inputs, encode_picture
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Row

@@ -9,7 +9,7 @@ from u2net.cli.printing import console, print_warnings
 
 
 def compare_suites(
-    old: Annotated[Path, typer.Argument(help="JSON report of the suite.")],
+    old: Annotated[Path, typer.Argument(help="JSON report of bench or of its suite.")],
     new: Annotated[Path, typer.Argument(help="Later report.")],
 ) -> None:
     """Say what got slower or less exact beyond noise; exit status 1 if anything did."""

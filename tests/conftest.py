@@ -36,15 +36,18 @@ def photographs() -> dict[str, Image]:
 
 
 @pytest.fixture(scope="session")
-def exported(
-    tmp_path_factory: pytest.TempPathFactory, worker_id: str, checkpoint: Checkpoint
-) -> Callable[[ExportOptions], Path]:
-    """Export the bundled weights; the same options give the same file, written once for all processes of a run."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of a run share."""
     own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / "exported"
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def exported(shared_folder: Path, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
+    """Export the bundled weights; the same options give the same file, written once for all processes of a run."""
 
     def export(options: ExportOptions) -> Path:
-        path = folder / hash_bytes(repr(options).encode()) / "model.onnx"
+        path = shared_folder / "exported" / hash_bytes(repr(options).encode()) / "model.onnx"
         with locked_folder(path.parent, wait=True):
             return path if path.is_file() else export_onnx(checkpoint, path, options).path
 

@@ -1,28 +1,26 @@
 """One cell of the suite: everybody on one network at one batch size, in turns."""
 
-import io
 import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from u2net.benchmarks.noise import NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
 from u2net.benchmarks.suite.contestants import EAGER, EXACT, Contestant
+from u2net.benchmarks.suite.inputs import MAPS_KEPT, Inputs
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Fidelity, Load, PictureSteps, Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.parity.figures import ComparisonMeter
 from u2net.runtime.loading import CONTEXTS
-from u2net.runtime.preprocess import ByteArray, FloatArray
+from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.record import read_record
 
 LEAST_ROUNDS = 3
@@ -35,32 +33,8 @@ PATIENCE = 120.0
 """Seconds that a call may take, beyond opening, before its process is taken for hung."""
 
 PICTURE_ROUNDS = 2
-MAPS_KEPT = 3
 LOW, HIGH = 0.1, 0.9
 """Probabilities that the reference's maps must go below and above, or any network would resemble them."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What every contestant is fed."""
-
-    photographs: FloatArray
-    """Preprocessed, P×3×H×W."""
-    encoded: dict[tuple[int, int], bytes]
-    """An encoded picture by height and width, for the times from picture to mask."""
-    shown: Sequence[ByteArray] = ()
-    """The first photographs as they are, to be shown."""
-
-    def batch(self, count: int) -> FloatArray:
-        """Return an input of that batch size, of different photographs as far as there are enough."""
-        return np.resize(self.photographs, (count, *self.photographs.shape[1:]))
-
-
-def encode_picture(image: ByteArray, height: int, width: int) -> bytes:
-    """Resize a picture and encode it as JPEG."""
-    stream = io.BytesIO()
-    Image.fromarray(image).resize((width, height)).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
 
 
 class Cell:

@@ -1,4 +1,4 @@
-"""What got slower or less exact between two reports of the suite, beyond their noise."""
+"""What got slower or less exact between two reports of a benchmark, beyond their noise."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def compare_reports(old: Path, new: Path, *, least_change: float = LEAST_CHANGE)
     by more than ``least_change``, a share.
 
     Raises:
-        InputError: a file is not a report of the suite, or the two have no row in common.
+        InputError: a file is not a report of `bench`, or the two have no row in common.
     """
     before, after = _read_report(old), _read_report(new)
     common = [key for key in before.rows if key in after.rows]
@@ -93,4 +93,4 @@ def _read_report(path: Path) -> _Report:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a report that `u2net bench --suite` wrote") from error
+        raise InputError(f"{path} is not a report that `u2net bench` wrote") from error

@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.cells import MAPS_KEPT, Cell, Inputs, encode_picture
+from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import Contestant, list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.growth import GrowthPoint, measure_growth
+from u2net.benchmarks.suite.inputs import gather_inputs
 from u2net.benchmarks.suite.limits import (
     VALUE_BYTES,
     Ceilings,
@@ -29,20 +28,10 @@ from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_gra
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
-from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import Device
 from u2net.runtime.files import make_folder
-from u2net.runtime.images import find_images, read_image
-from u2net.runtime.preprocess import ByteArray, preprocess_batch
-from u2net.runtime.presets import PRESETS
+from u2net.runtime.preprocess import ByteArray
 
-PICTURE_SIZES = ((512, 512), (1080, 1920), (3000, 4000))
-"""Height and width of the pictures that are timed from file to mask."""
-
-SCENE_COUNT = 8
-"""Number of synthetic scenes if there are no photographs."""
-
-MOST_PHOTOGRAPHS = 16
 CEILING_SECONDS = 120.0
 
 
@@ -101,7 +90,7 @@ def run_suite(
     options = replace(options, batches=options.batches or DEFAULT_BATCHES[device.kind], threads=threads)
     engines, notes = find_engines(options) if on_gpu else ([], [])
     contestants = list_contestants(device, engines, options.contestants)
-    inputs, photographs = _gather_inputs(options)
+    inputs, photographs = gather_inputs(options)
     graphs = [_make_graphs(name, contestants, options, progress) for name in options.networks]
     networks = [make_engines(each, contestants, engines, machine.gpu, options=options, say=progress) for each in graphs]
     progress("measuring what the machine can do")
@@ -170,15 +159,3 @@ def _set_shares(
         if measured is not None and arithmetic in ceilings:
             least = least_seconds(work, ceilings[arithmetic], VALUE_BYTES[arithmetic])
             row.limit_share = 1e3 * least / measured.median_ms
-
-
-def _gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
-    if options.images is None:
-        images, what = make_scenes(SCENE_COUNT), f"{SCENE_COUNT} synthetic scenes"
-    else:
-        paths = find_images(options.images)[:MOST_PHOTOGRAPHS]
-        images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
-    pictures = {size: images[0] if options.images else make_scene(0, *size)[0] for size in PICTURE_SIZES}
-    encoded = {size: encode_picture(image, *size) for size, image in pictures.items()}
-    tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
-    return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT]), what

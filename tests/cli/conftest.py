@@ -1,5 +1,6 @@
 """The command run in-process, and one build that the tests of the command share."""
 
+import json
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -20,8 +21,11 @@ from tests.conftest import TRACED
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
 from u2net.export import GraphStage
+from u2net.runtime.files import locked_folder
 
 Command = Callable[..., CompletedProcess[str]]
+Run = tuple[Path, CompletedProcess[str]]
+"""The folder that a command wrote, and what it said."""
 
 SIDES = {"astronaut": (120, 150), "coffee": (100, 100)}
 """Height and width of the photographs that the command is tried on."""
@@ -55,35 +59,42 @@ def pictures(photographs: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: py
 
 
 @pytest.fixture(scope="session")
-def built(
-    run_u2net: Command, pictures: Path, tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]
-) -> tuple[Path, CompletedProcess[str]]:
+def run_once(shared_folder: Path, run_u2net: Command, export_once: Callable[..., GraphStage]) -> Callable[..., Run]:
+    """Run ``u2net`` with ``-o`` a folder of this name, once for all processes of a run; return folder and result."""
+
+    def run(name: str, *words: object) -> Run:
+        folder, said = shared_folder / name / "out", shared_folder / name / "said.json"
+        with locked_folder(folder.parent, wait=True), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TRACED, export_once)
+            if not said.is_file():
+                result = run_u2net(*words, "-o", folder)
+                said.write_text(json.dumps((result.args, result.returncode, result.stdout, result.stderr)))
+        return folder, CompletedProcess(*json.loads(said.read_text()))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def built(run_once: Callable[..., Run], pictures: Path) -> Run:
     """The folder of a build of the bundled weights at 96×96, and what the command said."""
-    folder = tmp_path_factory.mktemp("build") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRACED, export_once)
-        return folder, run_u2net("build", "--size", 96, "--rounds", 2, "--images", pictures, "-o", folder)
+    return run_once("build", "build", "--size", 96, "--rounds", 2, "--images", pictures)
 
 
 @pytest.fixture(scope="session")
-def suite_run(
-    run_u2net: Command, tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]
-) -> tuple[Path, CompletedProcess[str]]:
+def suite_run(run_once: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The folder of a short run of the suite, named ``page``, in which rembg is missing; and what the command said."""
-    folder = tmp_path_factory.mktemp("suite")
-    contestants = ("--contestants", "onnxruntime-fp32,rembg")
-    words = (*contestants, "--networks", "u2netp", "--batches", 1, "--rounds", 2, "--name", "page")
+    contestants = ("--contestants", "onnxruntime-fp32,rembg", "--networks", "u2netp", "--batches", 1)
+    words = (*contestants, "--rounds", 2, "--name", "page", "--work", tmp_path_factory.mktemp("work"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("u2net.benchmarks.suite.options.SuiteOptions", partial(SuiteOptions, callers=(1, 2)))
-        patch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
-        patch.setattr("u2net.benchmarks.suite.suite.SCENE_COUNT", 3)
-        patch.setattr(TRACED, export_once)
+        patch.setattr("u2net.benchmarks.suite.options.SuiteOptions", partial(SuiteOptions, callers=(1, 2), size=160))
+        patch.setattr("u2net.benchmarks.suite.inputs.PICTURE_SIZES", ((90, 120),))
+        patch.setattr("u2net.benchmarks.suite.inputs.SCENE_COUNT", 3)
         patch.setattr("u2net.benchmarks.suite.networks.make_plain_graph", lambda *_: None)  # nobody here opens it
-        return folder, run_u2net("bench", "--suite", *words, "-o", folder, "--work", folder / "work")
+        return run_once("suite", "bench", "--suite", *words)
 
 
 @pytest.fixture(scope="session")
-def built_onnx(built: tuple[Path, CompletedProcess[str]]) -> Path:
+def built_onnx(built: Run) -> Path:
     """The bundled weights as FP32 ONNX of dynamic batch at 96×96."""
     return built[0] / "model.onnx"
 

@@ -110,7 +110,7 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
     monkeypatch.setitem(TOLERANCES, "fp16", IMPOSSIBLE)
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
 
-    said = run_u2net("build", "--size", 64, "--rounds", 2, "-o", tmp_path)
+    said = run_u2net("build", "--size", 96, "--rounds", 2, "-o", tmp_path)
 
     assert said.returncode == 1
     assert "fp16: d0: mean difference is " in said.stdout

@@ -13,8 +13,9 @@ from tests.conftest import TRACED
 from u2net.benchmarks.noise import NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite import cells
-from u2net.benchmarks.suite.cells import Cell, Inputs
+from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import EVERYWHERE, Contestant
+from u2net.benchmarks.suite.inputs import Inputs
 from u2net.benchmarks.suite.networks import find_network, make_graphs
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Load, Row, knee
@@ -182,8 +183,8 @@ def test_graphs_of_an_earlier_run_are_used_again(options: SuiteOptions) -> None:
 def test_a_whole_suite_reports_every_contestant_after_each_cell(
     options: SuiteOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("u2net.benchmarks.suite.suite.PICTURE_SIZES", ((90, 120),))
-    monkeypatch.setattr("u2net.benchmarks.suite.suite.SCENE_COUNT", 2)
+    monkeypatch.setattr("u2net.benchmarks.suite.inputs.PICTURE_SIZES", ((90, 120),))
+    monkeypatch.setattr("u2net.benchmarks.suite.inputs.SCENE_COUNT", 2)
     known: list[SuiteReport] = []
     wanted = SuiteOptions(
         networks=("u2netp",),

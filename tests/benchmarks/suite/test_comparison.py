@@ -93,7 +93,7 @@ def test_speeds_of_other_hardware_and_of_a_busy_machine_are_not_compared(
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "other.json").write_text(text, encoding="utf-8")
 
-    with pytest.raises(InputError, match=r"other\.json is not a report that `u2net bench --suite` wrote"):
+    with pytest.raises(InputError, match=r"other\.json is not a report that `u2net bench` wrote"):
         compare_reports(report(tmp_path / "a", 1), tmp_path / "other.json")
 
 

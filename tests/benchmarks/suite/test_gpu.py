@@ -17,7 +17,7 @@ from tests.conftest import TRACED
 from tests.runtime.trt.conftest import ARTIFACT, record_of
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.benchmarks.machine import Machine
-from u2net.benchmarks.suite import cells, engines, suite
+from u2net.benchmarks.suite import cells, engines, inputs, suite
 from u2net.benchmarks.suite.contestants import EAGER, HERE, TensorRT, list_contestants
 from u2net.benchmarks.suite.engines import make_engines
 from u2net.benchmarks.suite.gpu import build_for_batches, free_gpu_mb
@@ -180,7 +180,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(engines, "Worker", partial(Worker, module=SIMULATED))
         patch.setattr(suite, "describe_machine", lambda _device: MACHINE)
         patch.setattr(suite, "_measure_ceilings", lambda _options: {})
-        patch.setattr(suite, "PICTURE_SIZES", ((90, 120),))
+        patch.setattr(inputs, "PICTURE_SIZES", ((90, 120),))
         yield patch
 
 

@@ -1,17 +1,25 @@
 """Covers benchmarks/suite/growth.py."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.export.conftest import DYNAMIC
 from u2net.benchmarks.suite import growth
 from u2net.benchmarks.suite.growth import growth_section, measure_growth
 from u2net.benchmarks.suite.networks import find_network
 from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.export import ExportOptions
 
 
-@pytest.mark.usefixtures("no_tracing")
-def test_time_and_memory_grow_until_the_bound_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_and_memory_grow_until_the_bound_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Callable[[ExportOptions], Path]
+) -> None:
+    monkeypatch.setattr(
+        growth, "export_model", lambda _checkpoint, path, _options: shutil.copy(exported(DYNAMIC), path)
+    )
     monkeypatch.setattr(growth, "KEYS", ("onnxruntime-fp32",))
     monkeypatch.setattr(growth, "GROWTH_BATCHES", (1,))
     monkeypatch.setattr(growth, "GROWTH_SIDES", (64, 256, 1024))
