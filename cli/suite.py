@@ -18,7 +18,7 @@ def suite(
     batches: Annotated[str | None, typer.Option(help="Batch sizes; by default 1,4, or 1,8,32 on a GPU.")] = None,
     contestants: Annotated[str | None, typer.Option(help="Keys, separated by commas; by default all.")] = None,
     rounds: Annotated[int, typer.Option(help="Largest number of turns of each.")] = 15,
-    minutes: Annotated[float, typer.Option(help="Limit of the measurement.")] = 15.0,
+    minutes: Annotated[float, typer.Option(help="Limit of the measurement.")] = 14.0,
     checkpoint: Annotated[list[Path] | None, typer.Option(help="Weights to take; may be repeated.")] = None,
     images: Images = None,
     python: Annotated[list[str] | None, typer.Option(help="Another Python: rembg=PATH or tensorrt=PATH.")] = None,

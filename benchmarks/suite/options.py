@@ -49,7 +49,7 @@ class SuiteOptions:
     size: int = 320
     contestants: tuple[str, ...] = ()
     rounds: int = 15
-    minutes: float = 15.0
+    minutes: float = 14.0
     open_minutes: float = 3.0
     build_minutes: float = 6.0
     opt_level: int | None = None

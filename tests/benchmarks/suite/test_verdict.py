@@ -48,6 +48,6 @@ def test_the_command_repeats_the_run() -> None:
     options = SuiteOptions(batches=(1, 4), seed=7, images=Path("my photos"), pythons={"rembg": "r/python"})
 
     assert repeat_command(options) == (
-        "u2net bench --suite --networks u2netp,u2net --batches 1,4 --rounds 15 --minutes 15 --seed 7 "
+        "u2net bench --suite --networks u2netp,u2net --batches 1,4 --rounds 15 --minutes 14 --seed 7 "
         "--images 'my photos' --device cpu --python rembg=r/python"
     )
