@@ -1,4 +1,4 @@
-"""Covers cli/suite.py and benchmarks/suite/report.py."""
+"""Covers cli/suite.py, benchmarks/suite/report.py and gallery.py."""
 
 import json
 from collections.abc import Callable

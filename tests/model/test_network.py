@@ -1,4 +1,4 @@
-"""The networks compared with their published layout and with a second implementation of U2NETP."""
+"""Covers model/network.py and blocks.py: the published layout, and a second implementation of U2NETP."""
 
 import pytest
 import torch
