@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
@@ -87,8 +86,9 @@ class BenchReport:
             f"{row.contestant.title}, batch {row.batch}: {words}"
             for row in self.rows
             for words in (row.error, *row.warnings)
+            if words
         ]
-        return (*filter(None, [self.noise.warning]), *(each for each in found if not each.endswith(": ")))
+        return (*filter(None, [self.noise.warning]), *found)
 
 
 def measure_models(
@@ -110,9 +110,9 @@ def measure_models(
         raise InputError("there is no model to measure")
     options = replace(options, threads=options.threads or usable_cores())
     checkpoint = take_checkpoint(reference)
-    infos = [_look_at(path, options, preset=options.preset) for path in dict.fromkeys(map(Path, models))]
+    infos = [_look_at(path, options, options.preset) for path in dict.fromkeys(map(Path, models))]
     preset = infos[0].preset
-    eager = _look_at(checkpoint, options, preset=preset)
+    eager = _look_at(checkpoint, options, preset)
     for info in infos:
         info.shape.check_size(preset.height, preset.width)
         if info.variant not in (None, eager.variant):
@@ -149,9 +149,9 @@ def measure_models(
     )
 
 
-def _look_at(source: Checkpoint | Path, options: BenchOptions, **contract: Any) -> SessionInfo:
+def _look_at(source: Checkpoint | Path, options: BenchOptions, preset: Preset | None) -> SessionInfo:
     """Open a model once in this process, so that one that cannot be opened is an error before the work."""
-    with open_session(source, options.device, threads=options.threads, **contract) as session:
+    with open_session(source, options.device, preset=preset, threads=options.threads) as session:
         return session.info
 
 

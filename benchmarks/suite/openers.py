@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from u2net.runtime.device import Device
 from u2net.runtime.loading import new_session, open_backend
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
+
+if TYPE_CHECKING:
+    from u2net.model.checkpoint import WeightSet
 
 
 def open_eager(
@@ -15,7 +18,7 @@ def open_eager(
     device: Device,
     preset: Preset,
     threads: int | None = None,
-    weights: Literal["ema", "model"] | None = None,
+    weights: "WeightSet | None" = None,
     **options: bool,
 ) -> Session:
     """A checkpoint in PyTorch; further options are those of :class:`TorchBackend`."""

@@ -91,7 +91,7 @@ def run_suite(
     engines, notes = find_engines(options) if on_gpu else ([], [])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = gather_inputs(options)
-    graphs = [_make_graphs(name, contestants, options, progress) for name in options.networks]
+    graphs = [_export_network(name, contestants, options, progress) for name in options.networks]
     networks = [make_engines(each, contestants, engines, machine.gpu, options=options, say=progress) for each in graphs]
     progress("measuring what the machine can do")
     noise = NoiseMeter(usable_cores())
@@ -106,9 +106,9 @@ def run_suite(
         gpu_states=(read_gpu_state(device),) if on_gpu else (),
         shown=inputs.shown,
     )
-    # The smallest batch comes last, because pictures are timed after it as long as there is time.
+    # The smallest batch comes last and gets two parts of the time: its pictures and callers take as long as the turns.
     cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
-    parts = [2 if batch == 1 else 1 for _, batch in cells]  # pictures and callers take as long as the turns
+    parts = [2 if batch == min(options.batches) else 1 for _, batch in cells]
     for index, (network, batch) in enumerate(cells):
         until = time.monotonic() + (end - time.monotonic()) / sum(parts[index:])
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
@@ -127,7 +127,7 @@ def run_suite(
     return report
 
 
-def _make_graphs(
+def _export_network(
     variant: str, contestants: Iterable[Contestant], options: SuiteOptions, say: Callable[[str], None]
 ) -> NetworkFiles:
     say(f"{variant}: exporting")

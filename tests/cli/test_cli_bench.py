@@ -26,6 +26,7 @@ def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path,
         assert said.stdout.count(name) == count, name
     assert "2 threads, 2 rounds in turns, " in said.stdout
     assert said.stdout.endswith(f"Wrote {tmp_path / 'figures.json'}\n")
+    assert run_u2net("bench", "--compare", *[tmp_path / "figures.json"] * 2).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Command, Run
 from u2net.benchmarks import DeployOptions
 from u2net.benchmarks.schema import schema_file
 from u2net.export import BuildOptions, EngineOptions, ExportOptions
@@ -20,13 +19,10 @@ from u2net.runtime import PRESETS, ExportError, load
 from u2net.runtime.device import Device
 from u2net.runtime.files import hash_file
 
-Command = Callable[..., CompletedProcess[str]]
-Built = tuple[Path, CompletedProcess[str]]
-
 IMPOSSIBLE = Tolerance(largest=0, mean=0, logit_mean=0, iou=1, mask_largest=0, mask_mean=0)
 
 
-def test_a_build_writes_and_names_models_reports_and_pictures_and_nothing_else(built: Built) -> None:
+def test_a_build_writes_and_names_models_reports_and_pictures_and_nothing_else(built: Run) -> None:
     folder, said = built
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     (line,) = [line for line in said.stdout.splitlines() if line.startswith("Wrote to ")]
@@ -42,19 +38,19 @@ def test_a_build_writes_and_names_models_reports_and_pictures_and_nothing_else(b
 
 
 @pytest.mark.parametrize("stage", ["eager", "export", "simplify", "fp16"])
-def test_the_table_has_every_stage(built: Built, stage: str) -> None:
+def test_the_table_has_every_stage(built: Run, stage: str) -> None:
     (line,) = [line.split() for line in built[1].stdout.splitlines() if line.strip().startswith(f"{stage} ")]
 
     assert "MB" in line
     assert line[-1] == ("1.00×" if stage == "eager" else "passed")
 
 
-def test_the_table_says_what_its_columns_are(built: Built) -> None:
+def test_the_table_says_what_its_columns_are(built: Run) -> None:
     for column in ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate"):
         assert column in built[1].stdout
 
 
-def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Built) -> None:
+def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Run) -> None:
     folder, said = built
     (line,) = [line.split() for line in said.stdout.splitlines() if line.strip().startswith("engine ")]
     (note,) = [line for line in said.stdout.splitlines() if line.startswith("The engine was")]
@@ -65,7 +61,7 @@ def test_an_engine_that_no_gpu_can_run_is_not_called_verified(built: Built) -> N
     assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["build"]["engine"]["parity"] is None
 
 
-def test_the_report_for_programs_has_every_stage_and_row(built: Built) -> None:
+def test_the_report_for_programs_has_every_stage_and_row(built: Run) -> None:
     report = json.loads((built[0] / "report.json").read_text(encoding="utf-8"))
 
     jsonschema.validate(report, json.loads(schema_file("build").read_text(encoding="utf-8")))
@@ -76,7 +72,7 @@ def test_the_report_for_programs_has_every_stage_and_row(built: Built) -> None:
     assert max(files) < 0.7 * eager, "a process that runs a file does not import torch"
 
 
-def test_the_report_for_people_has_the_table(built: Built) -> None:
+def test_the_report_for_people_has_the_table(built: Run) -> None:
     page = (built[0] / "report.md").read_text(encoding="utf-8")
 
     assert "Every stage is within its tolerances" in page
@@ -84,7 +80,7 @@ def test_the_report_for_people_has_the_table(built: Built) -> None:
 
 
 @pytest.mark.parametrize(("name", "precision"), [("model.onnx", "fp32"), ("model.fp16.onnx", "fp16")])
-def test_the_models_load_and_say_what_they_are(built: Built, name: str, precision: str) -> None:
+def test_the_models_load_and_say_what_they_are(built: Run, name: str, precision: str) -> None:
     with load(built[0] / name) as session:
         info = session.info
 
@@ -94,7 +90,7 @@ def test_the_models_load_and_say_what_they_are(built: Built, name: str, precisio
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee"])
-def test_the_pictures_are_masks_and_cut_outs_of_the_photographs(built: Built, pictures: Path, name: str) -> None:
+def test_the_pictures_are_masks_and_cut_outs_of_the_photographs(built: Run, pictures: Path, name: str) -> None:
     source = Image.open(pictures / f"{name}.png")
     mask = Image.open(built[0] / "pictures" / f"{name}.mask.png")
     cutout = Image.open(built[0] / "pictures" / f"{name}.cutout.png")

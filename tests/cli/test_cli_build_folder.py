@@ -2,22 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
+from tests.cli.conftest import Command, Run
 from u2net.benchmarks.deployment import STAGING
 from u2net.runtime.files import hash_file, locked_folder
-
-Command = Callable[..., CompletedProcess[str]]
 
 WORDS = ("build", "--size", 96, "--rounds", 2)
 
 
 @pytest.fixture
-def folder(built: tuple[Path, CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(built: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of an earlier build, with the user's own files beside it; the next build is quick."""
     monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
     shutil.copytree(built[0], tmp_path / "out")

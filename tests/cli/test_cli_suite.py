@@ -1,19 +1,16 @@
 """Covers cli/suite.py, benchmarks/suite/report.py and gallery.py."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import jsonschema
 import pytest
 
+from tests.cli.conftest import Command, Run
 from u2net.benchmarks.schema import schema_file
 
-Command = Callable[..., CompletedProcess[str]]
 
-
-def test_the_suite_prints_and_writes_every_contestant(suite_run: tuple[Path, CompletedProcess[str]]) -> None:
+def test_the_suite_prints_and_writes_every_contestant(suite_run: Run) -> None:
     folder, said = suite_run
 
     assert said.returncode == 0, said.stderr
@@ -29,7 +26,7 @@ def test_the_suite_prints_and_writes_every_contestant(suite_run: tuple[Path, Com
     assert page.count("| knee |") == 2  # the heading, and one number of callers
 
 
-def test_the_report_is_as_its_schema_says(suite_run: tuple[Path, CompletedProcess[str]]) -> None:
+def test_the_report_is_as_its_schema_says(suite_run: Run) -> None:
     schema = json.loads(schema_file("suite").read_text(encoding="utf-8"))
     report = json.loads((suite_run[0] / "page.json").read_text(encoding="utf-8"))
 

@@ -3,10 +3,11 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+
+from tests.cli.conftest import Run
 
 PHONE, DESK = 390, 1280
 SCHEMES = ("light", "dark")
@@ -28,7 +29,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(params=["build", "suite"])
 def file(request: pytest.FixtureRequest) -> Path:
     fixture, name = {"build": ("built", "report.html"), "suite": ("suite_run", "page.html")}[request.param]
-    done: tuple[Path, CompletedProcess[str]] = request.getfixturevalue(fixture)
+    done: Run = request.getfixturevalue(fixture)
     return done[0] / name
 
 
