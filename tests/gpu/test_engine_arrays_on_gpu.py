@@ -37,7 +37,7 @@ def test_device_memory_gives_the_same_maps_as_host_memory(engine: Path, graphs: 
 def test_outputs_are_written_where_they_are_wanted(engine: Path, graphs: Graphs) -> None:
     """Runs alternate between two pairs of arrays, so that a graph with outdated addresses would give wrong maps."""
     inputs = [to_gpu(graphs.pictures[index : index + 1]) for index in range(2)]
-    outputs = [to_gpu(np.full((1, 1, SIDE), np.nan, np.float32)) for _ in range(2)]
+    outputs = [to_gpu(np.full((1, 1, SIDE, SIDE), np.nan, np.float32)) for _ in range(2)]
     with load(engine, DEVICE, contexts=1) as session:
         wanted = [session.infer(graphs.pictures[index : index + 1])["d0"] for index in range(2)]
         for turn in (0, 0, 0, 1, 1, 1, 0, 1):
@@ -54,7 +54,7 @@ def test_the_caller_s_stream_keeps_its_order(engine: Path, graphs: Graphs) -> No
     stream = Stream(cuda)
     sources = [to_gpu(graphs.pictures[index : index + 1]) for index in range(4)]
     shared = to_gpu(graphs.pictures[:1])
-    outputs = [to_gpu(np.zeros((1, 1, SIDE), np.float32)) for _ in range(12)]
+    outputs = [to_gpu(np.zeros((1, 1, SIDE, SIDE), np.float32)) for _ in range(12)]
     with load(engine, DEVICE, contexts=1) as session:
         wanted = [session.infer(graphs.pictures[index : index + 1])["d0"] for index in range(4)]
         for turn, output in enumerate(outputs):
@@ -68,7 +68,7 @@ def test_the_caller_s_stream_keeps_its_order(engine: Path, graphs: Graphs) -> No
 
 def test_torch_tensors_go_in_and_out(torch: Any, engine: Path, graphs: Graphs) -> None:
     tensor = torch.from_numpy(graphs.pictures[:2]).cuda()
-    target = torch.full((2, 1, SIDE), float("nan"), device="cuda")
+    target = torch.full((2, 1, SIDE, SIDE), float("nan"), device="cuda")
     with load(engine, DEVICE) as session:
         wanted = session.infer(graphs.pictures[:2])["d0"]
         session.infer(tensor, {"d0": target})
@@ -85,7 +85,7 @@ def test_torch_s_stream_is_waited_for(torch: Any, engine: Path, graphs: Graphs) 
         wanted = session.infer(graphs.pictures[:1])["d0"]
         handle = torch.cuda.current_stream().cuda_stream
         for _ in range(3):
-            tensor, target = torch.zeros_like(picture), torch.zeros((1, 1, SIDE), device="cuda")
+            tensor, target = torch.zeros_like(picture), torch.zeros((1, 1, SIDE, SIDE), device="cuda")
             torch.cuda._sleep(20_000_000)
             tensor.copy_(picture)
             session.infer(tensor, {"d0": target}, stream=handle)
@@ -120,6 +120,6 @@ def test_arrays_that_cannot_be_shared_are_refused(torch: Any, engine: Path, grap
                 session.infer(value)
                 pytest.fail(f"{name} was taken")
         with pytest.raises(InputError, match="d0"):
-            session.infer(tensor, {"d0": torch.zeros((1, 1, SIDE), device="cuda")})
+            session.infer(tensor, {"d0": torch.zeros((1, 1, SIDE, SIDE), device="cuda")})
         with pytest.raises(InputError, match="d0"):
-            session.infer(tensor, {"d1": torch.zeros((2, 1, SIDE), device="cuda")})
+            session.infer(tensor, {"d1": torch.zeros((2, 1, SIDE, SIDE), device="cuda")})

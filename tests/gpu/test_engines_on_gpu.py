@@ -133,7 +133,7 @@ def test_each_batch_runs_under_its_own_profile(
             np.testing.assert_allclose(session.infer(tensor)["d0"], other.infer(tensor)["d0"], atol=2 * ROUNDING)
 
 
-@pytest.mark.parametrize("shape", [(LARGEST_BATCH + 1, 3, SIDE), (1, 3, SIDE + 32, SIDE), (1, 3, 8, SIDE)])
+@pytest.mark.parametrize("shape", [(LARGEST_BATCH + 1, 3, SIDE, SIDE), (1, 3, SIDE + 32, SIDE), (1, 3, 8, SIDE)])
 def test_a_shape_outside_the_profile_is_refused(engine: Path, graphs: Graphs, shape: tuple[int, ...]) -> None:
     with load(engine, DEVICE) as session:
         before = session.infer(graphs.pictures[:1])["d0"]
