@@ -93,6 +93,7 @@ def run_suite(
     inputs, photographs = gather_inputs(options)
     graphs = [_export_network(name, contestants, options, progress) for name in options.networks]
     networks = [make_engines(each, contestants, engines, machine.gpu, options=options, say=progress) for each in graphs]
+    gpu_states = (read_gpu_state(device),) if on_gpu else ()  # the matrix products below may reach its power limit
     progress("measuring what the machine can do")
     noise = NoiseMeter(usable_cores())
     report = SuiteReport(
@@ -103,7 +104,7 @@ def run_suite(
         ceilings=_measure_ceilings(options),
         gigaflops={each.variant: count_gigaflops(each.path("fp32", 1)) for each in networks},
         notes=tuple(notes),
-        gpu_states=(read_gpu_state(device),) if on_gpu else (),
+        gpu_states=gpu_states,
         shown=inputs.shown,
     )
     # The smallest batch comes last and gets two parts of the time: its pictures and callers take as long as the turns.

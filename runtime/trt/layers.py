@@ -11,6 +11,9 @@ from u2net.runtime.trt.api import ICudaEngine, IExecutionContext, TensorRTModule
 PRECISIONS = {"int8": "int8", "bf16": "bf16", "fp16": "fp16", "half": "fp16", "fp32": "fp32", "float": "fp32"}
 """Words in the description of a tensor's format, which differ between versions. The first one found counts."""
 
+KERNEL_PRECISIONS = {"i8i8": "int8", "bf16bf16": "bf16", "f16f16": "fp16", "f32f32": "fp32", "fp32": "fp32"}
+"""Words in the name of a convolution's kernel, for engines of dynamic shape, whose formats TensorRT 8.6 keeps back."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -37,7 +40,8 @@ def read_layers(trt: TensorRTModule, engine: ICudaEngine, context: IExecutionCon
 
 def parse_layers(text: str) -> tuple[Layer, ...]:
     """Parse the inspector's JSON, which holds only the names if the engine was built without details."""
-    found: list[Any] = json.loads(text).get("Layers", [])
+    # Not strict, because TensorRT separates the graph's nodes in a layer's metadata by a control character.
+    found: list[Any] = json.loads(text, strict=False).get("Layers", [])
     return tuple(_parse(each if isinstance(each, dict) else {"Name": each}) for each in found)
 
 
@@ -57,17 +61,22 @@ def summarize_layers(layers: Sequence[Layer]) -> list[str]:
 def _parse(facts: dict[str, Any]) -> Layer:
     kind = str(facts.get("LayerType", ""))
     convolution = facts.get("ParameterType") == "Convolution" or "conv" in kind.lower()
+    tactic = str(facts.get("TacticName", ""))
     relu = bool(facts.get("HasReLU")) or facts.get("Activation") == "RELU"
     return Layer(
         name=str(facts.get("Name", "")),
         kind=kind,
-        precision=_precision(facts.get("Outputs") or facts.get("Inputs") or []),
+        precision=_precision(facts.get("Outputs") or facts.get("Inputs") or [])
+        or (_first(KERNEL_PRECISIONS, tactic) if convolution else ""),
         convolution=convolution,
         fused=convolution and relu and bool(facts.get("HasBias")),
-        tactic=str(facts.get("TacticName", "")),
+        tactic=tactic,
     )
 
 
 def _precision(tensors: Sequence[Mapping[str, Any]]) -> str:
-    wording = str(tensors[0].get("Format/Datatype", "")).lower() if tensors else ""
-    return next((meaning for word, meaning in PRECISIONS.items() if word in wording), "")
+    return _first(PRECISIONS, str(tensors[0].get("Format/Datatype", ""))) if tensors else ""
+
+
+def _first(meanings: Mapping[str, str], text: str) -> str:
+    return next((meaning for word, meaning in meanings.items() if word in text.lower()), "")

@@ -91,7 +91,7 @@ def options(gpu: Gpu, request: pytest.FixtureRequest) -> EngineOptions:
     if flavour not in installed_flavours():
         pytest.skip(f"{flavour} is not installed")
     return EngineOptions(
-        flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=1, device=Device("cuda", gpu.index)
+        flavour, ProfileRequest((Span(1, 1, LARGEST_BATCH),)), opt_level=0, device=Device("cuda", gpu.index)
     )
 
 

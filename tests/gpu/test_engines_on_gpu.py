@@ -124,13 +124,15 @@ def _some(graphs: Graphs, index: int, size: int) -> FloatArray:
 def test_each_batch_runs_under_its_own_profile(
     build: BuildEngine, options: EngineOptions, engine: Path, graphs: Graphs, tmp_path: Path
 ) -> None:
-    """Batches between two profiles are padded."""
+    """Batches between two profiles are padded in host memory, and refused in GPU memory."""
     spans = (Span.only(1), Span.only(LARGEST_BATCH))
-    path = build(tmp_path / "two.engine", replace(options, profiles=ProfileRequest(spans), opt_level=0))
+    path = build(tmp_path / "two.engine", replace(options, profiles=ProfileRequest(spans)))
     with load(path, DEVICE) as session, load(engine, DEVICE) as other:
         for count in (1, 2, 3, LARGEST_BATCH):
             tensor = graphs.pictures[:count]
             np.testing.assert_allclose(session.infer(tensor)["d0"], other.infer(tensor)["d0"], atol=2 * ROUNDING)
+        with pytest.raises(ProfileError, match="pad"):
+            session.infer(to_gpu(graphs.pictures[:2]))
 
 
 @pytest.mark.parametrize("shape", [(LARGEST_BATCH + 1, 3, SIDE, SIDE), (1, 3, SIDE + 32, SIDE), (1, 3, 8, SIDE)])
@@ -140,15 +142,6 @@ def test_a_shape_outside_the_profile_is_refused(engine: Path, graphs: Graphs, sh
         with pytest.raises(InputError, match=r"takes|built for"):
             session.infer(np.zeros(shape, np.float32))
         np.testing.assert_array_equal(session.infer(graphs.pictures[:1])["d0"], before)
-
-
-@pytest.mark.usefixtures("engine")
-def test_a_device_array_is_not_padded(
-    build: BuildEngine, options: EngineOptions, graphs: Graphs, tmp_path: Path
-) -> None:
-    path = build(tmp_path / "one.engine", replace(options, profiles=ProfileRequest((Span(2, 2, 2),)), opt_level=0))
-    with load(path, DEVICE) as session, pytest.raises(ProfileError, match="pad"):
-        session.infer(to_gpu(graphs.pictures[:1]))
 
 
 def test_repeated_loads_leak_no_memory(engine: Path, graphs: Graphs) -> None:
@@ -172,6 +165,7 @@ def test_inspecting_lists_the_layers_with_their_times(engine: Path, options: Eng
     assert found.times is not None and all(milliseconds >= 0 for milliseconds in found.times.values())
     if options.flavour == "tensorrt":  # the report of TensorRT-RTX is not known yet
         assert sum(found.times.values()) > 0
-        assert sum(layer.convolution for layer in found.layers) >= 60, "the network has 119; some may be merged"
-        assert sum(layer.precision == "fp16" for layer in found.layers) > len(found.layers) / 2
+        convolutions = [layer for layer in found.layers if layer.convolution]
+        assert len(convolutions) >= 60, "the network has 119; some may be merged"
+        assert sum(layer.precision == "fp16" for layer in convolutions) > len(convolutions) / 2
         assert inspect_engine(engine, None).layers == found.layers

@@ -1,9 +1,11 @@
 """Covers running/pool.py, alone and in a session that many threads call."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
@@ -111,6 +113,40 @@ def test_a_preferred_item_comes_first_then_a_new_one_then_any() -> None:
         with pool.lend(lambda thing: thing.last == 9) as left:
             assert left is second
     assert len(made) == 3
+
+
+def test_threads_are_served_in_the_order_they_came() -> None:
+    """One that gives its item back and wants it again at once does not overtake those that wait."""
+    pool, served = Pool(counting([]), 1), list[int]()
+
+    def work(number: int) -> None:
+        with pool.lend(anything):
+            served.append(number)
+
+    with ThreadPoolExecutor(3) as threads:
+        with pool.lend(anything):
+            for number in range(3):
+                threads.submit(work, number)
+                time.sleep(0.05)  # until it waits
+        work(3)
+
+    assert served == [0, 1, 2, 3]
+
+
+def test_a_thread_that_is_interrupted_while_it_waits_takes_nothing_with_it() -> None:
+    def interrupt(*_signal: object) -> None:
+        raise KeyboardInterrupt
+
+    pool = Pool(counting([]), 1)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pool.lend(anything):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            with pytest.raises(KeyboardInterrupt), pool.lend(anything):
+                pytest.fail("the only item was lent twice")
+        in_threads(lambda _number: pool.lend(anything).__enter__(), [0])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("contexts", [1, 3, 16])

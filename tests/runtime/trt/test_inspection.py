@@ -126,6 +126,29 @@ def test_precision_is_read_from_every_wording(wording: str, precision: str) -> N
     assert [layer.precision for layer in parse(convolution(wording))] == [precision]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "precision"),
+    [
+        ("sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize64x32x64_stage5", "fp16"),
+        ("sm80_xmma_fprop_implicit_gemm_f32f32_f32f32_f32_nchwkcrs_nchw_tilesize128x16x8_stage3", "fp32"),
+        ("sm50_xmma_conv_fprop_fused_conv_act_fp32_NCHW_fp32_NCHW_KCRS_fp32_fp32_fp32_Accfloat", "fp32"),
+        ("sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32_nchw_vect_c_32kcrs_vect_c_32", "int8"),
+    ],
+)
+def test_without_a_format_the_kernel_tells_a_convolution_s_precision(kernel: str, precision: str) -> None:
+    """As TensorRT 8.6 reports engines of dynamic shape."""
+    (layer,) = parse({**convolution("N/A due to dynamic shapes"), "TacticName": kernel})
+
+    assert layer.precision == precision
+
+
+def test_metadata_of_merged_nodes_is_read() -> None:
+    """TensorRT writes a record separator between their names, as it is."""
+    text = json.dumps({"Layers": [{**convolution(), "Metadata": "[ONNX Layer: conv] [ONNX Layer: relu]"}]})
+
+    assert len(parse_layers(text.replace("] [", "]\x1e["))) == 1
+
+
 @pytest.mark.parametrize(("bias", "relu", "fused"), [(1, 1, True), (1, 0, False), (0, 1, False), (0, 0, False)])
 def test_a_fused_convolution_has_bias_and_relu(bias: int, relu: int, fused: bool) -> None:
     (layer,) = parse(convolution(bias=bias, relu=relu))
