@@ -10,6 +10,10 @@ README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
 
 NETWORKS = ("u2netp", "u2net")
+LEFT_OUT = ("eager-channels-last", "openvino-fp32")
+"""Contestants that the suite's page has and README, for brevity, has not."""
+ON_GPU = ("eager-fp32", "eager-fp16-graph", "onnxruntime-graph", "tensorrt-8.6.1-graph")
+"""Contestants of the table of the GPU: each library at its fastest, and the reference."""
 
 
 def read_result(name: str) -> Any:
@@ -18,10 +22,10 @@ def read_result(name: str) -> Any:
 
 
 def suite_table() -> str:
-    """Speed and fidelity at batch 1 of each contestant of the suite that ran."""
+    """Speed and fidelity at batch 1 of the suite's contestants that ran."""
     rows: dict[str, dict[str, Any]] = {}
     for row in read_result("suite.json")["rows"]:
-        if row["ratio"] and row["batch"] == 1:
+        if row["ratio"] and row["batch"] == 1 and row["contestant"]["key"] not in LEFT_OUT:
             rows.setdefault(row["contestant"]["title"], {})[row["network"]] = row
     lines = ["| batch 1, 320×320 | U2NETP | U2NET | IoU | mean Δ |", "| --- | --- | --- | --- | --- |"]
     for title, found in rows.items():
@@ -29,6 +33,19 @@ def suite_table() -> str:
         fidelity = next((row["fidelity"] for row in found.values() if row["fidelity"]), None)
         exact = f"{fidelity['iou']:.4f} | {fidelity['mean']:.0e}" if fidelity else "– | –"
         lines.append(f"| {title} | {speeds} | {exact} |")
+    return "\n".join(lines)
+
+
+def gpu_table() -> str:
+    """Speed of each library on the GPU."""
+    reports = [read_result(f"h200-{network}.json")["rows"] for network in NETWORKS]
+    cells = {(row["contestant"]["key"], row["network"], row["batch"]): row for rows in reports for row in rows}
+    columns = [(network, batch) for network in NETWORKS for batch in (1, 32)]
+    titles = " | ".join(f"{network.upper()}, batch {batch}" for network, batch in columns)
+    lines = [f"| NVIDIA H200 | {titles} |", "| --- | --- | --- | --- | --- |"]
+    for key in ON_GPU:
+        found = [cells[key, *column] for column in columns]
+        lines.append(f"| {found[0]['contestant']['title']} | {' | '.join(map(_speed, found))} |")
     return "\n".join(lines)
 
 
@@ -50,7 +67,12 @@ def scores() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"suite": suite_table, "processor": processor, "scores": scores}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "suite": suite_table,
+    "gpu": gpu_table,
+    "processor": processor,
+    "scores": scores,
+}
 
 
 def fill(text: str) -> str:
@@ -66,7 +88,8 @@ def fill(text: str) -> str:
 def _speed(row: dict[str, Any] | None) -> str:
     if row is None:
         return "–"
-    return f"{row['wall']['median_ms']:.0f} ms, {row['ratio']['value']:.2f}×"
+    milliseconds = row["wall"]["median_ms"]
+    return f"{milliseconds:.{0 if milliseconds >= 10 else 1}f} ms, {row['ratio']['value']:.2f}×"
 
 
 if __name__ == "__main__":
