@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 from u2net.benchmarks.suite.contestants import ENGINES, HERE, Contestant, TensorRT
@@ -49,35 +48,33 @@ def make_engines(
 ) -> NetworkFiles:
     """Build what the contestants open and an earlier run did not leave, and note what could not be built.
 
-    Each batch size has an engine of its own, so that one that cannot be built costs no other its row. One build at a
-    time, because others would disturb the times by which TensorRT chooses kernels.
+    An engine has a profile for each batch size. One build at a time, because others would disturb the times by which
+    TensorRT chooses kernels.
 
     Args:
         gpu: name of the GPU.
     """
     missing, engines = {}, {each.key: each for each in found}
-    sources = dict.fromkeys(each.source for each in contestants if each.flavour)
-    for source, batch in product(sources, options.batches):
-        path, engine = network.path(source, batch), engines.get(source)
+    for source in dict.fromkeys(each.source for each in contestants if each.flavour):
+        path, engine = network.path(source, 1), engines.get(source)
         python = options.python(engine.python) if engine else None
         if engine is None or python is None:
             missing[path] = f"not here: no Python that was asked has it; --python {ENGINES}=PATH names another"
             continue
-        checkpoint = network.checkpoint.sha256
-        if _is_built(path, gpu, (checkpoint, engine.version, (batch,), options.opt_level)):
+        if _is_built(path, network.checkpoint.sha256, engine.version, gpu, options):
             continue
-        say(f"{network.variant}, batch {batch}: building with {source}")
+        say(f"{network.variant}: building with {source}")
         graph = network.path("fp16", 1)
         try:
             with Worker(python, path.with_suffix(".log")) as process:
                 process.call(
-                    "build_for_batch",
+                    "build_for_batches",
                     60 * options.build_minutes,
                     graph=str(graph.absolute()),
                     path=str(path.absolute()),
                     flavour=engine.flavour,
                     device=str(options.device),
-                    batch=batch,
+                    batches=options.batches,
                     opt_level=options.opt_level,
                     artifact=read_artifact(read_graph(graph), graph).to_json(),
                 )
@@ -86,8 +83,8 @@ def make_engines(
     return replace(network, missing=missing)
 
 
-def _is_built(path: Path, gpu: str | None, wanted: tuple[str, str, tuple[int, ...], int | None]) -> bool:
-    """True for an engine of this GPU, and of the wanted checkpoint, TensorRT, batch sizes and optimization level."""
+def _is_built(path: Path, checkpoint: str, version: str, gpu: str | None, options: SuiteOptions) -> bool:
+    """True for an engine of the same checkpoint, TensorRT, GPU, batch sizes and optimization level."""
     try:
         record = read_record(path) if path.is_file() else None
     except ArtifactError:
@@ -96,17 +93,16 @@ def _is_built(path: Path, gpu: str | None, wanted: tuple[str, str, tuple[int, ..
         return False
     batches = tuple(profile.batch.best for profile in record.profiles)
     built = (record.artifact.checkpoint_sha256, record.version, batches, record.opt_level)
-    return built == wanted and record.gpu in (gpu, None)
+    return built == (checkpoint, version, options.batches, options.opt_level) and record.gpu in (gpu, None)
 
 
 def time_engines(
     networks: Sequence[NetworkFiles], contestants: Iterable[Contestant], options: SuiteOptions
 ) -> dict[str, EngineLayers | str]:
-    """Time the layers of each engine of the smallest batch, by its file's name, or say why that failed."""
+    """Time the layers of each engine, by its file's name, or say why that failed."""
     found: dict[str, EngineLayers | str] = {}
     engines = {each.source: each.python for each in contestants if each.flavour}
-    least = min(options.batches)
-    for path, name in ((network.path(source, least), name) for network in networks for source, name in engines.items()):
+    for path, name in ((network.path(source, 1), name) for network in networks for source, name in engines.items()):
         if not path.is_file():
             continue
         try:

@@ -48,14 +48,14 @@ def find_tensorrt() -> tuple[dict[str, str], list[str]]:
     return found, broken
 
 
-def build_for_batch(
-    *, graph: str, path: str, flavour: str, device: str, batch: int, opt_level: int | None, artifact: str
+def build_for_batches(
+    *, graph: str, path: str, flavour: str, device: str, batches: tuple[int, ...], opt_level: int | None, artifact: str
 ) -> None:
-    """Build an engine for one batch size; ``artifact`` is the graph's metadata in JSON."""
+    """Build an engine with a profile for each batch size; ``artifact`` is the graph's metadata in JSON."""
     metadata = Artifact.from_json(artifact)
     options = EngineOptions(
         flavour=parse_flavour(flavour),
-        profiles=ProfileRequest((Span.only(batch),)),
+        profiles=ProfileRequest(tuple(Span.only(batch) for batch in batches)),
         opt_level=opt_level,
         device=Device.parse(device),
     )

@@ -46,10 +46,10 @@ class NetworkFiles:
             return self.given[source]
         if source == "checkpoint":
             return self.checkpoint.path
-        name = f"{self.variant}-{self.size}.{source}"
-        if source in GRAPHS:  # one for all batch sizes
-            return self.folder / f"{name}.onnx"
-        return self.folder / f"{name}.batch{batch}.{'onnx' if source == 'plain' else 'engine'}"
+        if source not in ("plain", *GRAPHS):
+            return self.folder / f"{self.variant}-{self.size}.{source}.engine"
+        plain = f".batch{batch}" if source == "plain" else ""
+        return self.folder / f"{self.variant}-{self.size}.{source}{plain}.onnx"
 
 
 def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:

@@ -71,7 +71,7 @@ def test_the_keys_of_contestants_stay(tmp_path: Path) -> None:
 
     assert {each.key for each in found} == set(keys)
     files = {network.path(each.source, 32) for each in found if each.flavour}
-    assert files == {tmp_path / "u2netp-320.tensorrt-8.6.1.batch32.engine"}
+    assert files == {tmp_path / "u2netp-320.tensorrt-8.6.1.engine"}
 
 
 def test_it_runs_from_a_bare_tree_without_typer(tmp_path: Path) -> None:

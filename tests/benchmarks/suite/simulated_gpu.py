@@ -75,15 +75,15 @@ def main() -> None:
     bindings.runtime = cuda
     Parser.parse_from_file = read_anything  # type: ignore[method-assign]
     worker.CALLER_SECONDS = 0.2
-    build = worker.Bench.build_for_batch
+    build = worker.Bench.build_for_batches
 
-    def build_for_batch(opt_level: int | None = None, **arguments: Any) -> None:
+    def build_for_batches(opt_level: int | None = None, **arguments: Any) -> None:
         if opt_level == 5:
             time.sleep(600)
         cuda.allowed = 0 if opt_level == 4 else None
         build(opt_level=opt_level, **arguments)
 
-    worker.Bench.build_for_batch = staticmethod(build_for_batch)
+    worker.Bench.build_for_batches = staticmethod(build_for_batches)
     worker.serve(Connection(int(sys.argv[1])), worker.Bench())
 
 

@@ -20,7 +20,7 @@ from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.suite import cells, engines, inputs, suite
 from u2net.benchmarks.suite.contestants import EAGER, HERE, TensorRT, list_contestants
 from u2net.benchmarks.suite.engines import make_engines
-from u2net.benchmarks.suite.gpu import build_for_batch, free_gpu_mb
+from u2net.benchmarks.suite.gpu import build_for_batches, free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.openers import OPENERS
@@ -224,7 +224,7 @@ def test_the_page_has_the_gpu_s_section(report: SuiteReport) -> None:
 
     assert "| tensorrt 8.6.1 FP16, CUDA graph | u2netp | 1 | 0.25 |" in page
     assert "- nvidia-smi does not tell clocks and power: " in page
-    assert f"- u2netp-{SIZE}.{ENGINE}.batch1.engine, Fake GPU" in page and "Slowest: mean 0.250 ms" in page
+    assert f"- u2netp-{SIZE}.{ENGINE}.engine, Fake GPU" in page and "Slowest: mean 0.250 ms" in page
 
 
 def build(network: NetworkFiles, options: SuiteOptions) -> dict[str, str]:
@@ -239,15 +239,15 @@ def build(network: NetworkFiles, options: SuiteOptions) -> dict[str, str]:
 def test_an_engine_of_an_earlier_run_is_used_again(
     network: NetworkFiles, options: SuiteOptions, patch: pytest.MonkeyPatch
 ) -> None:
-    path = network.folder / f"u2netp-{SIZE}.{ENGINE}.batch1.engine"
+    path = network.folder / f"u2netp-{SIZE}.{ENGINE}.engine"
     before = path.stat().st_mtime_ns
     with patch.context() as none:
         none.setattr(engines, "Worker", None)
         assert build(network, options) == {}
     assert path.stat().st_mtime_ns == before
 
-    assert build(network, replace(options, opt_level=1)) == {}
-    assert path.stat().st_mtime_ns > before, "an engine of another level is built anew"
+    assert build(network, replace(options, batches=(2,))) == {}
+    assert path.stat().st_mtime_ns > before, "an engine of other batch sizes is built anew"
 
 
 @pytest.mark.usefixtures("patch")
@@ -260,42 +260,42 @@ def test_a_build_that_fails_or_never_ends_is_told(
 ) -> None:
     told = build(network, replace(options, opt_level=level, build_minutes=minutes))
 
-    assert list(told) == [f"u2netp-{SIZE}.{ENGINE}.batch1.engine"]
-    assert told[f"u2netp-{SIZE}.{ENGINE}.batch1.engine"].startswith(f"building the engine: {why}")
+    assert list(told) == [f"u2netp-{SIZE}.{ENGINE}.engine"]
+    assert told[f"u2netp-{SIZE}.{ENGINE}.engine"].startswith(f"building the engine: {why}")
 
 
 def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
     if "tensorrt-rtx" not in installed_flavours():
         pytest.skip("TensorRT-RTX is not installed")
-    graph, path = network.path("fp16", 1), network.path("tensorrt-rtx-1", 2)
+    graph, path = network.path("fp16", 1), network.path("tensorrt-rtx-1", 1)
     artifact = read_artifact(read_graph(graph), graph).to_json()
     with Worker(sys.executable, network.folder / "rtx.log") as process:
         versions, _ = process.call("find_tensorrt", 120)
         process.call(
-            "build_for_batch",
+            "build_for_batches",
             240,
             graph=str(graph),
             path=str(path),
             flavour="tensorrt-rtx",
             device="cuda:0",
-            batch=2,
+            batches=BATCHES,
             opt_level=None,
             artifact=artifact,
         )
     record = read_record(path)
 
     assert record is not None and record.version == versions["tensorrt-rtx"]
-    assert [profile.batch.best for profile in record.profiles] == [2]
+    assert tuple(profile.batch.best for profile in record.profiles) == BATCHES
 
 
 def test_a_graph_of_no_artifact_is_refused() -> None:
     with pytest.raises(InputError, match="no flavour 'tensorflow'"):
-        build_for_batch(
+        build_for_batches(
             graph="",
             path="",
             flavour="tensorflow",
             device="cuda",
-            batch=1,
+            batches=(1,),
             opt_level=None,
             artifact=ARTIFACT.to_json(),
         )
