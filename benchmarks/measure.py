@@ -20,7 +20,7 @@ from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
-from u2net.runtime.loading import check_counts
+from u2net.runtime.loading import BackendName, check_counts
 from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import SessionInfo
@@ -42,6 +42,7 @@ class BenchOptions:
         batches: batch sizes, each measured on its own.
         rounds: counted rounds; in each, every model has a turn.
         device: where every model runs.
+        backend: what runs ONNX files; see :func:`u2net.runtime.load`.
         threads: processor threads of every model; None takes all usable cores.
         preset: preprocessing contract of the models; None takes each file's own.
     """
@@ -49,6 +50,7 @@ class BenchOptions:
     batches: tuple[int, ...] = (1,)
     rounds: int = 10
     device: Device = CPU
+    backend: BackendName | None = None
     threads: int | None = None
     preset: Preset | None = None
 
@@ -88,7 +90,10 @@ class BenchReport:
             for words in (row.error, *row.warnings)
             if words
         ]
-        return (*filter(None, [self.noise.warning]), *found)
+        uncompared = dict.fromkeys(
+            f"The maps were not compared: {row.fidelity_note}." for row in self.rows if row.fidelity_note
+        )
+        return (*filter(None, [self.noise.warning]), *found, *uncompared)
 
 
 def measure_models(
@@ -122,7 +127,7 @@ def measure_models(
             )
     exact = {"tf32": True, "weights": checkpoint.weights}
     everyone = [(Contestant(EAGER, EAGER_TITLE, "eager", "checkpoint", "fp32", exact), eager)]
-    everyone += _name_contestants(infos, options.preset)
+    everyone += _name_contestants(infos, options.preset, options.backend)
     files = {each.source: info.path for each, info in everyone}
     inputs = Inputs(
         preprocess_batch(make_scenes(SCENE_COUNT), preset),
@@ -151,13 +156,16 @@ def measure_models(
 
 def _look_at(source: Checkpoint | Path, options: BenchOptions, preset: Preset | None) -> SessionInfo:
     """Open a model once in this process, so that one that cannot be opened is an error before the work."""
-    with open_session(source, options.device, preset=preset, threads=options.threads) as session:
+    opened = open_session(source, options.device, backend=options.backend, preset=preset, threads=options.threads)
+    with opened as session:
         return session.info
 
 
-def _name_contestants(infos: Sequence[SessionInfo], preset: Preset | None) -> list[tuple[Contestant, SessionInfo]]:
+def _name_contestants(
+    infos: Sequence[SessionInfo], preset: Preset | None, backend: BackendName | None
+) -> list[tuple[Contestant, SessionInfo]]:
     names = short_names(info.path for info in infos)
-    options = {} if preset is None else {"contract": preset}
+    options = {"backend": backend} | ({} if preset is None else {"contract": preset})
     return [
         (Contestant(f"model-{index}", name, "file", name, info.precision or "unknown", options), info)
         for index, (info, name) in enumerate(zip(infos, names.values(), strict=True), 1)

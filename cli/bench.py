@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import DeviceName, JsonFile, OwnPreset, checkpoint_or_bundled, parse_numbers
+from u2net.cli.options import Backend, DeviceName, JsonFile, OwnPreset, checkpoint_or_bundled, parse_numbers
 from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 
@@ -21,6 +21,7 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="Processor threads; by default all usable cores.")] = None,
     json_file: JsonFile = None,
     device: DeviceName = CPU,
+    backend: Backend = None,
 ) -> None:
     """Time model files against eager PyTorch, in turns within one run.
 
@@ -32,7 +33,12 @@ def bench(
     from u2net.benchmarks.writing import write_json
 
     options = BenchOptions(
-        batches=parse_numbers(batch, "--batch"), rounds=rounds, device=device, threads=threads, preset=preset
+        batches=parse_numbers(batch, "--batch"),
+        rounds=rounds,
+        device=device,
+        backend=backend,
+        threads=threads,
+        preset=preset,
     )
     with progress_lines() as say:
         report = measure_models(models, checkpoint_or_bundled(reference), options, say)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.memory import keep_freed_memory
-from u2net.cli.options import DATASET, DeviceName, JsonFile, OwnPreset, SheetFile
+from u2net.cli.options import DATASET, Backend, DeviceName, JsonFile, OwnPreset, SheetFile
 from u2net.cli.printing import console, print_table, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
@@ -23,6 +23,7 @@ def evaluate(
     json_file: JsonFile = None,
     sheet: SheetFile = None,
     device: DeviceName = CPU,
+    backend: Backend = None,
 ) -> None:
     """Score models on photographs with masks.
 
@@ -40,7 +41,7 @@ def evaluate(
     check_pairs(pairs)
     if sheet is not None and any(sheet.exists() and sheet.samefile(path) for pair in pairs for path in astuple(pair)):
         raise InputError(f"{sheet} is a picture of the data set; name another file for the sheet")
-    sessions = [open_for_parity(path, device, preset=preset) for path in (model, *(more or []))]
+    sessions = [open_for_parity(path, device, backend=backend, preset=preset) for path in (model, *(more or []))]
     with progress_lines() as say:
         results = (*score_sessions(sessions, pairs, say), score_masks("centred Gaussian", centred_gaussian, pairs))
     print_table(*score_table(results), f"{dataset}: {len(pairs)} pictures")

@@ -9,6 +9,7 @@ import typer
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
+from u2net.runtime.loading import BackendName
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
@@ -57,6 +58,7 @@ FlavourName = Annotated[
     Flavour | None, _parsed(parse_flavour, "tensorrt or tensorrt-rtx; by default the installed one.", "--flavour")
 ]
 DeviceName = Annotated[Device, _parsed(Device.parse, "cpu, cuda or cuda:N.", "--device")]
+Backend = Annotated[BackendName | None, typer.Option(help="What runs ONNX files; by default ONNX Runtime.")]
 GpuName = Annotated[
     Device | None,
     _parsed(

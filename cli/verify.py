@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import DeviceName, Images, OwnPreset
+from u2net.cli.options import Backend, DeviceName, Images, OwnPreset
 from u2net.cli.printing import console, print_table
 from u2net.runtime.device import CPU
 
@@ -16,6 +16,7 @@ def verify(
     images: Images = None,
     preset: OwnPreset = None,
     device: DeviceName = CPU,
+    backend: Backend = None,
 ) -> None:
     """Compare models on photographs and hard inputs.
 
@@ -25,7 +26,7 @@ def verify(
     from u2net.export.parity import VerifyOptions, verify_models
 
     with console.status("comparing"):
-        results = verify_models(reference, candidates, VerifyOptions(images, preset, device))
+        results = verify_models(reference, candidates, VerifyOptions(images, preset, device, backend))
     for result in results:
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
         if result.note:

@@ -10,7 +10,7 @@ README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
 
 NETWORKS = ("u2netp", "u2net")
-LEFT_OUT = ("eager-channels-last", "openvino-fp32")
+LEFT_OUT = ("eager-channels-last", "openvino")
 """Contestants that the suite's page has and README, for brevity, has not."""
 ON_GPU = ("eager-fp32", "eager-fp16-graph", "onnxruntime-graph", "tensorrt-8.6.1-graph")
 """Contestants of the table of the GPU: each library at its fastest, and the reference."""

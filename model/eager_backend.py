@@ -11,7 +11,7 @@ from torch import Tensor
 
 from u2net.model.network import OUTPUT_NAMES, U2Net
 from u2net.model.placing import full_fp32, torch_device
-from u2net.runtime.artifact import InputShape
+from u2net.runtime.artifact import InputShape, Precision
 from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
@@ -22,6 +22,7 @@ class EagerBackend:
     """A network in FP32 eager PyTorch on one device."""
 
     artifact = None
+    precision: Precision = "fp32"
     input = InputSpec(InputShape(None, None, None, any_size=True))
 
     def __init__(

@@ -7,7 +7,7 @@ from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.model.eager_backend import EagerBackend
 from u2net.model.network import OUTPUT_NAMES
 from u2net.runtime.device import Device
-from u2net.runtime.loading import MODEL_SUFFIXES, new_session, open_backend
+from u2net.runtime.loading import MODEL_SUFFIXES, BackendName, new_session, open_backend
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
@@ -16,6 +16,7 @@ def open_session(
     source: Checkpoint | str | Path,
     device: Device,
     *,
+    backend: BackendName | None = None,
     preset: Preset | None = None,
     assumed: Preset | None = None,
     size: tuple[int, int] | None = None,
@@ -26,6 +27,7 @@ def open_session(
     """Open a checkpoint in eager PyTorch, or a model file as :func:`u2net.runtime.load` does, which has more options.
 
     Args:
+        backend: for an ONNX file only.
         assumed: contract of a checkpoint, or of a file that states none; None means ``reference`` for a checkpoint.
         outputs: outputs of a checkpoint's session; a file has its own.
         threads: for a file only; PyTorch has one setting for the whole process.
@@ -34,13 +36,11 @@ def open_session(
         CheckpointError, ArtifactError, DeviceError, DependencyError: the source cannot be opened or run.
     """
     if not isinstance(source, Checkpoint) and (path := Path(source)).suffix.lower() in MODEL_SUFFIXES:
-        opened, _ = open_backend(path, device, threads=threads, tf32=tf32)
+        opened, _ = open_backend(path, device, backend, threads=threads, tf32=tf32)
         return new_session(opened, path, device, preset=preset, assumed=assumed, size=size)
     checkpoint = take_checkpoint(source)
-    backend = EagerBackend(checkpoint.network, device, outputs=outputs, tf32=tf32)
+    eager = EagerBackend(checkpoint.network, device, outputs=outputs, tf32=tf32)
     contract = preset or assumed or PRESETS["reference"]
-    session = new_session(backend, checkpoint.path, device, preset=contract, size=size)
-    session.info = replace(
-        session.info, precision="fp32", variant=checkpoint.variant, checkpoint_sha256=checkpoint.sha256
-    )
+    session = new_session(eager, checkpoint.path, device, preset=contract, size=size)
+    session.info = replace(session.info, variant=checkpoint.variant, checkpoint_sha256=checkpoint.sha256)
     return session

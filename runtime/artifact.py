@@ -19,7 +19,8 @@ STEP = 32
 LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+"""Precision of a file's weights and maps; ``bf16`` of a session alone, which computes an FP32 file in it."""
 
 
 @dataclass(frozen=True)

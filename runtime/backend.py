@@ -1,12 +1,17 @@
 """The seam between a session and whatever runs the network: one thin file per backend."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.artifact import Artifact, InputShape, Precision
+from u2net.runtime.errors import ArtifactError
 from u2net.runtime.preprocess import FloatArray
+
+FLOATS = ("f32", "f16")
+"""Accepted types of a graph's inputs and outputs; FP16 is converted from and to float32."""
 
 Fill = Callable[[FloatArray], None]
 """Writes the input into memory that the backend provides."""
@@ -35,6 +40,10 @@ class Backend(Protocol):
     """Names of all outputs, in order."""
 
     @property
+    def precision(self) -> Precision | None:
+        """What the backend was told to compute in; None if the file decides."""
+
+    @property
     def artifact(self) -> Artifact | None:
         """Metadata of the file; None if this project did not export it."""
 
@@ -48,6 +57,32 @@ class Backend(Protocol):
 
         Only the named outputs are copied, though an engine computes all. A larger fixed batch is filled up with zeros.
         """
+
+
+class TensorInfo(NamedTuple):
+    """A graph's input or output."""
+
+    name: str
+    kind: str
+    """``f32``, ``f16``, or a type that cannot be used."""
+    shape: Sequence[int | str | None]
+    """Sides; anything but a number is dynamic."""
+
+
+def declared_shape(what: Path | str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo]) -> InputShape:
+    """Return the input shape of a graph. Raise ArtifactError if its inputs and outputs are not those of a U²-Net."""
+    inputs = list(inputs)
+    if len(inputs) != 1 or not _is_image(inputs[0]) or inputs[0].shape[1] != 3:
+        found = ", ".join(f"{each.name}: {each.kind} {each.shape}" for each in inputs)
+        raise ArtifactError(f"{what} is not a U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")
+    for name, kind, shape in (each for each in outputs if not _is_image(each)):
+        raise ArtifactError(f"{what} is not a U²-Net: its output {name} is {kind} {shape}, not float N×C×H×W")
+    batch, _, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
+    return InputShape(batch, height, width)
+
+
+def _is_image(tensor: TensorInfo) -> bool:
+    return tensor.kind in FLOATS and len(tensor.shape) == 4
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from u2net.runtime.device import CPU, CUDA, Device
 from u2net.runtime.errors import DependencyError, DeviceError, DriverTooOldError, U2NetError
 from u2net.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeBackend
+from u2net.runtime.openvino_backend import computes_in_bf16
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS, Flavour, import_flavour
@@ -46,7 +47,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Examine every backend, then the extras that make artifacts."""
     cpu = _onnxruntime("ONNX Runtime, CPU", CPU, _install("cpu"))
-    findings = [cpu, _onnxruntime_cuda(), *map(_tensorrt, FLAVOUR_EXTRAS)]
+    findings = [cpu, _onnxruntime_cuda(), _openvino(), *map(_tensorrt, FLAVOUR_EXTRAS)]
     return findings + [_tools(extra, packages) for extra, packages in TOOLS.items()]
 
 
@@ -83,6 +84,18 @@ def _onnxruntime(subject: str, device: Device, remedy: str) -> Finding:
     except U2NetError as error:
         return Finding(subject, "does not work", str(error), remedy)
     return Finding(subject, "works", f"onnxruntime {runtime.__version__}")
+
+
+def _openvino() -> Finding:
+    try:
+        import openvino
+
+        kinds = "FP32 and BF16" if computes_in_bf16(openvino.Core()) else "FP32"
+    except ImportError as error:
+        return Finding("OpenVINO", "not here", f"openvino cannot be imported: {error}", _install("openvino"))
+    except RuntimeError as error:
+        return Finding("OpenVINO", "does not work", str(error), _install("openvino"))
+    return Finding("OpenVINO", "works", f"openvino {openvino.__version__.partition('-')[0]}, in {kinds}")
 
 
 def _tensorrt(flavour: Flavour) -> Finding:

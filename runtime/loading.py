@@ -1,10 +1,11 @@
 """From a model file to a session."""
 
 import inspect
+import logging
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Never
+from typing import Literal, Never, get_args
 
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
@@ -12,6 +13,8 @@ from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineStaleE
 from u2net.runtime.files import locked_folder
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.session import Session, SessionInfo
+
+loading_log = logging.getLogger("u2net.loading")
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
@@ -22,11 +25,15 @@ MOST = 1024
 CONTEXTS = {"cpu": 1, "cuda": 4}
 """Default number of runs at once. On a processor one run already uses all cores."""
 
+BackendName = Literal["auto", "onnxruntime", "openvino", "openvino-bf16"]
+"""What may run an ONNX file."""
+
 
 def load(
     path: str | Path,
     device: str | Device = "cpu",
     *,
+    backend: BackendName | None = None,
     preset: str | Preset | None = None,
     size: tuple[int, int] | None = None,
     threads: int | None = None,
@@ -40,10 +47,14 @@ def load(
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``. A missing device is an error; nothing falls back.
+        backend: what runs an ONNX file: ``onnxruntime``, the default; ``openvino``, on a processor, in FP32;
+            ``openvino-bf16``, twice as fast and less exact, where the processor computes in BF16; ``auto``, the fastest
+            of these that is installed and that device and processor allow.
         preset: preprocessing contract, by name or in full; None takes the one in the file's metadata.
         size: input height and width in pixels, for a network of dynamic size; None takes the preset's,
             or the optimum of an engine's first profile if no profile has the preset's.
-        threads: processor threads within one operator, for ONNX files; None lets ONNX Runtime choose.
+        threads: processor threads, for ONNX files: in ONNX Runtime of one operator, in OpenVINO of all runs together;
+            None lets the backend choose.
         tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
         contexts: largest number of runs at once; further threads wait. Each run needs memory of its own. None means 1
             on a processor and 4 on a GPU.
@@ -65,15 +76,16 @@ def load(
         raise InputError(f"load has no option {', '.join(unknown)}; it has {', '.join(known)}")
     path, device = Path(path), Device.parse(device) if isinstance(device, str) else device
     chosen = find_preset(preset) if isinstance(preset, str) else preset
-    backend, rebuilt = open_backend(
-        path, device, threads=threads, tf32=tf32, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild
+    opened, rebuilt = open_backend(
+        path, device, backend, threads=threads, tf32=tf32, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild
     )
-    return new_session(backend, path, device, preset=chosen, size=size, rebuilt=rebuilt)
+    return new_session(opened, path, device, preset=chosen, size=size, rebuilt=rebuilt)
 
 
 def open_backend(
     path: Path,
     device: Device,
+    backend: BackendName | None = None,
     *,
     threads: int | None = None,
     tf32: bool = True,
@@ -82,21 +94,53 @@ def open_backend(
     rebuild: bool = False,
 ) -> tuple[Backend, str | None]:
     """Open a model file with the options of :func:`load`. Also return why an engine was rebuilt, or None."""
+    check_backend(backend)
     runs = CONTEXTS[device.kind] if contexts is None else contexts
     check_counts("contexts", runs)
     check_counts("threads", threads)
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:
+        if backend not in (None, "auto"):
+            raise InputError(f"{path} is an engine, which TensorRT runs; {backend} runs ONNX files")
         return _open_engine(path, device, runs, cuda_graph=cuda_graph, rebuild=rebuild)
     if suffix != ".onnx":
         raise ArtifactError(
             f"{path}: the runtime loads .onnx and {', '.join(ENGINE_SUFFIXES)} files; "
             "`u2net export` makes the first from a checkpoint, `u2net compile` the others from the first"
         )
+    if backend == "auto":
+        backend = find_fastest(device)
+        loading_log.info("%s runs in %s", path, backend)
+    if backend in ("openvino", "openvino-bf16"):
+        from u2net.runtime.openvino_backend import OpenVinoBackend
+
+        precision: Literal["fp32", "bf16"] = "bf16" if backend == "openvino-bf16" else "fp32"
+        return OpenVinoBackend(path, device, precision=precision, threads=threads, contexts=runs), None
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
-    backend = OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph)
-    return backend, None
+    return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph), None
+
+
+def check_backend(name: str | None) -> None:
+    """Raise InputError for a name that is neither None nor a backend's."""
+    if name is not None and name not in get_args(BackendName):
+        raise InputError(f"there is no backend {name!r}; there are {', '.join(get_args(BackendName))}")
+
+
+def find_fastest(device: Device) -> BackendName:
+    """Return the backend that `u2net bench --suite` found fastest for ONNX files among those within the gate's limits.
+
+    On a processor that is OpenVINO in BF16; in FP32 it ties with ONNX Runtime.
+    """
+    if device.kind == "cpu":
+        with suppress(ImportError):
+            import openvino
+
+            from u2net.runtime.openvino_backend import computes_in_bf16
+
+            if computes_in_bf16(openvino.Core()):
+                return "openvino-bf16"
+    return "onnxruntime"
 
 
 def check_counts(name: str, *counts: int | None) -> None:
@@ -145,7 +189,7 @@ def new_session(
         batch_limit=limit,
         preset=sized,
         preset_stated=artifact is not None and artifact.preset.with_size(height, width) == sized,
-        precision=artifact.precision if artifact else None,
+        precision=backend.precision or (artifact.precision if artifact else None),
         variant=artifact.variant if artifact else None,
         checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
         rebuilt=rebuilt,

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from u2net.runtime.artifact import METADATA_KEY, Artifact, InputShape
-from u2net.runtime.backend import Fill, InputSpec
+from u2net.runtime.artifact import METADATA_KEY, Artifact
+from u2net.runtime.backend import Fill, InputSpec, TensorInfo, declared_shape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
 from u2net.runtime.preprocess import FloatArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-"""Accepted types of inputs and outputs; FP16 is converted from and to float32."""
+KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16"}
+"""ONNX Runtime's names of the types that inputs and outputs may have."""
 
 INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
 """Exceptions of ONNX Runtime that a file or a tensor causes, whatever the device. They share no public base class."""
@@ -61,6 +61,8 @@ class BoundRun:
 
 class OnnxRuntimeBackend:
     """One ONNX graph in one ``InferenceSession``."""
+
+    precision = None
 
     def __init__(
         self,
@@ -101,12 +103,14 @@ class OnnxRuntimeBackend:
             raise _failure(error, f"{what} cannot be loaded by ONNX Runtime", device, ArtifactError, advice) from error
         self.name = f"onnxruntime {runtime.__version__}"
         self._device = device
-        self.input = InputSpec(_declared_shape(self._session, what))
-        self.outputs = tuple(output.name for output in self._session.get_outputs())
+        inputs, outputs = (
+            list(map(_describe, each())) for each in (self._session.get_inputs, self._session.get_outputs)
+        )
+        self.input = InputSpec(declared_shape(what, inputs, outputs))
+        self.outputs = tuple(output.name for output in outputs)
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.artifact = None if metadata is None else Artifact.from_json(metadata, what)
-        entry = self._session.get_inputs()[0]
-        self._entry, self._dtype = entry.name, FLOATS[entry.type]
+        self._entry, self._dtype = inputs[0].name, np.float16 if inputs[0].kind == "f16" else np.float32
         # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
         self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
         self._runtime = runtime
@@ -221,16 +225,5 @@ def _open(
     return runtime.InferenceSession(model, options, providers=[(PROVIDERS["cuda"], settings)], enable_fallback=False)
 
 
-def _declared_shape(session: Any, what: Path | str) -> InputShape:
-    inputs = session.get_inputs()
-    sides = inputs[0].shape if inputs else []
-    if len(inputs) != 1 or len(sides) != 4 or sides[1] != 3 or inputs[0].type not in FLOATS:
-        found = ", ".join(f"{value.name}: {value.type} {value.shape}" for value in inputs)
-        raise ArtifactError(f"{what} is not a U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")
-    for output in session.get_outputs():
-        if len(output.shape) != 4 or output.type not in FLOATS:
-            raise ArtifactError(
-                f"{what} is not a U²-Net: its output {output.name} is {output.type} {output.shape}, not float N×C×H×W"
-            )
-    batch, _, height, width = (side if isinstance(side, int) else None for side in sides)
-    return InputShape(batch, height, width)
+def _describe(value: Any) -> TensorInfo:
+    return TensorInfo(value.name, KINDS.get(value.type, value.type), value.shape)

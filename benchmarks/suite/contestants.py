@@ -17,14 +17,15 @@ EXACT = "eager-fp32-exact"
 HERE, ENGINES = "here", "tensorrt"
 """Names of the Python that runs the suite, and of the one that has TensorRT; they may be the same."""
 
-Opener = Literal["eager", "file", "openvino", "rembg"]
-OPENER_PACKAGES: Mapping[Opener, str] = {
+Opener = Literal["eager", "file", "rembg"]
+PACKAGES: Mapping[str, str] = {
     "eager": "torch",
     "file": "onnxruntime",
     "openvino": "openvino",
+    "openvino-bf16": "openvino",
     "rembg": "rembg",
 }
-"""Package that each opener imports, unless the file is an engine."""
+"""Package that each opener or backend imports, unless the file is an engine."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Contestant:
     @property
     def package(self) -> str:
         """The package that it imports before it opens its file."""
-        return self.flavour.replace("-", "_") or OPENER_PACKAGES[self.opener]
+        return self.flavour.replace("-", "_") or PACKAGES[self.options.get("backend") or self.opener]
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ ON_CPU = (
     Contestant("eager-channels-last", "eager PyTorch FP32, channels last", "eager", "checkpoint", "fp32", LAST),
     Contestant("eager-bf16", "eager PyTorch, BF16 autocast", "eager", "checkpoint", "bf16", BF16),
     Contestant("compile", "torch.compile FP32", "eager", "checkpoint", "fp32", {"compiled": True}),
-    Contestant("openvino-fp32", "our FP32 graph, OpenVINO in FP32", "openvino", "fp32", "fp32", {"precision": "f32"}),
-    Contestant("openvino", "our FP32 graph, OpenVINO's default", "openvino", "fp32", "default"),
+    Contestant("openvino", "our FP32 graph, OpenVINO", "file", "fp32", "fp32", {"backend": "openvino"}),
+    Contestant(
+        "openvino-bf16", "our FP32 graph, OpenVINO in BF16", "file", "fp32", "bf16", {"backend": "openvino-bf16"}
+    ),
     Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python="rembg"),
 )
 ON_GPU = (

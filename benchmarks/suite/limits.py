@@ -60,12 +60,12 @@ def count_gigaflops(path: Path) -> float:
     return sum(layer.flops for layer in count_work(path, 1)) / 1e9
 
 
-def find_arithmetic(contestant: Contestant, provider: str, device: Device) -> str:
+def find_arithmetic(contestant: Contestant, device: Device) -> str:
     """Return the key of :data:`VALUE_BYTES` that a contestant computes in."""
     precision = contestant.precision
     if device.kind == "cuda":
         return "tf32" if precision == "fp32" and contestant.key != EXACT else precision
-    return "bf16" if "bf16" in (precision, provider.rpartition(" ")[2]) else "fp32"  # FP16 graphs run in FP32 there
+    return "bf16" if precision == "bf16" else "fp32"  # FP16 graphs run in FP32 there
 
 
 def least_seconds(work: Sequence[LayerWork], ceilings: Ceilings, value_bytes: int) -> float:

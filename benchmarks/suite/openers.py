@@ -47,15 +47,6 @@ def open_file(
     return new_session(backend, file, device, preset=contract, assumed=preset, size=size)
 
 
-def open_openvino(
-    file: Path, device: Device, preset: Preset, threads: int | None = None, precision: str | None = None
-) -> Session:
-    """An ONNX file in OpenVINO."""
-    from u2net.benchmarks.suite.openvino_backend import OpenVinoBackend
-
-    return new_session(OpenVinoBackend(file, threads=threads, precision=precision), file, device, preset=preset)
-
-
 def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None = None) -> Session:
     """An ONNX file in rembg."""
     from u2net.benchmarks.suite.rembg_session import new_rembg_session
@@ -66,6 +57,5 @@ def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None =
 OPENERS: dict[str, Callable[..., Session]] = {
     "eager": open_eager,
     "file": open_file,
-    "openvino": open_openvino,
     "rembg": open_rembg,
 }

@@ -155,7 +155,7 @@ def _set_shares(
     rows: Iterable[Row], work: Sequence[LayerWork], ceilings: Mapping[str, Ceilings], device: Device
 ) -> None:
     for row in rows:
-        arithmetic = find_arithmetic(row.contestant, row.provider, device)
+        arithmetic = find_arithmetic(row.contestant, device)
         measured = row.device or row.wall
         if measured is not None and arithmetic in ceilings:
             least = least_seconds(work, ceilings[arithmetic], VALUE_BYTES[arithmetic])

@@ -51,6 +51,7 @@ class TorchBackend(EagerBackend):
         torch.backends.cudnn.benchmark = half
         mode = "max-autotune" if device.kind == "cuda" else "default"
         self._forward = torch.compile(self._fused, mode=mode, dynamic=False) if compiled else self._fused
+        self.precision = "fp16" if half else "bf16" if autocast else "fp32"
         self._captured: dict[tuple[int, ...], Captured] | None = {} if graph else None
 
     def _fused(self, pixels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_o
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError
+from u2net.runtime.loading import BackendName
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import FloatArray, preprocess
 from u2net.runtime.presets import PRESETS, Preset
@@ -27,11 +29,13 @@ class VerifyOptions:
         images: folder of photographs, of which 32 are used; None uses seeded synthetic scenes.
         preset: preset for the reference's input; None takes the published preset that the candidate names.
         device: where both sides run.
+        backend: what runs candidates that are ONNX files; see :func:`u2net.runtime.load`.
     """
 
     images: str | Path | None = None
     preset: Preset | None = None
     device: Device = CPU
+    backend: BackendName | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class ParityGate:
             self._compare_probe(probe, candidate, meters, mask)
         found = tuple(meter.comparison() for meter in meters.values())
         both = reference.precision, candidate.info.precision
-        precision = next((each for each in ("int8", "fp16") if each in both), "fp32")  # the widest limits
+        precision = next((each for each in ("int8", "bf16", "fp16") if each in both), "fp32")  # the widest limits
         tolerance = find_tolerance(precision, candidate.info.device.kind)
         failures = judge_figures(found, mask.comparison(), tolerance)
         renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
@@ -133,7 +137,8 @@ def verify_models(
     options = options or VerifyOptions()
     assumed = options.preset or PRESETS["reference"]
     gate = ParityGate(open_for_parity(Path(reference), options.device, assumed=assumed), options)
-    return tuple(gate.compare(open_for_parity(Path(each), options.device, assumed=assumed)) for each in candidates)
+    opened = partial(open_for_parity, device=options.device, backend=options.backend, assumed=assumed)
+    return tuple(gate.compare(opened(Path(each))) for each in candidates)
 
 
 def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:

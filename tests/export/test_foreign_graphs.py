@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,8 @@ def test_the_callers_preset_reaches_the_rounding_copy_which_alone_is_opened(
 ) -> None:
     monkeypatch.setattr("u2net.export.parity.sessions.open_session", pytest.fail)
 
-    session = open_for_parity(half, CPU, **{role: PRESETS["rembg"]})
+    chosen: dict[str, Any] = {role: PRESETS["rembg"]}
+    session = open_for_parity(half, CPU, **chosen)
 
     assert session.info.preset == PRESETS["rembg"].with_size(SIDE, SIDE)
 

@@ -27,7 +27,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_an_option_that_does_not_exist_is_named(tiny_onnx: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match=r"load has no option presets; it has preset, size, threads"):
+    with pytest.raises(InputError, match=r"load has no option presets; it has backend, preset, size, threads"):
         load(tiny_onnx(), presets="raw")  # type: ignore[arg-type]
 
 

@@ -34,6 +34,7 @@ class FakeBackend:
 
     name = "fake 1.0"
     provider = "FakeProvider"
+    precision = None
 
     def __init__(self, shape: InputShape = DYNAMIC, outputs: tuple[str, ...] = ("d0",)) -> None:
         self.input = InputSpec(shape)

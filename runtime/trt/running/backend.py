@@ -8,18 +8,20 @@ from pathlib import Path
 from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, ProfileError
+from u2net.runtime.pool import Pool
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Shape, profiled_shape
 from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
 from u2net.runtime.trt.running.contexts import ContextMaker
 from u2net.runtime.trt.running.opening import open_engine
-from u2net.runtime.trt.running.pool import Pool
 from u2net.runtime.trt.running.slot import Slot
 
 
 class TensorRTBackend:
     """One engine on one GPU, with a pool of execution contexts for each of its profiles."""
+
+    precision = None
 
     def __init__(self, path: Path, device: Device, *, contexts: int, cuda_graph: bool) -> None:
         """Open an engine, with at most ``contexts`` execution contexts per profile; see :func:`open_engine`."""

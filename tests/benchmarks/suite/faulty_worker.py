@@ -20,7 +20,7 @@ from u2net.runtime.session import Session
 def open_faulty(file: Path, device: Device, preset: Preset, threads: int | None, fault: str) -> Session:
     """Open a file with a fault."""
     if fault == "missing package":
-        raise DependencyError("openvino", "bench")
+        raise DependencyError("openvino", "openvino")
     session = open_file(file, device, preset, threads)
     infer, calls = session.infer, iter(range(1_000_000))
 

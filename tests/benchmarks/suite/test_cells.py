@@ -86,7 +86,10 @@ def test_wrong_maps_show_beside_the_speed(rows: dict[str, Row]) -> None:
     [
         ("crash", "the process ended with signal SIGSEGV; its last words: about to crash"),
         ("hang", "gave no answer within 5 s and was ended"),
-        ("missing package", "opening: DependencyError: openvino is not installed; `pip install 'u2net-deploy[bench]'`"),
+        (
+            "missing package",
+            "opening: DependencyError: openvino is not installed; `pip install 'u2net-deploy[openvino]'`",
+        ),
     ],
 )
 def test_a_failure_is_a_row_with_its_own_words(rows: dict[str, Row], fault: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Covers running/pool.py, alone and in a session that many threads call."""
+"""Covers runtime/pool.py, alone and in a session that many threads call."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import load
 from u2net.runtime.errors import OutOfMemoryError
-from u2net.runtime.trt.running.pool import Pool
+from u2net.runtime.pool import Pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

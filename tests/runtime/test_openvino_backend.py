@@ -1,0 +1,156 @@
+"""OpenVINO beside ONNX Runtime on the same files, and the choice between them."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+from onnx import TensorProto
+
+from u2net.runtime import Session, load
+from u2net.runtime.backend import InputSpec
+from u2net.runtime.device import CPU
+from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError
+from u2net.runtime.loading import find_fastest
+from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from u2net.runtime.openvino_backend import OpenVinoBackend, computes_in_bf16
+from u2net.runtime.preprocess import preprocess_batch
+
+HAS_BF16 = computes_in_bf16(openvino.Core())
+
+
+def pictures(session: Session, count: int) -> Any:
+    images = np.random.default_rng(0).integers(0, 256, (count, 200, 150, 3), np.uint8)
+    return preprocess_batch(list(images), session.info.preset)
+
+
+def test_a_file_describes_itself_as_in_onnxruntime(small_onnx: Path, session: Session) -> None:
+    with load(small_onnx, backend="openvino") as other:
+        ours, theirs = session.info, other.info
+
+    assert theirs.backend.startswith("openvino 20") and theirs.provider == "CPU, FP32"
+    assert (theirs.shape, theirs.preset, theirs.preset_stated) == (ours.shape, ours.preset, True)
+    assert (theirs.precision, theirs.checkpoint_sha256) == (ours.precision, ours.checkpoint_sha256)
+
+
+def test_fp32_equals_onnxruntime(small_onnx: Path, session: Session) -> None:
+    tensor = pictures(session, 3)
+    with load(small_onnx, backend="openvino") as other:
+        np.testing.assert_allclose(other.infer(tensor)["d0"], session.infer(tensor)["d0"], atol=5e-6)
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this processor does not compute in BF16")
+def test_bf16_is_used_only_when_asked_for_and_says_so(small_onnx: Path, session: Session) -> None:
+    tensor = pictures(session, 2)
+    with load(small_onnx, backend="openvino-bf16") as other:
+        difference = np.abs(other.infer(tensor)["d0"] - session.infer(tensor)["d0"]).mean()
+
+        assert (other.info.precision, other.info.provider) == ("bf16", "CPU, BF16")
+    assert 1e-5 < difference < 2e-2
+
+
+def test_a_processor_without_bf16_is_told(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("u2net.runtime.openvino_backend.computes_in_bf16", lambda _core: False)
+
+    with pytest.raises(DeviceError, match="does not compute in BF16; backend='openvino'"):
+        load(small_onnx, backend="openvino-bf16")
+    assert find_fastest(CPU) == "onnxruntime"
+
+
+def test_auto_takes_the_fastest_and_says_which(small_onnx: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = "openvino-bf16" if HAS_BF16 else "onnxruntime"
+    with caplog.at_level(logging.INFO, "u2net.loading"), load(small_onnx, backend="auto") as session:
+        assert session.info.backend.split()[0] == wanted.removesuffix("-bf16")
+    assert f"runs in {wanted}" in caplog.text
+
+
+def test_without_openvino_auto_is_onnxruntime(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+    assert find_fastest(CPU) == "onnxruntime"
+    with pytest.raises(DependencyError, match=r"pip install 'u2net-deploy\[openvino\]'"):
+        load(small_onnx, backend="openvino")
+
+
+def test_what_cannot_be_chosen_is_refused(small_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no backend 'tflite'; there are auto, onnxruntime, openvino"):
+        load(small_onnx, backend="tflite")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="is an engine, which TensorRT runs"):
+        load(tmp_path / "model.engine", "cuda", backend="openvino")
+    with pytest.raises(DeviceError, match="OpenVINO runs on the processor"):
+        load(small_onnx, "cuda", backend="openvino")
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph at all"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(content)
+
+    with pytest.raises(ArtifactError, match=r"damaged\.onnx cannot be loaded by OpenVINO"):
+        load(path, backend="openvino", preset="reference")
+    with pytest.raises(ArtifactError, match="no such file"):
+        load(tmp_path / "missing.onnx", backend="openvino")
+
+
+@pytest.mark.parametrize("options", [{}, {"batch": 4}, {"height": 37, "width": 53}, {"element": TensorProto.FLOAT16}])
+def test_foreign_files_have_the_same_shape_and_maps(tiny_onnx: Callable[..., Path], options: dict[str, int]) -> None:
+    path = tiny_onnx(**options)
+    backends = OpenVinoBackend(path, CPU), OnnxRuntimeBackend(path, CPU)
+    tensor = np.random.default_rng(0).normal(size=(2, 3, 37, 53)).astype(np.float32)
+    maps = []
+    for backend in backends:
+        with backend.run(tensor.shape, partial(np.copyto, src=tensor), ["d0"]) as found:
+            maps.append(found["d0"].copy())
+
+    assert backends[0].input == backends[1].input == InputSpec(backends[1].input.shape)
+    assert backends[0].artifact is None
+    np.testing.assert_allclose(maps[0], maps[1], atol=2e-3)
+
+
+@pytest.mark.parametrize(("options", "found"), [({"channels": 4}, "4"), ({"inputs": 2}, "other: ")])
+def test_a_network_of_another_kind_is_named(
+    tiny_onnx: Callable[..., Path], options: dict[str, int], found: str
+) -> None:
+    with pytest.raises(ArtifactError, match=rf"is not a U²-Net: its input is .*{found}"):
+        OpenVinoBackend(tiny_onnx(**options), CPU)
+
+
+def test_a_refused_tensor_and_a_full_memory_are_told_apart(
+    tiny_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = OpenVinoBackend(tiny_onnx(height=32, width=32), CPU)
+
+    with pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"), backend.run((1, 3, 64, 32), lambda _: None, ["d0"]):
+        pass
+
+    def fail(*_tensors: object, **_options: object) -> None:
+        raise RuntimeError("std::bad_alloc")
+
+    with backend._requests.lend(lambda _request: True) as request:
+        monkeypatch.setattr(request, "infer", fail, raising=False)
+    with pytest.raises(OutOfMemoryError, match="smaller batch"), backend.run((1, 3, 32, 32), lambda _: None, ["d0"]):
+        pass
+
+
+@pytest.mark.parametrize("contexts", [1, 3])
+def test_threads_get_their_own_masks(small_onnx: Path, contexts: int) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (8, 90, 70, 3), np.uint8)
+    with load(small_onnx, backend="openvino", contexts=contexts, threads=2) as session:
+        wanted = [session(image) for image in images]
+        start = threading.Barrier(8)
+
+        def work(index: int) -> None:
+            start.wait(timeout=60)
+            for turn in range(3):
+                at = (index + turn) % 8
+                np.testing.assert_allclose(session(images[at]), wanted[at], atol=1e-5)
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(work, range(8)))
