@@ -285,7 +285,7 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's account of a process's memory")
 def test_many_callers_need_little_more_memory_than_one(small_onnx: Path) -> None:
     def peak(threads: int) -> int:
-        command = [sys.executable, "-c", CALLERS, str(small_onnx), str(threads), "128"]
+        command = [sys.executable, "-c", CALLERS, str(small_onnx), str(threads), "64"]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak(64) < 1.3 * peak(1)
