@@ -31,12 +31,13 @@ PROBE_PREFIX = "probe/"
 """Prefix of the outputs that give the largest magnitude of a value."""
 
 
-def convert_fp16(source: Path, path: Path, images: str | Path | None = None) -> GraphStage:
+def convert_fp16(source: str | Path, path: str | Path, images: str | Path | None = None) -> GraphStage:
     """Write the FP16 graph of an FP32 one, calibrated on a folder of pictures or on seeded synthetic scenes.
 
     Raise ExportError if this project did not export the graph or it is not FP32, InputError if a picture is unreadable.
     """
     started = time.perf_counter()
+    source, path = Path(source), Path(path)
     model = read_graph(source)
     artifact = read_artifact(model, source)
     if artifact.precision != "fp32":

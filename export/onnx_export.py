@@ -64,7 +64,7 @@ class ExportOptions:
             InputShape(self.batch, None, None).check_size(self.preset.height, self.preset.width)
 
 
-def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | None = None) -> GraphStage:
+def export_onnx(checkpoint: Checkpoint, path: str | Path, options: ExportOptions | None = None) -> GraphStage:
     """Export a checkpoint as an FP32 ONNX graph with metadata.
 
     Raise InputError if an option is out of range, and ExportError if the file cannot be written.
@@ -86,7 +86,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, options: ExportOptions | Non
         opset=options.opset,
         versions=installed_versions(("u2net-deploy", "torch", "onnx", "onnxscript")),
     )
-    return write_graph(model, path, artifact, started)
+    return write_graph(model, Path(path), artifact, started)
 
 
 def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]

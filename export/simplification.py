@@ -18,13 +18,14 @@ TOLERANCE = 1e-6
 PROOF_SCENES = 2
 
 
-def simplify_onnx(source: Path, path: Path) -> GraphStage:
+def simplify_onnx(source: str | Path, path: str | Path) -> GraphStage:
     """Write the simplified graph of ``source`` to ``path``, which may be the same file.
 
     Raise ExportError if onnxsim fails, or if its graph has other inputs, outputs or opset, has more nodes, or computes
     other numbers on synthetic scenes.
     """
     started = time.perf_counter()
+    source, path = Path(source), Path(path)
     original = read_graph(source)
     artifact = read_artifact(original, source)
     simplified = _run_onnxsim(original)

@@ -18,14 +18,8 @@ HERE, ENGINES = "here", "tensorrt"
 """Names of the Python that runs the suite, and of the one that has TensorRT; they may be the same."""
 
 Opener = Literal["eager", "file", "rembg"]
-PACKAGES: Mapping[str, str] = {
-    "eager": "torch",
-    "file": "onnxruntime",
-    "openvino": "openvino",
-    "openvino-bf16": "openvino",
-    "rembg": "rembg",
-}
-"""Package that each opener or backend imports, unless the file is an engine."""
+PACKAGES: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "rembg": "rembg"}
+"""Package that each opener imports, unless another backend or an engine runs the file."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,9 @@ class Contestant:
     @property
     def package(self) -> str:
         """The package that it imports before it opens its file."""
-        return self.flavour.replace("-", "_") or PACKAGES[self.options.get("backend") or self.opener]
+        if self.options.get("backend") in ("openvino", "openvino-bf16", "auto"):
+            return "openvino"
+        return self.flavour.replace("-", "_") or PACKAGES[self.opener]
 
 
 @dataclass(frozen=True)

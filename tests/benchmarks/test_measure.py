@@ -23,6 +23,7 @@ from u2net.runtime import PRESETS, Session
 from u2net.runtime.artifact import METADATA_KEY
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, CheckpointError, DeviceError, InputError
+from u2net.runtime.loading import BackendName
 
 QUICK = BenchOptions(rounds=2, threads=1)
 
@@ -139,7 +140,10 @@ def test_eager_runs_the_weights_that_were_chosen(small_onnx: Path, tmp_path: Pat
     assert report.rows[1].fidelity is not None and report.rows[1].fidelity.mean < 1e-6
 
 
-def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_all_models_take_the_threads_and_the_backend_that_were_asked_for(
+    small_onnx: Path, monkeypatch: pytest.MonkeyPatch, backend: BackendName
+) -> None:
     seen: list[int] = []
 
     class Recording(WorkerHere):
@@ -150,8 +154,10 @@ def test_all_models_take_the_threads_that_were_asked_for(small_onnx: Path, monke
 
     monkeypatch.setattr(cells, "Worker", Recording)
 
-    assert measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, threads=2)).options.threads == 2
+    report = measure_models([small_onnx], BUNDLED_WEIGHTS, replace(QUICK, threads=2, backend=backend))
+    assert report.options.threads == 2
     assert seen == [2, 2]
+    assert [row.provider.split()[0] for row in report.rows] == ["torch", backend]
 
 
 def test_a_model_of_another_variant_is_refused(small_onnx: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_least_visible_align_corners_is_caught_at_320(gate: ParityGate, exported
 
 
 def test_floor_for_ceil_pooling_is_caught(gate: ParityGate, checkpoint: Checkpoint, tmp_path: Path) -> None:
-    stage = export_onnx(floor_for_ceil(checkpoint), tmp_path / "floor.onnx", ODD)
+    stage = export_onnx(floor_for_ceil(checkpoint), str(tmp_path / "floor.onnx"), ODD)
     assert not gate.compare(open_for_parity(stage.path, CPU)).passed
 
 

@@ -110,7 +110,7 @@ def test_islands_are_the_nodes_that_compute_or_read_hot_values(tiny_onnx: Path) 
 def test_metadata_names_the_islands(overflowing: ir.Model, tiny_onnx: Path, tmp_path: Path) -> None:
     artifact = read_artifact(read_graph(tiny_onnx), tiny_onnx)
     write_graph(overflowing, tmp_path / "hot.onnx", artifact, 0.0)
-    stage = convert_fp16(tmp_path / "hot.onnx", tmp_path / "hot.fp16.onnx")
+    stage = convert_fp16(str(tmp_path / "hot.onnx"), str(tmp_path / "hot.fp16.onnx"))
     assert HOT_NODE in stage.artifact.fp32_nodes
     onnx.checker.check_model(onnx.load(stage.path), full_check=True)
 

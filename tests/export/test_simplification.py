@@ -11,7 +11,7 @@ from u2net.runtime.errors import ExportError
 
 
 def test_result_has_no_more_nodes_and_keeps_its_metadata(tiny_onnx: Path, tmp_path: Path) -> None:
-    stage = simplify_onnx(tiny_onnx, tmp_path / "simple.onnx")
+    stage = simplify_onnx(str(tiny_onnx), str(tmp_path / "simple.onnx"))
     assert stage.nodes <= 365
     written = read_graph(stage.path)
     assert read_artifact(written, stage.path) == read_artifact(read_graph(tiny_onnx), tiny_onnx)
