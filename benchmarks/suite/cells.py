@@ -225,7 +225,7 @@ class Cell:
         if row.contestant.opener != "file":
             return
         contexts = row.contestant.options.get("contexts", CONTEXTS[self._options.device.kind])
-        for callers in self._options.callers:
+        for callers in self._options.callers or ():
             _, encoded = min(self._inputs.encoded.items())  # the smallest
             calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=encoded)
             if isinstance(calls, list):

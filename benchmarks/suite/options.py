@@ -18,6 +18,9 @@ from u2net.runtime.trt.building.engine_options import OPT_LEVELS
 DEFAULT_BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
 """Batch sizes by kind of device if none are asked for."""
 
+DEFAULT_CALLERS: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4, 32), "cuda": (1, 2, 4, 8, 16, 32)}
+"""Numbers of callers; on a processor, where one run takes all cores, more of them tell nothing new."""
+
 
 @dataclass(frozen=True)
 class SuiteOptions:
@@ -35,7 +38,8 @@ class SuiteOptions:
         open_minutes: limit of opening one contestant: loading, compiling, first run.
         threads: processor threads of each contestant; None means all usable cores.
         growth: largest memory in GB up to which time and memory are measured against batch and side; None skips that.
-        callers: numbers of concurrent callers under which the throughput of a runtime's session is measured.
+        callers: numbers of concurrent callers under which the throughput of a runtime's session is measured; None means
+            :data:`DEFAULT_CALLERS`.
         seed: seed of the order of the turns.
         checkpoints: weights to take instead of the bundled ones or, for U2NET, of untrained ones.
         images: folder of photographs; None means synthetic scenes.
@@ -55,7 +59,7 @@ class SuiteOptions:
     opt_level: int | None = None
     threads: int | None = None
     growth: float | None = None
-    callers: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    callers: tuple[int, ...] | None = None
     seed: int = 0
     checkpoints: tuple[Path, ...] = ()
     images: Path | None = None

@@ -25,7 +25,7 @@ from u2net.benchmarks.suite.limits import (
     least_seconds,
 )
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
-from u2net.benchmarks.suite.options import DEFAULT_BATCHES, SuiteOptions
+from u2net.benchmarks.suite.options import DEFAULT_BATCHES, DEFAULT_CALLERS, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.runtime.device import Device
@@ -87,7 +87,10 @@ def run_suite(
     device, on_gpu = options.device, options.device.kind == "cuda"
     machine = describe_machine(device)
     threads = options.threads if on_gpu else options.threads or usable_cores()
-    options = replace(options, batches=options.batches or DEFAULT_BATCHES[device.kind], threads=threads)
+    callers = DEFAULT_CALLERS[device.kind] if options.callers is None else options.callers
+    options = replace(
+        options, batches=options.batches or DEFAULT_BATCHES[device.kind], threads=threads, callers=callers
+    )
     engines, notes = find_engines(options) if on_gpu else ([], [])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = gather_inputs(options)
