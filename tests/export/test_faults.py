@@ -5,17 +5,19 @@ from pathlib import Path
 from shutil import copy
 
 import onnx_ir as ir
+import openvino
 import pytest
 
 from tests.export.conftest import ODD, TINY
 from tests.export.faults import COORDINATES, FAULTS, floor_for_ceil, inject
 from u2net.export.graph import open_graph, read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
-from u2net.export.parity import ParityGate, VerifyOptions
+from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.device import CPU
+from u2net.runtime.openvino_backend import computes_in_bf16
 
 Export = Callable[[ExportOptions], Path]
 DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
@@ -70,6 +72,17 @@ def test_correct_fp16_passes(gate: ParityGate, tiny_fp16: Path) -> None:
     result = gate.compare(open_for_parity(tiny_fp16, CPU))
     assert result.failures == ()
     assert result.precision == "fp16"
+
+
+@pytest.mark.skipif(not computes_in_bf16(openvino.Core()), reason="this processor does not compute in BF16")
+def test_bf16_has_limits_of_its_own(gate: ParityGate, tiny_onnx: Path, tmp_path: Path) -> None:
+    def judge(path: Path) -> StageParity:
+        return gate.compare(open_for_parity(path, CPU, backend="openvino-bf16"))
+
+    correct = judge(tiny_onnx)
+    assert (correct.precision, correct.failures) == ("bf16", ())
+    for name in ("swapped_channels", "missing_residual", "dropped_bias", "wrong_mean"):
+        assert not judge(inject(tiny_onnx, FAULTS[name], tmp_path / "faulty.onnx")).passed, name
 
 
 def test_docs_list_every_fault() -> None:
