@@ -58,7 +58,9 @@ FlavourName = Annotated[
     Flavour | None, _parsed(parse_flavour, "tensorrt or tensorrt-rtx; by default the installed one.", "--flavour")
 ]
 DeviceName = Annotated[Device, _parsed(Device.parse, "cpu, cuda or cuda:N.", "--device")]
-Backend = Annotated[BackendName | None, typer.Option(help="What runs ONNX files; by default ONNX Runtime.")]
+Backend = Annotated[
+    BackendName | None, typer.Option(help="What runs ONNX files, by default ONNX Runtime; BF16 is less exact.")
+]
 GpuName = Annotated[
     Device | None,
     _parsed(

@@ -27,6 +27,8 @@ def run(
 
     skipped: list[InputError] = []
     with load(model, device, backend=backend, preset=preset) as session:
+        if backend is not None:
+            console.print(f"{model} runs in {session.info.backend}, {session.info.provider}", soft_wrap=True)
         for done in write_pictures(session, images, output, megapixels=megapixels):
             if isinstance(done, InputError):
                 skipped.append(done)

@@ -13,7 +13,7 @@ NETWORKS = ("u2netp", "u2net")
 LEFT_OUT = ("eager-channels-last", "openvino")
 """Contestants that the suite's page has and README, for brevity, has not."""
 ON_GPU = ("eager-fp32", "eager-fp16-graph", "onnxruntime-graph", "tensorrt-8.6.1-graph")
-"""Contestants of the table of the GPU: each library at its fastest, and the reference."""
+"""Contestants of the table of the GPU: the reference, and each library with its launches in one CUDA graph."""
 
 
 def read_result(name: str) -> Any:

@@ -20,7 +20,7 @@ LARGEST = 2048
 """Largest dynamic height or width in pixels."""
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-"""Precision of a file's weights and maps; ``bf16`` of a session alone, which computes an FP32 file in it."""
+"""Precision of a file, or of what a session computes in: no file is BF16, but OpenVINO may run one in it."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
 """The seam between a session and whatever runs the network: one thin file per backend."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from u2net.runtime.artifact import Artifact, InputShape, Precision
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.preprocess import FloatArray
 
-FLOATS = ("f32", "f16")
+FLOATS = {"f32": np.float32, "f16": np.float16}
 """Accepted types of a graph's inputs and outputs; FP16 is converted from and to float32."""
 
 Fill = Callable[[FloatArray], None]
@@ -41,7 +43,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> Precision | None:
-        """What the backend was told to compute in; None if the file decides."""
+        """What the backend computes in if that is not the precision of the file and less exact; else None."""
 
     @property
     def artifact(self) -> Artifact | None:
@@ -69,9 +71,8 @@ class TensorInfo(NamedTuple):
     """Sides; anything but a number is dynamic."""
 
 
-def declared_shape(what: Path | str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo]) -> InputShape:
+def declared_shape(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> InputShape:
     """Return the input shape of a graph. Raise ArtifactError if its inputs and outputs are not those of a U²-Net."""
-    inputs = list(inputs)
     if len(inputs) != 1 or not _is_image(inputs[0]) or inputs[0].shape[1] != 3:
         found = ", ".join(f"{each.name}: {each.kind} {each.shape}" for each in inputs)
         raise ArtifactError(f"{what} is not a U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")

@@ -88,14 +88,13 @@ def _onnxruntime(subject: str, device: Device, remedy: str) -> Finding:
 
 def _openvino() -> Finding:
     try:
-        import openvino
-
-        kinds = "FP32 and BF16" if computes_in_bf16(openvino.Core()) else "FP32"
+        kinds = "FP32 and BF16" if computes_in_bf16() else "FP32"
     except ImportError as error:
         return Finding("OpenVINO", "not here", f"openvino cannot be imported: {error}", _install("openvino"))
     except RuntimeError as error:
         return Finding("OpenVINO", "does not work", str(error), _install("openvino"))
-    return Finding("OpenVINO", "works", f"openvino {openvino.__version__.partition('-')[0]}, in {kinds}")
+    (version,) = installed_versions(["openvino"]).values()
+    return Finding("OpenVINO", "works", f"openvino {version}, in {kinds}")
 
 
 def _tensorrt(flavour: Flavour) -> Finding:

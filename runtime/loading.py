@@ -4,6 +4,7 @@ import inspect
 import logging
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Never, get_args
 
@@ -48,12 +49,12 @@ def load(
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``. A missing device is an error; nothing falls back.
         backend: what runs an ONNX file: ``onnxruntime``, the default; ``openvino``, on a processor, in FP32;
-            ``openvino-bf16``, twice as fast and less exact, where the processor computes in BF16; ``auto``, the fastest
-            of these that is installed and that device and processor allow.
+            ``openvino-bf16``, faster and less exact, where the processor computes in BF16; ``auto``, the fastest of
+            these that is installed and that device and processor allow; :attr:`SessionInfo.backend` tells which.
         preset: preprocessing contract, by name or in full; None takes the one in the file's metadata.
         size: input height and width in pixels, for a network of dynamic size; None takes the preset's,
             or the optimum of an engine's first profile if no profile has the preset's.
-        threads: processor threads, for ONNX files: in ONNX Runtime of one operator, in OpenVINO of all runs together;
+        threads: processor threads for ONNX files, of each operator (ONNX Runtime) or of all runs together (OpenVINO);
             None lets the backend choose.
         tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
         contexts: largest number of runs at once; further threads wait. Each run needs memory of its own. None means 1
@@ -94,7 +95,8 @@ def open_backend(
     rebuild: bool = False,
 ) -> tuple[Backend, str | None]:
     """Open a model file with the options of :func:`load`. Also return why an engine was rebuilt, or None."""
-    check_backend(backend)
+    if backend is not None and backend not in get_args(BackendName):
+        raise InputError(f"there is no backend {backend!r}; there are {', '.join(get_args(BackendName))}")
     runs = CONTEXTS[device.kind] if contexts is None else contexts
     check_counts("contexts", runs)
     check_counts("threads", threads)
@@ -114,32 +116,26 @@ def open_backend(
     if backend in ("openvino", "openvino-bf16"):
         from u2net.runtime.openvino_backend import OpenVinoBackend
 
-        precision: Literal["fp32", "bf16"] = "bf16" if backend == "openvino-bf16" else "fp32"
-        return OpenVinoBackend(path, device, precision=precision, threads=threads, contexts=runs), None
+        bf16 = backend == "openvino-bf16"
+        return OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs), None
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph), None
 
 
-def check_backend(name: str | None) -> None:
-    """Raise InputError for a name that is neither None nor a backend's."""
-    if name is not None and name not in get_args(BackendName):
-        raise InputError(f"there is no backend {name!r}; there are {', '.join(get_args(BackendName))}")
-
-
 def find_fastest(device: Device) -> BackendName:
-    """Return the backend that `u2net bench --suite` found fastest for ONNX files among those within the gate's limits.
+    """Return the fastest installed backend for ONNX files, as ``u2net bench --suite`` found.
 
     On a processor that is OpenVINO in BF16; in FP32 it ties with ONNX Runtime.
     """
     if device.kind == "cpu":
-        with suppress(ImportError):
-            import openvino
+        from u2net.runtime.openvino_backend import computes_in_bf16
 
-            from u2net.runtime.openvino_backend import computes_in_bf16
-
-            if computes_in_bf16(openvino.Core()):
+        with suppress(ImportError, RuntimeError):  # a broken OpenVINO counts as none
+            if computes_in_bf16():
                 return "openvino-bf16"
+            if find_spec("onnxruntime") is None:
+                return "openvino"
     return "onnxruntime"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
-from u2net.runtime.backend import Fill, InputSpec, TensorInfo, declared_shape
+from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, declared_shape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
@@ -103,14 +103,13 @@ class OnnxRuntimeBackend:
             raise _failure(error, f"{what} cannot be loaded by ONNX Runtime", device, ArtifactError, advice) from error
         self.name = f"onnxruntime {runtime.__version__}"
         self._device = device
-        inputs, outputs = (
-            list(map(_describe, each())) for each in (self._session.get_inputs, self._session.get_outputs)
-        )
+        inputs = [_describe(value) for value in self._session.get_inputs()]
+        outputs = [_describe(value) for value in self._session.get_outputs()]
         self.input = InputSpec(declared_shape(what, inputs, outputs))
         self.outputs = tuple(output.name for output in outputs)
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.artifact = None if metadata is None else Artifact.from_json(metadata, what)
-        self._entry, self._dtype = inputs[0].name, np.float16 if inputs[0].kind == "f16" else np.float32
+        self._entry, self._dtype = inputs[0].name, FLOATS[inputs[0].kind]
         # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
         self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
         self._runtime = runtime

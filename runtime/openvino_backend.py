@@ -3,20 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from u2net.runtime.artifact import METADATA_KEY, Artifact
-from u2net.runtime.backend import Fill, InputSpec, TensorInfo, declared_shape
+from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
+from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, declared_shape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
 from u2net.runtime.pool import Pool
 from u2net.runtime.preprocess import FloatArray
-
-HINTS = {"fp32": "f32", "bf16": "bf16"}
-"""OpenVINO's names of the precisions that it may be told to compute in."""
 
 NO_MEMORY_WORDS = ("bad_alloc", "could not allocate", "out of memory")
 """How OpenVINO and C++ say, in lower case, that memory ran out."""
@@ -26,15 +23,15 @@ class OpenVinoBackend:
     """One ONNX file in one compiled model, with a request of its own for each run at once."""
 
     def __init__(
-        self,
-        path: Path,
-        device: Device,
-        *,
-        precision: Literal["fp32", "bf16"] = "fp32",
-        threads: int | None = None,
-        contexts: int = 1,
+        self, path: Path, device: Device, *, bf16: bool = False, threads: int | None = None, contexts: int = 1
     ) -> None:
-        """Compile a file for the processor. Options and errors are those of :func:`u2net.runtime.load`."""
+        """Compile a file for the processor. Errors are those of :func:`u2net.runtime.load`.
+
+        Args:
+            bf16: compute in BF16, else in FP32, also in an FP16 file.
+            threads: processor threads of all runs together; None lets OpenVINO choose.
+            contexts: largest number of runs at once; further threads wait.
+        """
         try:
             import openvino
         except ImportError:
@@ -43,28 +40,28 @@ class OpenVinoBackend:
             raise DeviceError(f"{device} was asked for, but OpenVINO runs on the processor; name the device cpu")
         if not path.is_file():
             raise ArtifactError(why_no_file(path))
-        core: Any = openvino.Core()
-        if precision == "bf16" and not computes_in_bf16(core):
+        if bf16 and not computes_in_bf16():
             raise DeviceError("this processor does not compute in BF16; backend='openvino' computes in FP32")
-        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": contexts}
+        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "NUM_STREAMS": contexts}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
+            core: Any = openvino.Core()
             model = core.read_model(path)
-            self.input = InputSpec(
-                declared_shape(path, *(map(_describe, ports) for ports in (model.inputs, model.outputs)))
-            )
-            compiled = core.compile_model(model, "CPU", settings)
+            inputs = [_describe(port) for port in model.inputs]
+            outputs = [_describe(port) for port in model.outputs]  # compiling may rename them
+            self.input = InputSpec(declared_shape(path, inputs, outputs))
+            self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error
         key = ["framework", METADATA_KEY]
         self.artifact = Artifact.from_json(model.get_rt_info(key).astype(str), path) if model.has_rt_info(key) else None
-        self.precision = None if precision == "fp32" else precision
+        self.precision: Precision | None = "bf16" if bf16 else None
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
-        self.provider = f"CPU, {precision.upper()}"
-        self.outputs = tuple(port.any_name for port in compiled.outputs)
-        self._dtype = compiled.inputs[0].element_type.to_dtype()
-        self._requests: Pool[Any] = Pool(compiled.create_infer_request, contexts)
+        self.provider = "CPU, BF16" if bf16 else "CPU, FP32"
+        self.outputs = tuple(output.name for output in outputs)
+        self._dtype = FLOATS[inputs[0].kind]
+        self._requests = Pool(self._new_request, contexts)
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
         """The batch that the graph declares, at any size; None if it is dynamic."""
@@ -75,18 +72,28 @@ class OpenVinoBackend:
         self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
     ) -> Iterator[dict[str, FloatArray]]:
         """See :class:`Backend`. A refused tensor is an InputError."""
-        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
-        fill(tensor[: shape[0]])
         with self._requests.lend(lambda _request: True) as request:
+            tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
+            fill(tensor[: shape[0]])
             try:
                 found = request.infer([tensor.astype(self._dtype, copy=False)], share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise _failure(error, f"OpenVINO cannot run the network on {tensor.shape}", InputError) from error
-            yield {name: found[name][: shape[0]].astype(np.float32, copy=False) for name in outputs}
+            maps = dict(zip(self.outputs, found.values(), strict=True))
+            yield {name: maps[name][: shape[0]].astype(np.float32, copy=False) for name in outputs}
+
+    def _new_request(self) -> Any:
+        try:
+            return self._compiled.create_infer_request()
+        except RuntimeError as error:
+            raise _failure(error, "OpenVINO cannot prepare a run", DeviceError) from error
 
 
-def computes_in_bf16(core: Any) -> bool:
-    """True if the processor has instructions for BF16."""
+def computes_in_bf16() -> bool:
+    """True if OpenVINO finds instructions for BF16. Raise ImportError if it is not installed."""
+    import openvino
+
+    core: Any = openvino.Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

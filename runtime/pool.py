@@ -1,13 +1,23 @@
-"""A bounded pool: each running thread borrows one item; while all are out, threads wait in the order they came."""
+"""A bounded pool: each running thread borrows one item, and waits in a queue while all are out."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+MOST_OVERTAKEN = 8
+"""How often in a row others may be served before the thread that has waited longest, because an item suits them."""
+
+
+class Turn(Future[Item | None]):
+    """A thread's claim to the item that it gets; None if it has to make a new one."""
+
+    def __init__(self, prefer: Callable[[Item], bool]) -> None:
+        super().__init__()
+        self.prefer = prefer
 
 
 class Pool(Generic[Item]):
@@ -17,49 +27,49 @@ class Pool(Generic[Item]):
         self._make = make
         self._idle: list[Item | None] = [None] * limit
         """Items that nobody uses, the latest last; None for each that is not made yet."""
-        self._waiting: deque[Future[Item | None]] = deque()
-        """Threads that wait, each for the item that is handed to it: only while nothing is idle."""
+        self._waiting: list[Turn[Item]] = []
+        """Turns of threads that wait, the longest first; none while an item is idle."""
+        self._overtaken = 0
+        """How often in a row the first of them was not served."""
         self._lock = threading.Lock()
 
     @contextmanager
     def lend(self, prefer: Callable[[Item], bool]) -> Iterator[Item]:
         """Lend an idle item that ``prefer`` accepts, else a new one, else any idle one, else wait for one.
 
-        An exception of ``make`` passes through and leaves the pool unchanged.
+        Threads that wait are served in the order they came, except that an item goes first to those that prefer it, a
+        few times in a row. An exception of ``make`` passes through and leaves the pool unchanged.
         """
-        turn: Future[Item | None] = Future()
+        turn = Turn[Item](prefer)
         with self._lock:
             if self._idle:
                 turn.set_result(self._take(prefer))
             else:
                 self._waiting.append(turn)
-        item = self._wait(turn)
+        item = None
         try:
+            item = turn.result()
             if item is None:
                 item = self._make()
             yield item
         finally:
-            self._give(item)
+            self._end(turn, item)
 
-    def _wait(self, turn: "Future[Item | None]") -> Item | None:
-        try:
-            return turn.result()
-        except BaseException:  # Ctrl-C: the thread does not wait any more
-            with self._lock:
-                handed = turn.done()
-                if not handed:
-                    self._waiting.remove(turn)
-            if handed:
-                self._give(turn.result())
-            raise
-
-    def _give(self, item: Item | None) -> None:
-        """Hand an item to the thread that has waited longest, so that none waits for ever while others come back."""
+    def _end(self, turn: Turn[Item], item: Item | None) -> None:
+        """Pass an item on, or take a thread that was interrupted out of the queue."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set_result(item)
-            else:
+            if not turn.done():
+                self._waiting.remove(turn)
+                return
+            item = turn.result() if item is None else item
+            if not self._waiting:
                 self._idle.append(item)
+                return
+            place = 0
+            if item is not None and self._overtaken < MOST_OVERTAKEN:
+                place = next((at for at, each in enumerate(self._waiting) if each.prefer(item)), 0)
+            self._overtaken = self._overtaken + 1 if place else 0
+            self._waiting.pop(place).set_result(item)
 
     def _take(self, prefer: Callable[[Item], bool]) -> Item | None:
         for at, item in reversed(list(enumerate(self._idle))):

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 SECONDS = 1.0
 """Time for the runs of one product or copy, of which the best counts."""
 MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}
-"""Rows and columns of the matrices: which is fastest differs between libraries."""
+"""Rows and columns of the matrices, of which the fastest counts."""
 COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 """Bytes of the copy."""
 KINDS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -24,14 +25,15 @@ def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[
         source = torch.zeros(COPIED[place.type], dtype=torch.uint8, device=place)
         target = torch.empty_like(source)
         copied = 2 * len(source) / _best_seconds(lambda: target.copy_(source), place)
-        flops = max(_product_speed(side, KINDS[arithmetic], place) for side in MATRIX_SIDES[place.type])
+        flops = 0.0
+        for side in MATRIX_SIDES[place.type]:
+            left, right = torch.randn(2, side, side, device=place).to(KINDS[arithmetic])
+            product = torch.empty_like(left)
+            seconds = _best_seconds(partial(torch.mm, left, right, out=product), place)
+            flops = max(flops, 2 * side**3 / seconds)
+            if seconds > SECONDS / 4:  # the next one would take eight times as long
+                break
         return {"flops": flops, "bytes": copied}
-
-
-def _product_speed(side: int, kind: torch.dtype, place: torch.device) -> float:
-    left, right = torch.randn(2, side, side, device=place).to(kind)
-    product = torch.empty_like(left)
-    return 2 * side**3 / _best_seconds(lambda: torch.mm(left, right, out=product), place)
 
 
 def _best_seconds(run: Callable[[], object], place: torch.device) -> float:

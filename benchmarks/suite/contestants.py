@@ -43,7 +43,7 @@ class Contestant:
     @property
     def package(self) -> str:
         """The package that it imports before it opens its file."""
-        if self.options.get("backend") in ("openvino", "openvino-bf16", "auto"):
+        if self.options.get("backend") in ("openvino", "openvino-bf16"):
             return "openvino"
         return self.flavour.replace("-", "_") or PACKAGES[self.opener]
 

@@ -10,7 +10,7 @@ from u2net.model.network import OUTPUT_NAMES
 from u2net.model.opening import open_session
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
-from u2net.runtime.loading import BackendName
+from u2net.runtime.loading import BackendName, find_fastest
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
@@ -25,7 +25,7 @@ def open_for_parity(
 ) -> Session:
     """Open a checkpoint or a model file for the gate, with TF32 off.
 
-    ONNX Runtime computes an FP16 graph in FP32 on a processor, so without another backend a copy runs that rounds.
+    ONNX Runtime computes an FP16 graph in FP32 on a processor, so there it runs a copy that really rounds.
     The precision of a graph is read from its nodes: a tool that quantizes a file may leave its metadata as they are.
 
     For ``preset``, ``assumed`` and errors see :func:`open_session`; an ONNX file that cannot be read is an ExportError.
@@ -34,12 +34,14 @@ def open_for_parity(
         return open_session(source, device, preset=preset, assumed=assumed, tf32=False)
     model = read_graph(source)
     precision = find_precision(model)
-    if precision == "fp16" and device.kind == "cpu" and backend is None:
+    if backend == "auto":
+        backend = find_fastest(device)
+    if precision == "fp16" and device.kind == "cpu" and backend in (None, "onnxruntime"):
         session = open_graph(round_like_fp16(model), source, preset=preset, assumed=assumed, optimize=False)
         session.info = replace(session.info, provider="rounds to FP16 after each node")
     else:
         session = open_session(source, device, backend=backend, preset=preset, assumed=assumed, tf32=False)
-    if session.info.precision != "bf16":
+    if precision == "int8" or session.info.precision != "bf16":
         session.info = replace(session.info, precision=precision)
     return session
 

@@ -34,6 +34,19 @@ def test_the_files_hold_what_a_session_returns(
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "coffee.cutout.png")), cut_out(image, mask))
 
 
+def test_another_backend_is_named_and_gives_the_same_masks(
+    run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path
+) -> None:
+    masks = []
+    for backend in ("onnxruntime", "openvino"):
+        said = run_u2net("run", built_onnx, pictures / "coffee.png", "-o", tmp_path / backend, "--backend", backend)
+        assert said.stdout.startswith(f"{built_onnx} runs in {backend} ")
+        masks.append(np.asarray(Image.open(tmp_path / backend / "coffee.mask.png"), np.int16))
+
+    assert np.abs(masks[0] - masks[1]).max() <= 1
+    assert run_u2net("run", built_onnx, pictures, "--backend", "tflite").returncode == 2
+
+
 def test_a_preset_replaces_the_files_own(run_u2net: Command, built_onnx: Path, pictures: Path, tmp_path: Path) -> None:
     for preset in ("reference", "raw"):
         said = run_u2net("run", built_onnx, pictures / "coffee.png", "-o", tmp_path / preset, "--preset", preset)

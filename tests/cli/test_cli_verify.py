@@ -28,6 +28,13 @@ def other_onnx(built_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
+def test_a_file_is_judged_in_the_backend_that_was_named(run_u2net: Command, built_onnx: Path, pictures: Path) -> None:
+    said = run_u2net("verify", built_onnx, built_onnx, "--images", pictures, "--backend", "openvino")
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert not re.search(r"\b0\.0e\+00\b.*\b0\.0e\+00\b", said.stdout), "two programs never agree in every bit"
+
+
 def test_what_is_equal_passes(run_u2net: Command, built_onnx: Path, pictures: Path) -> None:
     half = built_onnx.with_name("model.fp16.onnx")
 

@@ -3,27 +3,30 @@
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import openvino
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from u2net.runtime import Session, load
 from u2net.runtime.backend import InputSpec
-from u2net.runtime.device import CPU
+from u2net.runtime.device import CPU, CUDA
+from u2net.runtime.doctor import examine
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError
 from u2net.runtime.loading import find_fastest
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.openvino_backend import OpenVinoBackend, computes_in_bf16
 from u2net.runtime.preprocess import preprocess_batch
 
-HAS_BF16 = computes_in_bf16(openvino.Core())
+HAS_BF16 = computes_in_bf16()
 
 
 def pictures(session: Session, count: int) -> Any:
@@ -57,7 +60,7 @@ def test_bf16_is_used_only_when_asked_for_and_says_so(small_onnx: Path, session:
 
 
 def test_a_processor_without_bf16_is_told(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("u2net.runtime.openvino_backend.computes_in_bf16", lambda _core: False)
+    monkeypatch.setattr("u2net.runtime.openvino_backend.computes_in_bf16", lambda: False)
 
     with pytest.raises(DeviceError, match="does not compute in BF16; backend='openvino'"):
         load(small_onnx, backend="openvino-bf16")
@@ -75,8 +78,33 @@ def test_without_openvino_auto_is_onnxruntime(small_onnx: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "openvino", None)
 
     assert find_fastest(CPU) == "onnxruntime"
+    assert doctor_says("not here")
     with pytest.raises(DependencyError, match=r"pip install 'u2net-deploy\[openvino\]'"):
         load(small_onnx, backend="openvino")
+
+
+def test_with_openvino_alone_auto_is_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("u2net.runtime.openvino_backend.computes_in_bf16", lambda: False)
+    monkeypatch.setattr("u2net.runtime.loading.find_spec", lambda _name: None)
+
+    assert find_fastest(CPU) == "openvino"
+    assert find_fastest(CUDA) == "onnxruntime"
+
+
+def test_a_broken_openvino_counts_as_none_and_doctor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> bool:
+        raise RuntimeError("a plugin is missing")
+
+    assert doctor_says("works")
+    for place in ("openvino_backend", "doctor"):
+        monkeypatch.setattr(f"u2net.runtime.{place}.computes_in_bf16", fail)
+
+    assert find_fastest(CPU) == "onnxruntime"
+    assert doctor_says("does not work")
+
+
+def doctor_says(state: str) -> bool:
+    return [found.state for found in examine() if found.subject == "OpenVINO"] == [state]
 
 
 def test_what_cannot_be_chosen_is_refused(small_onnx: Path, tmp_path: Path) -> None:
@@ -125,7 +153,8 @@ def test_a_network_of_another_kind_is_named(
 def test_a_refused_tensor_and_a_full_memory_are_told_apart(
     tiny_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = OpenVinoBackend(tiny_onnx(height=32, width=32), CPU)
+    backend_file = tiny_onnx(height=32, width=32)
+    backend = OpenVinoBackend(backend_file, CPU)
 
     with pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"), backend.run((1, 3, 64, 32), lambda _: None, ["d0"]):
         pass
@@ -133,10 +162,45 @@ def test_a_refused_tensor_and_a_full_memory_are_told_apart(
     def fail(*_tensors: object, **_options: object) -> None:
         raise RuntimeError("std::bad_alloc")
 
-    with backend._requests.lend(lambda _request: True) as request:
-        monkeypatch.setattr(request, "infer", fail, raising=False)
+    backend = OpenVinoBackend(backend_file, CPU)
+    monkeypatch.setattr(backend, "_compiled", SimpleNamespace(create_infer_request=fail))
     with pytest.raises(OutOfMemoryError, match="smaller batch"), backend.run((1, 3, 32, 32), lambda _: None, ["d0"]):
         pass
+
+
+def test_outputs_keep_the_file_s_names(tiny_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    """Compiling removes an Identity, and the name of its output with it."""
+    model = onnx.load(tiny_onnx())
+    (last,) = [node for node in model.graph.node if "d0" in node.output]
+    last.output[0] = "inner"
+    model.graph.node.append(helper.make_node("Identity", ["inner"], ["d0"]))
+    path = tmp_path / "identity.onnx"
+    onnx.save(model, path)
+    backend = OpenVinoBackend(path, CPU)
+
+    assert backend.outputs == ("d0",)
+    with backend.run((1, 3, 32, 32), lambda _: None, ["d0"]) as maps:
+        assert maps["d0"].shape == (1, 1, 32, 32)
+
+
+def test_only_as_many_runs_hold_memory_as_are_allowed_at_once(tiny_onnx: Callable[..., Path]) -> None:
+    backend = OpenVinoBackend(tiny_onnx(), CPU, contexts=2)
+    inside, most = list[int](), list[int]()
+
+    def fill(_tensor: object) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+
+    def work(_index: int) -> None:
+        with backend.run((1, 3, 32, 32), fill, ["d0"]):
+            pass
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(16)))
+
+    assert len(most) == 16 and max(most) <= 2
 
 
 @pytest.mark.parametrize("contexts", [1, 3])

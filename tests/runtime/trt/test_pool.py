@@ -19,7 +19,7 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import load
 from u2net.runtime.errors import OutOfMemoryError
-from u2net.runtime.pool import Pool
+from u2net.runtime.pool import MOST_OVERTAKEN, Pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -131,6 +131,24 @@ def test_threads_are_served_in_the_order_they_came() -> None:
         work(3)
 
     assert served == [0, 1, 2, 3]
+
+
+def test_an_item_goes_first_to_a_thread_that_prefers_it_but_not_for_ever() -> None:
+    """Else each change of shape would cost an engine its CUDA graph."""
+    pool, served = Pool(counting([]), 1), list[str]()
+
+    def work(kind: str) -> None:
+        with pool.lend(lambda thing: thing.last == len(kind)) as thing:
+            thing.last = len(kind)
+            served.append(kind)
+
+    with ThreadPoolExecutor(12) as threads, pool.lend(anything) as first:
+        first.last = len("one")
+        for kind in ("other", *["one"] * (MOST_OVERTAKEN + 2)):
+            threads.submit(work, kind)
+            time.sleep(0.03)  # until it waits
+
+    assert served == [*["one"] * MOST_OVERTAKEN, "other", "one", "one"]
 
 
 def test_a_thread_that_is_interrupted_while_it_waits_takes_nothing_with_it() -> None:
