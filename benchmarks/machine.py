@@ -8,7 +8,7 @@ from pathlib import Path
 from u2net.runtime.device import Device
 from u2net.runtime.packages import installed_versions
 
-PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "numpy", "pillow")
+PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "onnxsim", "numpy", "pillow")
 
 
 @dataclass(frozen=True)

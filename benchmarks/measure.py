@@ -165,8 +165,9 @@ def _name_contestants(
     infos: Sequence[SessionInfo], preset: Preset | None, backend: BackendName | None
 ) -> list[tuple[Contestant, SessionInfo]]:
     names = short_names(info.path for info in infos)
+    suffix = "" if backend is None else f" ({backend})"
     options = {"backend": backend} | ({} if preset is None else {"contract": preset})
     return [
-        (Contestant(f"model-{index}", name, "file", name, info.precision or "unknown", options), info)
+        (Contestant(f"model-{index}", name + suffix, "file", name, info.precision or "unknown", options), info)
         for index, (info, name) in enumerate(zip(infos, names.values(), strict=True), 1)
     ]

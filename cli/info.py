@@ -18,9 +18,10 @@ def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")]
             raise InputError("--weights chooses between those of a checkpoint; a model file holds one set")
         from u2net.runtime.description import describe_engine, describe_model
 
-        facts = describe_model(file) if file.suffix.lower() == ".onnx" else describe_engine(file)
-        if "precision" not in facts:
-            facts["precision"] = _graph_precision(file)
+        graph = file.suffix.lower() == ".onnx"
+        facts = describe_model(file) if graph else describe_engine(file)
+        if graph:
+            facts["precision"] = _graph_precision(file, facts.get("precision"))
     else:
         from u2net.model.checkpoint import describe_checkpoint, load_checkpoint
 
@@ -29,12 +30,12 @@ def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")]
     print_table(("file", str(file)), rows, words=2)
 
 
-def _graph_precision(file: Path) -> str:
-    """Precision of a graph without metadata."""
+def _graph_precision(file: Path, stated: object) -> object:
+    """Precision of a graph by its nodes, because a tool that quantizes a file may leave its metadata as they are."""
     try:
         from u2net.export.graph import find_precision, read_graph
     except ImportError:
-        return "not stated; after `pip install 'u2net-deploy[export]'` it is read from the nodes"
+        return stated or "not stated; after `pip install 'u2net-deploy[export]'` it is read from the nodes"
     return find_precision(read_graph(file))
 
 

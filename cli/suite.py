@@ -55,6 +55,7 @@ def suite(
         pythons=parse_pythons(python or []),
         work=work,
     )
+    options.check()
     make_folder(output)
     with progress_lines() as say:
         report = run_suite(options, say, lambda known: write_suite(known, output, name))

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Never, get_args
 
+import numpy as np
+
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineStaleError, InputError, ProfileError
@@ -100,6 +102,7 @@ def open_backend(
     runs = CONTEXTS[device.kind] if contexts is None else contexts
     check_counts("contexts", runs)
     check_counts("threads", threads)
+    runs, threads = int(runs), None if threads is None else int(threads)
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:
         if backend not in (None, "auto"):
@@ -142,8 +145,12 @@ def find_fastest(device: Device) -> BackendName:
 def check_counts(name: str, *counts: int | None) -> None:
     """Raise InputError for a count that is neither None nor a whole number from 1 to :data:`MOST`."""
     for count in counts:
-        if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
+        if count is not None and not (_is_whole(count) and 1 <= count <= MOST):
             raise InputError(f"{name} is a whole number from 1 to {MOST}; got {count!r}")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def new_session(
@@ -166,6 +173,8 @@ def new_session(
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
     chosen.check()
+    if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):
+        raise InputError(f"size is (height, width) in whole pixels; got {size!r}")
     height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
     try:
         limit = backend.batch_limit(height, width)

@@ -19,6 +19,10 @@ NO_MEMORY_WORDS = ("bad_alloc", "could not allocate", "out of memory")
 """How OpenVINO and C++ say, in lower case, that memory ran out."""
 
 
+NO_GRAPH_WORDS = ("Unable to read the model", "Model can't be parsed", "externally stored data")
+"""How OpenVINO says that a file is not a whole ONNX graph, after the places in its own source."""
+
+
 class OpenVinoBackend:
     """One ONNX file in one compiled model, with a request of its own for each run at once."""
 
@@ -54,6 +58,9 @@ class OpenVinoBackend:
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error
+        # OpenVINO's ReLU makes 0 of NaN, so a damaged network would look sound.
+        if any(not np.isfinite(each.data).all() for each in model.get_ops() if _is_float_constant(each)):
+            raise ArtifactError(f"{path} holds NaN or Inf among its weights; export it again from a sound checkpoint")
         key = ["framework", METADATA_KEY]
         self.artifact = Artifact.from_json(model.get_rt_info(key).astype(str), path) if model.has_rt_info(key) else None
         self.precision: Precision | None = "bf16" if bf16 else None
@@ -75,6 +82,8 @@ class OpenVinoBackend:
         with self._requests.lend(lambda _request: True) as request:
             tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
             fill(tensor[: shape[0]])
+            if not np.isfinite(tensor).all():
+                raise InputError("the tensor holds NaN or Inf, which OpenVINO would hide")
             try:
                 found = request.infer([tensor.astype(self._dtype, copy=False)], share_inputs=True, share_outputs=True)
             except RuntimeError as error:
@@ -97,6 +106,10 @@ def computes_in_bf16() -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def _is_float_constant(node: Any) -> bool:
+    return node.get_type_name() == "Constant" and node.get_element_type().is_real()
+
+
 def _describe(port: Any) -> TensorInfo:
     sides = port.partial_shape
     shape = [side.get_length() if side.is_static else None for side in sides] if sides.rank.is_static else []
@@ -107,4 +120,6 @@ def _failure(error: Exception, what: str, refusal: type[U2NetError]) -> U2NetErr
     said = str(error).strip()
     if any(words in said.lower() for words in NO_MEMORY_WORDS):
         return OutOfMemoryError(f"{what}: {said}; use a smaller batch or size, fewer contexts, or stop other programs")
+    if any(words in said for words in NO_GRAPH_WORDS):
+        said = "it is damaged, or no ONNX file, or weights that it keeps in another file are missing"
     return refusal(f"{what}: {said}")

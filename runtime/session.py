@@ -59,6 +59,9 @@ class Session:
         self._backend: Backend | None = backend
         self.info = info
 
+    def __repr__(self) -> str:
+        return f"<Session {self.info.path}: {self.info.backend}, {self.info.provider}>"
+
     def __call__(self, image: object, *, stretch: bool | None = None) -> FloatArray:
         """Compute the mask of one image, float32 H×W in [0, 1], 1 on the object.
 

@@ -92,5 +92,5 @@ def _read_report(path: Path) -> _Report:
         return _Report(rows, hardware, Noise(**values["noise"]).warning)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a report that `u2net bench` wrote") from error

@@ -14,8 +14,8 @@ EAGER = "eager-fp32"
 EXACT = "eager-fp32-exact"
 """Contestant that outputs are compared with: eager PyTorch without TF32. On a processor :data:`EAGER` is exact."""
 
-HERE, ENGINES = "here", "tensorrt"
-"""Names of the Python that runs the suite, and of the one that has TensorRT; they may be the same."""
+HERE, ENGINES, REMBG = "here", "tensorrt", "rembg"
+"""Names of the Python that runs the suite, and of those that have TensorRT and rembg."""
 
 Opener = Literal["eager", "file", "rembg"]
 PACKAGES: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "rembg": "rembg"}
@@ -84,7 +84,7 @@ ON_CPU = (
     Contestant(
         "openvino-bf16", "our FP32 graph, OpenVINO in BF16", "file", "fp32", "bf16", {"backend": "openvino-bf16"}
     ),
-    Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python="rembg"),
+    Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python=REMBG),
 )
 ON_GPU = (
     Contestant(EXACT, "eager PyTorch FP32, TF32 off", "eager", "checkpoint", "fp32"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from u2net.benchmarks.suite.contestants import HERE
+from u2net.benchmarks.suite.contestants import ENGINES, HERE, REMBG
 from u2net.model.network import VARIANTS
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
@@ -43,7 +43,7 @@ class SuiteOptions:
         seed: seed of the order of the turns.
         checkpoints: weights to take instead of the bundled ones or, for U2NET, of untrained ones.
         images: folder of photographs; None means synthetic scenes.
-        pythons: other interpreters by name: ``rembg``, ``tensorrt``.
+        pythons: other interpreters, by the names ``rembg`` and ``tensorrt``.
         work: folder for graphs and engines; those of an earlier run are used again.
     """
 
@@ -80,6 +80,8 @@ class SuiteOptions:
             raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
         if self.opt_level is not None and self.opt_level not in OPT_LEVELS:
             raise InputError(f"the optimization level is 0 to 5; got {self.opt_level}")
+        if unknown := set(self.pythons) - {REMBG, ENGINES}:
+            raise InputError(f"--python names {REMBG} or {ENGINES}; got {', '.join(sorted(unknown))}")
         for name, python in self.pythons.items():
             if shutil.which(python) is None:
                 raise InputError(f"there is no program {python} to be the Python {name}")

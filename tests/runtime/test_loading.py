@@ -193,7 +193,18 @@ def test_without_onnxruntime_the_message_says_what_brings_it(
         load(path, "cuda", preset="raw")
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": 2**31}, {"threads": "4"}, {"contexts": 0}])
+@pytest.mark.parametrize("size", [320, (320,), "320x320", (320.0, 320.0), (True, 320)])
+def test_a_size_is_two_whole_numbers(tiny_onnx: Callable[..., Path], size: Any) -> None:
+    with pytest.raises(InputError, match=r"size is \(height, width\)"):
+        load(tiny_onnx(), preset="raw", size=size)
+
+
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": 2**31}, {"threads": "4"}, {"threads": True}, {"contexts": 0}]
+)
 def test_a_number_of_threads_or_runs_is_checked(tiny_onnx: Callable[..., Path], options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"{next(iter(options))} is a whole number from 1 to 1024"):
         load(tiny_onnx(), preset="raw", **options)
+    name = next(iter(options))
+    with load(tiny_onnx(), preset="raw", **{name: np.int64(1)}):  # type: ignore[arg-type]
+        pass

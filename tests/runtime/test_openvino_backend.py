@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from u2net.runtime import Session, load
 from u2net.runtime.backend import InputSpec
@@ -121,10 +121,26 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "damaged.onnx"
     path.write_bytes(content)
 
-    with pytest.raises(ArtifactError, match=r"damaged\.onnx cannot be loaded by OpenVINO"):
+    with pytest.raises(ArtifactError, match=r"damaged\.onnx cannot be loaded by OpenVINO: it is damaged, or no ONNX"):
         load(path, backend="openvino", preset="reference")
     with pytest.raises(ArtifactError, match="no such file"):
         load(tmp_path / "missing.onnx", backend="openvino")
+
+
+def test_nan_is_not_hidden(tiny_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    """OpenVINO's own ReLU makes 0 of it."""
+    backend = OpenVinoBackend(tiny_onnx(), CPU)
+    with pytest.raises(InputError, match="NaN"), backend.run((1, 3, 8, 8), lambda tensor: tensor.fill(np.nan), ["d0"]):
+        pass
+
+    model = onnx.load(tiny_onnx())
+    for weights in model.graph.initializer:
+        values = numpy_helper.to_array(weights).copy()
+        values.flat[0] = np.nan
+        weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    onnx.save(model, tmp_path / "nan.onnx")
+    with pytest.raises(ArtifactError, match=r"nan\.onnx holds NaN or Inf among its weights"):
+        OpenVinoBackend(tmp_path / "nan.onnx", CPU)
 
 
 @pytest.mark.parametrize("options", [{}, {"batch": 4}, {"height": 37, "width": 53}, {"element": TensorProto.FLOAT16}])
