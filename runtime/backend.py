@@ -71,7 +71,7 @@ class TensorInfo(NamedTuple):
     """Sides; anything but a number is dynamic."""
 
 
-def declared_shape(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> InputShape:
+def network_shape(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> InputShape:
     """Return the input shape of a graph. Raise ArtifactError if its inputs and outputs are not those of a U²-Net."""
     if len(inputs) != 1 or not _is_image(inputs[0]) or inputs[0].shape[1] != 3:
         found = ", ".join(f"{each.name}: {each.kind} {each.shape}" for each in inputs)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
-from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, declared_shape
+from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, network_shape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
@@ -105,7 +105,7 @@ class OnnxRuntimeBackend:
         self._device = device
         inputs = [_describe(value) for value in self._session.get_inputs()]
         outputs = [_describe(value) for value in self._session.get_outputs()]
-        self.input = InputSpec(declared_shape(what, inputs, outputs))
+        self.input = InputSpec(network_shape(what, inputs, outputs))
         self.outputs = tuple(output.name for output in outputs)
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.artifact = None if metadata is None else Artifact.from_json(metadata, what)

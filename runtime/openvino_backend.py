@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
-from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, declared_shape
+from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, network_shape
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
@@ -54,7 +54,7 @@ class OpenVinoBackend:
             model = core.read_model(path)
             inputs = [_describe(port) for port in model.inputs]
             outputs = [_describe(port) for port in model.outputs]  # compiling may rename them
-            self.input = InputSpec(declared_shape(path, inputs, outputs))
+            self.input = InputSpec(network_shape(path, inputs, outputs))
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error
@@ -107,7 +107,7 @@ def computes_in_bf16() -> bool:
 
 
 def _is_float_constant(node: Any) -> bool:
-    return node.get_type_name() == "Constant" and node.get_element_type().is_real()
+    return node.get_type_name() == "Constant" and bool(node.get_element_type().is_real())
 
 
 def _describe(port: Any) -> TensorInfo:

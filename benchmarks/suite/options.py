@@ -80,8 +80,8 @@ class SuiteOptions:
             raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
         if self.opt_level is not None and self.opt_level not in OPT_LEVELS:
             raise InputError(f"the optimization level is 0 to 5; got {self.opt_level}")
-        if unknown := set(self.pythons) - {REMBG, ENGINES}:
-            raise InputError(f"--python names {REMBG} or {ENGINES}; got {', '.join(sorted(unknown))}")
+        if strange := set(self.pythons) - {REMBG, ENGINES}:
+            raise InputError(f"--python names {REMBG} or {ENGINES}; got {', '.join(sorted(strange))}")
         for name, python in self.pythons.items():
             if shutil.which(python) is None:
                 raise InputError(f"there is no program {python} to be the Python {name}")
