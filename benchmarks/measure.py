@@ -13,6 +13,7 @@ from u2net.benchmarks.suite.contestants import EAGER, Contestant
 from u2net.benchmarks.suite.inputs import Inputs, encode_picture
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
+from u2net.benchmarks.suite.row_tables import describe_troubles
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.writing import short_names
 from u2net.model.checkpoint import Checkpoint, take_checkpoint
@@ -84,16 +85,7 @@ class BenchReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why figures must not be quoted or are missing."""
-        found = [
-            f"{row.contestant.title}, batch {row.batch}: {words}"
-            for row in self.rows
-            for words in (row.error, *row.warnings)
-            if words
-        ]
-        uncompared = dict.fromkeys(
-            f"The maps were not compared: {row.fidelity_note}." for row in self.rows if row.fidelity_note
-        )
-        return (*filter(None, [self.noise.warning]), *found, *uncompared)
+        return (*filter(None, [self.noise.warning]), *describe_troubles(self.rows))
 
 
 def measure_models(

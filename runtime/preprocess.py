@@ -29,7 +29,7 @@ anew, which fails on the damaged tags of many cameras."""
 TAKEN = "u2net takes photographs that Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input"
 
 REASONS: dict[type[Exception], str] = {
-    FileNotFoundError: "there is no such file",
+    FileNotFoundError: f"there is no such file; {TAKEN}",
     UnidentifiedImageError: f"its format is not known; {TAKEN}",
 }
 

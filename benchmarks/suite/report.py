@@ -10,7 +10,14 @@ from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
 from u2net.benchmarks.suite.gpu_report import gpu_sections
 from u2net.benchmarks.suite.growth import growth_section
 from u2net.benchmarks.suite.options import SuiteOptions
-from u2net.benchmarks.suite.row_tables import bar_plots, speed_plots, speed_table, steps_table, timed_rows
+from u2net.benchmarks.suite.row_tables import (
+    bar_plots,
+    describe_troubles,
+    speed_plots,
+    speed_table,
+    steps_table,
+    timed_rows,
+)
 from u2net.benchmarks.suite.rows import knee
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.benchmarks.suite.verdict import give_verdict
@@ -41,7 +48,7 @@ def suite_page(report: SuiteReport) -> Page:
         _limits(report),
         Section("From start to the first map, in seconds", table=(COLD_HEADER, _cold(report))),
         growth_section(report.growth),
-        Section("What did not run, and warnings", notes=_notes(report)),
+        Section("What did not run, and warnings", notes=[*report.notes, *describe_troubles(report.rows)]),
         _environment(report),
         Section("Run it again", command=repeat_command(report.options)),
     )
@@ -132,16 +139,6 @@ def _cold(report: SuiteReport) -> list[tuple[str, ...]]:
         for row in report.rows
         if row.wall and row.batch == min(report.options.batches)
     ]
-
-
-def _notes(report: SuiteReport) -> list[str]:
-    found = [
-        f"{row.contestant.title}, {row.network}, batch {row.batch}: {words}"
-        for row in report.rows
-        for words in (row.error, row.fidelity_note, *row.warnings)
-        if words
-    ]
-    return [*report.notes, *found]
 
 
 def _environment(report: SuiteReport) -> Section:

@@ -1,5 +1,6 @@
 """Tables and plots of what was measured, for every report."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from u2net.benchmarks.page import NONE, Table
@@ -40,6 +41,19 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
     limit = NONE if row.limit_share is None else f"{row.limit_share:.0%}"
     memory = NONE if row.memory_mb is None else f"{row.memory_mb:.0f}"
     return (*start, f"{row.wall.median_ms:.1f}", f"{row.images_per_second:.2f}", ratio, limit, *fidelity, memory)
+
+
+def describe_troubles(rows: Sequence[Row]) -> list[str]:
+    """Say what failed, is missing or was warned of, once for all contestants of a cell that it is true of."""
+    cells = Counter((row.network, row.batch) for row in rows)
+    found = defaultdict[tuple[str, int, str], list[str]](list)
+    for row in rows:
+        for words in filter(None, (row.error, row.fidelity_note, *row.warnings)):
+            found[row.network, row.batch, words].append(row.contestant.title)
+    return [
+        f"{'all' if 1 < len(titles) == cells[network, batch] else '; '.join(titles)}, {network}, batch {batch}: {words}"
+        for (network, batch, words), titles in found.items()
+    ]
 
 
 def steps_table(rows: Sequence[Row]) -> Table:

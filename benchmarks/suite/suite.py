@@ -134,8 +134,8 @@ def run_suite(
 def _export_network(
     variant: str, contestants: Iterable[Contestant], options: SuiteOptions, say: Callable[[str], None]
 ) -> NetworkFiles:
-    say(f"{variant}: exporting")
     network = find_network(variant, options)
+    say(f"{variant}: exporting")
     plain = any(each.source == "plain" for each in contestants)
     make_graphs(network, options.images, options.batches if plain else ())
     return network

@@ -127,7 +127,7 @@ def test_a_model_that_fails_is_told_and_costs_the_others_nothing(
 
     assert not report.complete
     assert [row.wall is None for row in report.rows] == [False, True]
-    assert f"{small_onnx.name}, batch 1: timing: the process ended with signal SIGKILL" in report.warnings
+    assert f"{small_onnx.name}, u2netp, batch 1: timing: the process ended with signal SIGKILL" in report.warnings
 
 
 def test_eager_runs_the_weights_that_were_chosen(small_onnx: Path, tmp_path: Path) -> None:

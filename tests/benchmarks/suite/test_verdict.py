@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from u2net.benchmarks.statistics import Latency, Ratio
-from u2net.benchmarks.suite.contestants import EVERYWHERE, ON_CPU
+from u2net.benchmarks.suite.contestants import EVERYWHERE, ON_CPU, Contestant
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.report import repeat_command
+from u2net.benchmarks.suite.row_tables import describe_troubles
 from u2net.benchmarks.suite.rows import Fidelity, Row
 from u2net.benchmarks.suite.verdict import give_verdict
 
@@ -51,3 +52,19 @@ def test_the_command_repeats_the_run() -> None:
         "u2net bench --suite --networks u2netp,u2net --batches 1,4 --rounds 15 --minutes 14 --seed 7 "
         "--images 'my photos' --device cpu --python rembg=r/python"
     )
+
+
+def test_what_is_true_of_a_whole_cell_is_said_once() -> None:
+    rows = [
+        Row(Contestant(key, key, "file", "fp32", "fp32"), "u2netp", batch, fidelity_note="untrained weights")
+        for batch in (1, 4)
+        for key in "abc"
+    ]
+    rows[1].error, rows[5].warnings = "opening: failed", ["slow"]
+
+    assert describe_troubles(rows) == [
+        "all, u2netp, batch 1: untrained weights",
+        "b, u2netp, batch 1: opening: failed",
+        "all, u2netp, batch 4: untrained weights",
+        "c, u2netp, batch 4: slow",
+    ]

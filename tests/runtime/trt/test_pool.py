@@ -158,9 +158,9 @@ def test_a_thread_that_is_interrupted_while_it_waits_takes_nothing_with_it() -> 
     pool = Pool(counting([]), 1)
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        with pool.lend(anything):
+        with pool.lend(anything), pytest.raises(KeyboardInterrupt):
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-            with pytest.raises(KeyboardInterrupt), pool.lend(anything):
+            with pool.lend(anything):
                 pytest.fail("the only item was lent twice")
         in_threads(lambda _number: pool.lend(anything).__enter__(), [0])
     finally:
