@@ -204,7 +204,8 @@ def test_a_model_that_did_not_run_says_why_in_place_of_its_time(build: BuildResu
     assert bench_tables(report)[0][1][2] == ("model.fp16.onnx", "1", "it was killed", *[NONE] * 5)
     assert stage_cells(build, report)[3][6:8] == (NONE, NONE)
     page = build_page(build, report).markdown()
-    assert page.index("**model.fp16.onnx, u2netp, batch 1: it was killed**\n") < page.index("## Parity"), "beside the ratios"
+    warning = "**model.fp16.onnx, u2netp, batch 1: it was killed**\n"
+    assert page.index(warning) < page.index("## Parity"), "beside the ratios"
 
 
 def test_models_of_one_name_are_told_apart_by_their_folders() -> None:
