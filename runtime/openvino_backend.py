@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,11 @@ class OpenVinoBackend:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            core: Any = openvino.Core()
-            model = core.read_model(path)
+            model = _core(openvino).read_model(path)
             inputs = [_describe(port) for port in model.inputs]
             outputs = [_describe(port) for port in model.outputs]  # compiling may rename them
             self.input = InputSpec(network_shape(path, inputs, outputs))
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = _core(openvino).compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error
         # OpenVINO's ReLU makes 0 of NaN, so a damaged network would look sound.
@@ -102,8 +102,17 @@ def computes_in_bf16() -> bool:
     """True if OpenVINO finds instructions for BF16. Raise ImportError if it is not installed."""
     import openvino
 
-    core: Any = openvino.Core()
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    """Return the only Core of the process, which is never freed.
+
+    OpenVINO gives the thread that makes the first Core a stack for its signals and unmaps it with the last one. Where
+    another thread frees that one, the next signal ends the process.
+    """
+    return openvino.Core()
 
 
 def _is_float_constant(node: Any) -> bool:

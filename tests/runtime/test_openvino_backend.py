@@ -1,6 +1,7 @@
 """OpenVINO beside ONNX Runtime on the same files, and the choice between them."""
 
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -234,3 +235,28 @@ def test_threads_get_their_own_masks(small_onnx: Path, contexts: int) -> None:
 
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(work, range(8)))
+
+
+CLOSED_BY_ANOTHER_THREAD = """
+import gc, signal, sys, threading
+from u2net.runtime import load
+
+def close(sessions):
+    sessions.pop().close()
+    gc.collect()
+
+sessions = [load(sys.argv[1], backend="openvino")]
+thread = threading.Thread(target=close, args=[sessions])
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("received"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_received_after_another_thread_closed_the_session(small_onnx: Path) -> None:
+    """OpenVINO replaces a thread's stack for signals, and would unmap it for good in the wrong thread."""
+    command = [sys.executable, "-c", CLOSED_BY_ANOTHER_THREAD, str(small_onnx)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+    assert (done.returncode, done.stdout.split()) == (0, ["received"])
