@@ -26,10 +26,10 @@ types: .venv/ready
 	$(BIN)/mypy -p u2net
 	$(BIN)/mypy tests examples
 
-# Two processes, each with whole test files, because the tests of a file share what they export, and with one thread of
+# Three processes, each with whole test files, because the tests of a file share what they export, and with one thread of
 # torch, because more would wait for each other; a process that crashes ends the run. The timing tests run alone.
 tests: .venv/ready .bindings/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile -m "not timing"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile -m "not timing"
 	$(BIN)/python -m pytest -m timing
 
 # Runs from the source tree alone: tree.py puts it in place of the installed package.

@@ -11,7 +11,8 @@ from typing import Any
 
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
 from u2net.benchmarks.report import show_pictures, write_report
-from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, BuildOptions, BuildResult, build_artifacts
+from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, INT8_NAME, BuildOptions, BuildResult, build_artifacts
+from u2net.export.int8 import MEMORY_SUFFIX
 from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target, locked_folder, make_folder
@@ -23,7 +24,7 @@ from u2net.runtime.trt.record import record_path
 PICTURES = "pictures"
 """Subfolder of the masks and cut-outs."""
 
-MODELS = (FP32_NAME, FP16_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NAME}.cache")
+MODELS = (FP32_NAME, FP16_NAME, INT8_NAME, ENGINE_NAME, f"{ENGINE_NAME}.json", f"{ENGINE_NAME}.cache")
 REPORTS = ("report.html", "report.md", "report.json")
 """Files that a build replaces or removes, as it does those of ``MODELS``; all others in the folder stay."""
 
@@ -85,9 +86,13 @@ def deploy_checkpoint(
     """
     options, folder = options or DeployOptions(), Path(folder)
     build = options.build
+    if build.int8:  # an interrupted search goes on in the next build
+        memory = build.int8.memory or folder / f"{INT8_NAME}{MEMORY_SUFFIX}"
+        build = replace(build, int8=replace(build.int8, memory=memory))
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
-    for each in (build.export, timing):
-        each.check()
+    for each in (build.export, timing, build.int8):
+        if each:
+            each.check()
     places = [] if build.images is None else find_images(build.images, any_format=True)
     if folder.is_dir():
         for name in (*MODELS, *REPORTS):

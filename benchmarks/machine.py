@@ -5,10 +5,21 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from u2net.runtime.device import Device
+from u2net.runtime.device import CPU, Device
+from u2net.runtime.loading import find_fastest
 from u2net.runtime.packages import installed_versions
 
 PACKAGES = ("u2net-deploy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "onnxsim", "numpy", "pillow")
+
+INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx_vnni": "VNNI",
+    "avx512_vnni": "VNNI",
+    "avx512_bf16": "BF16",
+    "amx_tile": "AMX",
+}
+"""Names of instruction sets by Linux's flags."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,19 @@ def usable_cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
+def describe_processor() -> str:
+    """Say which instructions this processor has, where the system tells, and what runs a file on it by choice."""
+    flags = _read_cpuinfo("flags").split()
+    found = dict.fromkeys(name for flag, name in INSTRUCTIONS.items() if flag in flags)
+    return f"Instructions: {', '.join(found) or 'unknown'}. Here `backend='auto'` takes `{find_fastest(CPU)}`."
+
+
 def _processor() -> str:
+    return _read_cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _read_cpuinfo(key: str) -> str:
+    """Return what Linux says of the first core; empty on other systems."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

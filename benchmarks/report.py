@@ -11,7 +11,7 @@ from u2net.benchmarks.page import NONE, Figure, Page, Section, Table, machine_se
 from u2net.benchmarks.suite.row_tables import drop_columns, speed_plots, speed_table, steps_table
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.writing import short_names, write_json, write_page
-from u2net.export.accuracy import LARGEST_COST, LEAST_PICTURES, METRICS, AccuracyReport
+from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, LEAST_PICTURES, METRICS, AccuracyReport
 from u2net.export.build import BuildResult
 from u2net.export.engine import EngineStage
 from u2net.export.graph import GraphStage
@@ -104,6 +104,7 @@ def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure
         Section("Stages", facts, (HEADER, stage_cells(build, bench)), engine),
         Section("Photographs", "Masks and cut-outs by the FP32 file.", tabs={"": pictures} if pictures else {}),
         _parity(build),
+        _quantization(build),
         *([_accuracy(build.accuracy)] if build.accuracy else []),
         *_speed_sections(bench),
     )
@@ -151,10 +152,30 @@ def _parity(build: BuildResult) -> Section:
     rows = [(name, *row) for name, parity in parities.items() for row in parity_rows(parity)]
     failures = [f"{name}: {failure}" for name, parity in parities.items() for failure in parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
-    islands = ", ".join(build.stages[-1].graph.artifact.fp32_nodes) or "none"
+    fp16 = [stage.graph.artifact for stage in build.stages if stage.graph.artifact.precision == "fp16"]
+    islands = ", ".join(node for artifact in fp16 for node in artifact.fp32_nodes) or "none"
     limits = sorted({f"Limits of {each.precision}: {each.tolerance}." for each in parities.values()})
     kept = f"Nodes that stay in FP32 in the FP16 graph: {islands}. Nodes: {nodes}."
     return Section("Parity", " ".join([*limits, kept]), (("stage", *PARITY_HEADER), rows), failures)
+
+
+def _quantization(build: BuildResult) -> Section:
+    """How the INT8 graph was made, and what each convolution costs; empty if there is none."""
+    artifact = build.stages[-1].graph.artifact
+    made = artifact.quantization
+    if made is None:
+        return Section("INT8")
+    text = (
+        f"For the target {made.target}: {len(made.losses) - len(artifact.fp32_nodes)} of {len(made.losses)} "
+        f"convolutions are in INT8, calibrated ({made.calibrator}) on {made.calibration_images} photographs. On "
+        f"{made.held_out_images} others the maps have {made.fidelity} to the FP32 graph's. The loss of a convolution "
+        "is the mean difference of probabilities if it alone is in INT8."
+    )
+    rows = [
+        (each.name, f"{each.loss:.1e}", "FP32" if each.name in artifact.fp32_nodes else "INT8")
+        for each in reversed(made.losses)
+    ]
+    return Section("INT8", text, (("convolution", "loss", "stays in"), rows))
 
 
 def scores_as_json(dataset: Path, results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
@@ -193,7 +214,8 @@ def _accuracy(report: AccuracyReport) -> Section:
     """What deployment costs in the task's metrics."""
     text = (
         f"On the {report.pictures} pictures of {report.dataset}: eager PyTorch's scores, and what each file changes "
-        f"in them. On {LEAST_PICTURES} pictures or more at most {LARGEST_COST} may be lost."
+        f"in them. On {LEAST_PICTURES} pictures or more at most {LARGEST_COST} may be lost, and {LARGEST_INT8_COST} by "
+        "INT8."
     )
     return Section("Accuracy", text, accuracy_table(report), report.failures)
 

@@ -1,7 +1,7 @@
 """``u2net build``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,10 @@ def build(
     opset: shared.Opset = 17,
     preset: shared.ExportPreset = PRESETS["reference"],
     images: shared.Images = None,
+    precision: Annotated[
+        Literal["fp16", "int8"], typer.Option(help="With int8, also an INT8 file, calibrated on some 200 --images.")
+    ] = "fp16",
+    target: shared.QuantizationTarget = "cpu",
     dataset: Annotated[
         Path | None, typer.Option("--eval", help=f"{shared.DATASET} Each stage is scored on it.")
     ] = None,
@@ -32,9 +36,9 @@ def build(
 ) -> None:
     """Turn a checkpoint into verified, measured artifacts.
 
-    The folder gets model.onnx, model.fp16.onnx, model.engine where TensorRT is installed, report.json, report.md,
-    report.html, and in pictures/ the masks and cut-outs of the photographs. Exit status 1 if a stage exceeds its
-    tolerances.
+    The folder gets model.onnx, model.fp16.onnx, with --precision int8 model.int8.onnx, model.engine where TensorRT is
+    installed, report.json, report.md, report.html, and in pictures/ the masks and cut-outs of the photographs. Exit
+    status 1 if a stage exceeds its tolerances.
     """
     from u2net.benchmarks import DeployOptions, deploy_checkpoint
     from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
@@ -44,7 +48,8 @@ def build(
         raise InputError("--flavour chooses how to compile an engine; leave out --no-engine")
     compiled = EngineOptions(flavour) if engine else None
     exported = shared.export_options(size, batch, outputs, opset, preset)
-    options = BuildOptions(exported, images, device, dataset, compiled)
+    int8 = shared.int8_options(precision, images, target=target)
+    options = BuildOptions(exported, images, device, dataset, int8, compiled)
     with progress_lines() as report:
         source = shared.read_checkpoint(checkpoint, weights)
         done = deploy_checkpoint(source, output, DeployOptions(options, rounds), report)

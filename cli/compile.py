@@ -11,7 +11,7 @@ from u2net.runtime.device import CUDA
 
 
 def compile(
-    model: Annotated[Path, typer.Argument(help="ONNX file; the graph decides between FP16 and FP32.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file; the graph decides between FP32, FP16 and INT8.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Engine file; MODEL.engine by default.")] = None,
     flavour: FlavourName = None,
     batch: Annotated[list[str] | None, typer.Option(help="MIN:OPT:MAX or a number; repeat for more profiles.")] = None,

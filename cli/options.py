@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from u2net.runtime.artifact import Fidelity, Target
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
@@ -15,6 +16,7 @@ from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 if TYPE_CHECKING:
+    from u2net.export.int8 import Int8Options
     from u2net.export.onnx_export import ExportOptions
     from u2net.model.checkpoint import Checkpoint
 
@@ -40,6 +42,15 @@ def _target(suffix: str, help: str, *names: str) -> Any:
     """Declare an option for the path of an output file with this suffix."""
 
     return _parsed(lambda text: check_target(text, (suffix,)), help, *names, metavar="FILE")
+
+
+def parse_promise(text: str) -> Fidelity:
+    """Read three numbers, separated by commas."""
+    try:
+        iou, low_iou, mean = map(float, text.split(","))
+    except ValueError:
+        raise InputError(f"--promise is three numbers, such as 0.99,0.93,0.004; got {text!r}") from None
+    return Fidelity(iou, low_iou, mean)
 
 
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
@@ -75,6 +86,25 @@ SheetFile = Annotated[Path | None, _target(".png", "Also draw the first model's 
 Weights = Annotated[
     Literal["ema", "model"] | None,
     typer.Option(help="Averaged (ema) or trained (model) weights of a checkpoint that holds both; by default ema."),
+]
+
+
+QuantizationTarget = Annotated[
+    Target, typer.Option(help="What runs the INT8 file: cpu (ONNX Runtime, OpenVINO) or tensorrt.")
+]
+CalibratorName = Annotated[
+    Literal["minmax", "percentile"],
+    typer.Option(help="Ranges of INT8 values: all that occur, or without the rarest."),
+]
+Promise = Annotated[
+    Fidelity,
+    _parsed(
+        parse_promise,
+        "What INT8 keeps of FP32: pooled IoU, fifth percentile of the photographs' IoU, mean difference.",
+        "--promise",
+        metavar="IOU,LOW,MEAN",
+        show_default="0.99,0.93,0.004",
+    ),
 ]
 
 
@@ -129,6 +159,19 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
         opset=opset,
         preset=preset,
     )
+
+
+def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Options | None":
+    """Return how to quantize; None for other precisions. Raise InputError if there are no photographs for it."""
+    from u2net.export.int8 import WANTED_IMAGES, Int8Options
+
+    if precision != "int8":
+        return None
+    if images is None:
+        raise InputError(
+            f"INT8 is calibrated on photographs like those to come; name a folder of some {WANTED_IMAGES} with --images"
+        )
+    return Int8Options(images, **options)
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

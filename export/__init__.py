@@ -4,6 +4,7 @@ from u2net.export.build import BuildOptions, BuildResult, build_artifacts, expor
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
+from u2net.export.int8 import Int8Options, quantize_int8
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import StageParity, VerifyOptions, verify_models
 from u2net.export.simplification import simplify_onnx
@@ -16,6 +17,7 @@ __all__ = [
     "EngineStage",
     "ExportOptions",
     "GraphStage",
+    "Int8Options",
     "StageParity",
     "VerifyOptions",
     "build_artifacts",
@@ -23,6 +25,7 @@ __all__ = [
     "convert_fp16",
     "export_model",
     "export_onnx",
+    "quantize_int8",
     "simplify_onnx",
     "verify_models",
 ]

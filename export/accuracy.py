@@ -8,6 +8,8 @@ from u2net.model.evaluation import Evaluation
 LARGEST_COST = 5e-4
 """Largest loss allowed to FP32 and FP16 files in any metric; all metrics range from 0 to 1."""
 
+LARGEST_INT8_COST = 5e-3
+
 LEAST_PICTURES = 200
 """Smallest data set on which the limit applies: one outline that scores 0.1 worse moves the mean of 200 by as much."""
 
@@ -47,8 +49,9 @@ class AccuracyReport:
         if self.pictures < LEAST_PICTURES:
             return ()
         return tuple(
-            f"{Path(evaluation.model).name} costs {cost:.5f} in {name} on {self.dataset}; the limit is {LARGEST_COST}"
+            f"{Path(evaluation.model).name} costs {cost:.5f} in {name} on {self.dataset}; the limit is {limit}"
             for evaluation in self.evaluations[1:]
+            for limit in [LARGEST_INT8_COST if evaluation.precision == "int8" else LARGEST_COST]
             for name, cost in self.costs(evaluation).items()
-            if not cost <= LARGEST_COST
+            if not cost <= limit
         )

@@ -10,6 +10,7 @@ from u2net.export.accuracy import AccuracyReport
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
+from u2net.export.int8 import Int8Options, quantize_int8
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
@@ -28,6 +29,7 @@ from u2net.runtime.trt.flavours import import_flavour, installed_flavours
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"
+INT8_NAME = "model.int8.onnx"
 ENGINE_NAME = "model.engine"
 
 
@@ -41,6 +43,7 @@ class BuildOptions:
         device: where the gate runs the graphs. An engine is built and run there if it is a GPU, else on the GPU that
             ``engine`` names.
         dataset: folder of ``images/`` and ``masks/`` on which each stage is scored; None scores nothing.
+        int8: how to quantize; None writes no INT8 graph.
         engine: how to compile the FP16 graph; None compiles nothing. If it names no flavour, the installed one is
             taken, and if none is installed or the full TensorRT finds no GPU, nothing is compiled.
     """
@@ -49,6 +52,7 @@ class BuildOptions:
     images: str | Path | None = None
     device: Device = CPU
     dataset: str | Path | None = None
+    int8: Int8Options | None = None
     engine: EngineOptions | None = field(default_factory=EngineOptions)
 
 
@@ -121,13 +125,15 @@ def build_artifacts(
     options: BuildOptions | None = None,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> BuildResult:
-    """Export, simplify, convert to FP16 and compile into ``folder``; verify each stage against eager PyTorch.
+    """Export, simplify, convert to FP16 and INT8, and compile into ``folder``; verify each stage against eager PyTorch.
 
     A stage that exceeds its tolerances does not stop the build: see :attr:`BuildResult.passed`. Raise U2NetError if a
     stage cannot do its work.
     """
     options = options or BuildOptions()
     options.export.check()
+    if options.int8:
+        options.int8.check()
     if options.engine and options.engine.flavour:
         import_flavour(options.engine.flavour)  # a missing package is told before the work, not after
     progress("reading the checkpoint")
@@ -147,6 +153,8 @@ def build_artifacts(
         "simplify": lambda: simplify_onnx(fp32, fp32),
         "fp16": lambda: convert_fp16(fp32, fp16, options.images),
     }
+    if wanted := options.int8:
+        work["int8"] = lambda: quantize_int8(fp32, folder / INT8_NAME, wanted, progress)
     stages, sessions = [], {checkpoint.path: eager}
     for name, run in work.items():
         progress(f"{name}: writing")
@@ -193,20 +201,26 @@ def export_model(
     *,
     half: bool = False,
     images: str | Path | None = None,
+    int8: Int8Options | None = None,
+    progress: Callable[[str], None] = lambda _message: None,
 ) -> GraphStage:
-    """Export a checkpoint to one simplified file: FP32, or with ``half`` FP16 calibrated on ``images``.
+    """Export a checkpoint to one simplified file: FP32, with ``half`` FP16 calibrated on ``images``, or INT8.
 
     The stage's time is that of the whole export. Raise U2NetError if a stage cannot do its work.
     """
     path = check_target(path, (".onnx",))
     options.check()
+    if int8:
+        int8.check()
     if half and images is not None:
         find_images(images)  # a folder without pictures is told before the work
     started = time.perf_counter()
     checkpoint = take_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:
         exported = export_onnx(checkpoint, Path(scratch) / FP32_NAME, options)
-        stage = simplify_onnx(exported.path, exported.path if half else path)
+        stage = simplify_onnx(exported.path, exported.path if half or int8 else path)
         if half:
             stage = convert_fp16(stage.path, path, images)
+        elif int8:
+            stage = quantize_int8(stage.path, path, int8, progress)
     return replace(stage, seconds=time.perf_counter() - started)

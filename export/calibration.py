@@ -14,18 +14,18 @@ SCENES = 8
 """Number of synthetic scenes that are used if no images are given."""
 
 MAX_IMAGES = 32
-"""Largest number of pictures taken from a folder: all are in memory at once, and every stage runs on each."""
+"""Default of the most pictures taken from a folder: all are in memory at once, and every stage runs on each."""
 
 
-def gather_images(folder: str | Path | None) -> dict[str, ByteArray]:
-    """Return at most :data:`MAX_IMAGES` evenly spaced pictures of a folder by file name, or synthetic scenes.
+def gather_images(folder: str | Path | None, most: int = MAX_IMAGES) -> dict[str, ByteArray]:
+    """Return at most ``most`` evenly spaced pictures of a folder by file name, or synthetic scenes.
 
     Raise InputError if the folder is missing or has no readable picture.
     """
     if folder is None:
         return {f"scene {index}": scene for index, scene in enumerate(make_scenes(SCENES))}
     paths = find_images(folder)
-    count = min(len(paths), MAX_IMAGES)
+    count = min(len(paths), most)
     spaced = (paths[index * len(paths) // count] for index in range(count))
     return {path.name: read_image(path) for path in spaced}
 

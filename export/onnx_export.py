@@ -84,6 +84,7 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path, options: ExportOptions
         outputs=options.outputs,
         classes=checkpoint.network.out_channels,
         opset=options.opset,
+        fp32_nodes=(),
         versions=installed_versions(("u2net-deploy", "torch", "onnx", "onnxscript")),
     )
     return write_graph(model, Path(path), artifact, started)

@@ -1,13 +1,14 @@
 """Scores of sessions on a folder of photographs with masks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from u2net.model.dataset import Pair, check_sizes, read_mask
 from u2net.model.metrics import SaliencyMeter, SaliencyScores
+from u2net.runtime.artifact import Precision
 from u2net.runtime.images import read_image
 from u2net.runtime.preprocess import ByteArray, FloatArray
 from u2net.runtime.session import Session
@@ -31,6 +32,8 @@ class Evaluation:
     scores: SaliencyScores
     pictures: tuple[PictureScore, ...]
     """Worst first."""
+    precision: Precision | None = None
+    """What it computed in; None if that is not known."""
 
 
 def score_sessions(
@@ -40,7 +43,8 @@ def score_sessions(
     evaluations = []
     for session in sessions:
         progress(f"scoring {session.info.path.name} on {len(pairs)} pictures")
-        evaluations.append(score_masks(session.info.path, session, pairs))
+        scored = score_masks(session.info.path, session, pairs)
+        evaluations.append(replace(scored, precision=session.info.precision))
     return tuple(evaluations)
 
 

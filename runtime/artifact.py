@@ -22,6 +22,9 @@ LARGEST = 2048
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 """Precision of a file, or of what a session computes in: no file is BF16, but OpenVINO may run one in it."""
 
+Target = Literal["cpu", "tensorrt"]
+"""What an INT8 graph is made for: uint8 activations for ONNX Runtime and OpenVINO, int8 ones for TensorRT."""
+
 
 @dataclass(frozen=True)
 class InputShape:
@@ -55,6 +58,52 @@ class InputShape:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """How close the maps of one graph are to those of another on a set of photographs."""
+
+    iou: float
+    """Intersection over union at 0.5, pooled over all pixels."""
+    low_iou: float
+    """Fifth percentile of the IoU of single photographs."""
+    mean: float
+    """Mean absolute difference of probabilities."""
+
+    def keeps(self, promise: "Fidelity") -> bool:
+        """Return whether no figure is worse than the promised one."""
+        return self.iou >= promise.iou and self.low_iou >= promise.low_iou and self.mean <= promise.mean
+
+    def __str__(self) -> str:
+        return f"IoU {self.iou:.4f}, fifth percentile {self.low_iou:.3f}, mean difference {self.mean:.2e}"
+
+
+PROMISE = Fidelity(iou=0.99, low_iou=0.93, mean=4e-3)
+"""What an INT8 graph keeps by default."""
+
+
+@dataclass(frozen=True)
+class LayerLoss:
+    """What a convolution costs."""
+
+    name: str
+    loss: float
+    """Mean absolute difference of probabilities if it alone is in INT8."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How an INT8 graph was made."""
+
+    target: Target
+    calibrator: str
+    calibration_images: int
+    held_out_images: int
+    fidelity: Fidelity
+    """Against the FP32 graph, on the held-out photographs."""
+    losses: tuple[LayerLoss, ...]
+    """Every convolution, the cheapest first; :attr:`Artifact.fp32_nodes` are those that stayed in FP32."""
+
+
+@dataclass(frozen=True)
 class Artifact:
     """Metadata of a model file."""
 
@@ -68,10 +117,12 @@ class Artifact:
     classes: int
     """Channels of each output: 1 for a saliency map, more for classes, background first."""
     opset: int
-    fp32_nodes: tuple[str, ...] = ()
-    """Nodes of an FP16 graph that stayed in FP32, because their values exceed the range of FP16."""
+    fp32_nodes: tuple[str, ...]
+    """Nodes of an FP16 graph whose values exceed the range of FP16, and convolutions of an INT8 graph, left in FP32."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the packages that wrote the file."""
+    quantization: Quantization | None = None
+    """How it was quantized, for INT8."""
 
     def to_json(self) -> str:
         """Return the metadata as JSON, with the meaning of input and outputs in words."""

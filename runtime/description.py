@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from u2net.runtime.artifact import Artifact
+from u2net.runtime.artifact import Artifact, Quantization
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -49,7 +49,19 @@ def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:
         "outputs": ", ".join(artifact.outputs),
         "classes": artifact.classes,
         "opset": artifact.opset,
+        **_describe_quantization(artifact.quantization),
         "checkpoint": f"SHA-256 {artifact.checkpoint_sha256}",
         "preset": asdict(artifact.preset),
         "made with": artifact.versions,
+    }
+
+
+def _describe_quantization(made: Quantization | None) -> dict[str, Any]:
+    if made is None:
+        return {}
+    return {
+        "quantized for": made.target,
+        "calibrated": f"{made.calibrator}, on {made.calibration_images} photographs",
+        "against FP32": f"{made.fidelity}, on {made.held_out_images} other photographs",
+        "costliest convolutions": "\n".join(f"{each.name}: {each.loss:.1e}" for each in made.losses[:-6:-1]),
     }

@@ -13,10 +13,11 @@ def read_fields(kind: Callable[..., Record], values: dict[str, Any]) -> Record:
 
     Raise KeyError or TypeError if a field is missing, unknown, or not of the declared type.
     """
-    nested = {
-        name: each for name, each in get_type_hints(kind).items() if get_origin(each) is tuple or is_dataclass(each)
-    }
-    made = kind(**{**values, **{name: _read(values[name], each) for name, each in nested.items()}})
+    declared = get_type_hints(kind)
+    for name, each in declared.items():
+        if get_origin(each) is tuple and name not in values:  # a file needs it even if a constructor does not
+            raise KeyError(name)
+    made = kind(**{name: _read(value, declared.get(name)) for name, value in values.items()})
     check_kinds(made)
     return made
 
@@ -24,8 +25,9 @@ def read_fields(kind: Callable[..., Record], values: dict[str, Any]) -> Record:
 def _read(value: Any, kind: Any) -> Any:
     if isinstance(value, list) and get_origin(kind) is tuple:
         return tuple(_read(each, get_args(kind)[0]) for each in value)
-    if isinstance(value, dict) and isinstance(kind, type) and is_dataclass(kind):
-        return read_fields(kind, value)
+    for part in (kind, *get_args(kind)):  # the second kind of Record | None
+        if isinstance(value, dict) and isinstance(part, type) and is_dataclass(part):
+            return read_fields(part, value)
     return value
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO behind the backend seam: ONNX files on a processor, in FP32 or BF16."""
+"""OpenVINO behind the backend seam: ONNX files on a processor, in FP32, BF16 or INT8."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class OpenVinoBackend:
         """Compile a file for the processor. Errors are those of :func:`u2net.runtime.load`.
 
         Args:
-            bf16: compute in BF16, else in FP32, also in an FP16 file.
+            bf16: compute in BF16, else in FP32, also in an FP16 file; what is quantized is computed in INT8 either way.
             threads: processor threads of all runs together; None lets OpenVINO choose.
             contexts: largest number of runs at once; further threads wait.
         """
@@ -61,11 +61,17 @@ class OpenVinoBackend:
         # OpenVINO's ReLU makes 0 of NaN, so a damaged network would look sound.
         if any(not np.isfinite(each.data).all() for each in model.get_ops() if _is_float_constant(each)):
             raise ArtifactError(f"{path} holds NaN or Inf among its weights; export it again from a sound checkpoint")
+        if any(_rounds_to_signed(each) for each in model.get_ops()):
+            raise ArtifactError(
+                f"{path} was quantized for TensorRT: its int8 activations are signed, with which OpenVINO is "
+                "less exact on many processors; `u2net export --precision int8 --target cpu` makes a file for OpenVINO"
+            )
         key = ["framework", METADATA_KEY]
         self.artifact = Artifact.from_json(model.get_rt_info(key).astype(str), path) if model.has_rt_info(key) else None
-        self.precision: Precision | None = "bf16" if bf16 else None
+        quantized = any(each.get_type_name() == "FakeQuantize" for each in model.get_ops())
+        self.precision: Precision | None = "int8" if quantized else "bf16" if bf16 else None
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
-        self.provider = "CPU, BF16" if bf16 else "CPU, FP32"
+        self.provider = f"CPU, {'INT8 and ' if quantized else ''}{'BF16' if bf16 else 'FP32'}"
         self.outputs = tuple(output.name for output in outputs)
         self._dtype = FLOATS[inputs[0].kind]
         self._requests = Pool(self._new_request, contexts)
@@ -117,6 +123,13 @@ def _core(openvino: Any) -> Any:
 
 def _is_float_constant(node: Any) -> bool:
     return node.get_type_name() == "Constant" and bool(node.get_element_type().is_real())
+
+
+def _rounds_to_signed(node: Any) -> bool:
+    """Tell whether a node rounds activations, not weights, to signed integers."""
+    if node.get_type_name() != "FakeQuantize" or node.input_value(0).get_node().get_type_name() == "Constant":
+        return False
+    return bool(node.input_value(3).get_node().data.min() < 0)  # the lowest integer
 
 
 def _describe(port: Any) -> TensorInfo:

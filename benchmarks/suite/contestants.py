@@ -30,8 +30,8 @@ class Contestant:
     title: str
     opener: Opener
     source: str
-    """``checkpoint``; the graph ``plain``, ``fp32`` or ``fp16``; the key of the TensorRT that builds the engine; or the
-    name of a file of the user's."""
+    """``checkpoint``; the graph ``plain``, ``fp32``, ``fp16`` or ``int8``; the key of the TensorRT that builds the
+    engine; or the name of a file of the user's."""
     precision: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the opener."""
@@ -83,6 +83,10 @@ ON_CPU = (
     Contestant("openvino", "our FP32 graph, OpenVINO", "file", "fp32", "fp32", {"backend": "openvino"}),
     Contestant(
         "openvino-bf16", "our FP32 graph, OpenVINO in BF16", "file", "fp32", "bf16", {"backend": "openvino-bf16"}
+    ),
+    Contestant("onnxruntime-int8", "our INT8 graph, ONNX Runtime", "file", "int8", "int8"),
+    Contestant(
+        "openvino-int8", "our INT8 graph, OpenVINO, rest BF16", "file", "int8", "int8", {"backend": "openvino-bf16"}
     ),
     Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python=REMBG),
 )

@@ -54,7 +54,7 @@ def make_engines(
     Args:
         gpu: name of the GPU.
     """
-    missing, engines = {}, {each.key: each for each in found}
+    missing, engines = dict(network.missing), {each.key: each for each in found}
     for source in dict.fromkeys(each.source for each in contestants if each.flavour):
         path, engine = network.path(source, 1), engines.get(source)
         python = options.python(engine.python) if engine else None

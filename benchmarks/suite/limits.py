@@ -61,11 +61,11 @@ def count_gigaflops(path: Path) -> float:
 
 
 def find_arithmetic(contestant: Contestant, device: Device) -> str:
-    """Return the key of :data:`VALUE_BYTES` that a contestant computes in."""
+    """Return the precision that a contestant computes in, which has a ceiling if it is in :data:`VALUE_BYTES`."""
     precision = contestant.precision
     if device.kind == "cuda":
         return "tf32" if precision == "fp32" and contestant.key != EXACT else precision
-    return "bf16" if precision == "bf16" else "fp32"  # FP16 graphs run in FP32 there
+    return "fp32" if precision == "fp16" else precision  # FP16 graphs run in FP32 there
 
 
 def least_seconds(work: Sequence[LayerWork], ceilings: Ceilings, value_bytes: int) -> float:

@@ -1,24 +1,32 @@
 """Files of a network that contestants open; those that an earlier run left are used again."""
 
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.export.build import export_model
+from u2net.export.calibration import make_tensors
 from u2net.export.fp16 import convert_fp16
-from u2net.export.graph import read_artifact, read_graph
+from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions, quiet_exporter
+from u2net.export.qdq import calibrate, quantize_convolutions
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, VARIANTS
+from u2net.model.synthetic import make_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.errors import ArtifactError, ExportError
 from u2net.runtime.files import written_whole
 
-GRAPHS = ("fp32", "fp16")
+GRAPHS = ("fp32", "fp16", "int8")
 """Precisions of our own graphs."""
+
+
+SCENES = 2
+"""Number of synthetic scenes that an untrained network is calibrated on."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class NetworkFiles:
     folder: Path
     size: int
     missing: Mapping[Path, str] = field(default_factory=dict)
-    """Engines that could not be built, and why."""
+    """Files that are not there, and why."""
     given: Mapping[str, Path] = field(default_factory=dict)
     """Files that the user named, by a contestant's source."""
 
@@ -75,13 +83,32 @@ def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
 
 def make_graphs(network: NetworkFiles, images: Path | None, plain_batches: Iterable[int] = ()) -> None:
     """Write our FP32 and FP16 graphs of dynamic batch, and plain ones of each batch named, unless they are there."""
-    fp32, fp16 = (network.path(source, 1) for source in GRAPHS)
+    fp32, fp16 = (network.path(source, 1) for source in ("fp32", "fp16"))
     if not is_made_from(fp32, network.checkpoint):
         export_model(network.checkpoint, fp32, ExportOptions(size=(network.size, network.size)))
     if not is_made_from(fp16, network.checkpoint):
         convert_fp16(fp32, fp16, images)
     for batch in plain_batches:
         make_plain_graph(network, batch)
+
+
+def make_int8_graph(network: NetworkFiles) -> NetworkFiles:
+    """Write the INT8 graph of an untrained network, of which speed alone counts, or note that there is none.
+
+    The search for that of a trained network takes minutes and photographs, so ``u2net export`` makes it.
+    """
+    fp32, int8 = network.path("fp32", 1), network.path("int8", 1)
+    if is_made_from(int8, network.checkpoint):
+        return network
+    if network.trained:
+        command = f"`u2net export {network.checkpoint.path} --precision int8 --images FOLDER -o {int8}`"
+        return replace(network, missing={int8: f"not here: {command} makes its file"})
+    artifact = read_artifact(read_graph(fp32), fp32)
+    ranges = calibrate(fp32, make_tensors(artifact, make_scenes(SCENES)), "cpu", "minmax")
+    write_graph(
+        quantize_convolutions(fp32, ranges, "cpu"), int8, replace(artifact, precision="int8"), time.perf_counter()
+    )
+    return network
 
 
 def make_plain_graph(network: NetworkFiles, batch: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
+from u2net.benchmarks.machine import Machine, describe_machine, describe_processor, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import Contestant, list_contestants
@@ -24,7 +24,7 @@ from u2net.benchmarks.suite.limits import (
     find_arithmetic,
     least_seconds,
 )
-from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
+from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs, make_int8_graph
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, DEFAULT_CALLERS, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
@@ -91,7 +91,7 @@ def run_suite(
     options = replace(
         options, batches=options.batches or DEFAULT_BATCHES[device.kind], threads=threads, callers=callers
     )
-    engines, notes = find_engines(options) if on_gpu else ([], [])
+    engines, notes = find_engines(options) if on_gpu else ([], [describe_processor()])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = gather_inputs(options)
     graphs = [_export_network(name, contestants, options, progress) for name in options.networks]
@@ -138,7 +138,7 @@ def _export_network(
     say(f"{variant}: exporting")
     plain = any(each.source == "plain" for each in contestants)
     make_graphs(network, options.images, options.batches if plain else ())
-    return network
+    return make_int8_graph(network) if any(each.source == "int8" for each in contestants) else network
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:

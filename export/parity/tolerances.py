@@ -37,7 +37,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "fp32 on a GPU": Tolerance(largest=1e-4, mean=1e-6, logit_mean=1e-4, iou=0.9999, mask_largest=1e-3, mask_mean=1e-5),
     "fp16": Tolerance(largest=5e-2, mean=1e-3, logit_mean=5e-2, iou=0.997, mask_largest=1e-1, mask_mean=2e-3),
     "bf16": Tolerance(largest=1e-1, mean=3e-3, logit_mean=1e-1, iou=0.99, mask_largest=2e-1, mask_mean=5e-3),
-    "int8": Tolerance(largest=1.0, mean=2e-2, logit_mean=2.0, iou=0.95, mask_largest=1.0, mask_mean=2e-2),
+    "int8": Tolerance(largest=1.0, mean=1e-2, logit_mean=1.5, iou=0.95, mask_largest=1.0, mask_mean=1e-2),
 }
 
 

@@ -14,6 +14,8 @@ class Features:
     """A network with an explicit batch dimension needs a creation flag: up to TensorRT 10."""
     fp16_flag: bool
     """The builder may choose FP16 by itself: up to TensorRT 10."""
+    int8_flag: bool
+    """The builder must be allowed INT8, which the graph's QDQ pairs ask for: up to TensorRT 10."""
     profile_sharing: bool
     """Several contexts under one profile are a preview feature: up to TensorRT 10."""
     progress_monitor: bool
@@ -39,6 +41,7 @@ class Features:
             explicit_batch=has("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
             fp16_flag=has("BuilderFlag", "FP16", "OBEY_PRECISION_CONSTRAINTS")
             and has("ILayer", "precision", "set_output_type"),
+            int8_flag=has("BuilderFlag", "INT8"),
             profile_sharing=has("PreviewFeature", "PROFILE_SHARING_0806"),
             progress_monitor=has("IProgressMonitor", "phase_start", "step_complete", "phase_finish")
             and has("IBuilderConfig", "progress_monitor"),

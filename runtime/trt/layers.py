@@ -23,7 +23,7 @@ class Layer:
     kind: str
     """TensorRT's name of the layer type, such as ``CaskConvolution``, ``Reformat`` or ``Resize``."""
     precision: str
-    """Precision of the outputs; empty if TensorRT does not report it."""
+    """Precision of a convolution's inputs and of other layers' outputs; empty if TensorRT does not report it."""
     convolution: bool
     fused: bool
     """True for a convolution with bias and ReLU in one kernel."""
@@ -52,6 +52,7 @@ def summarize_layers(layers: Sequence[Layer]) -> list[str]:
     precisions = Counter(layer.precision or "unknown" for layer in layers)
     return [
         f"layers: {len(layers)} ({', '.join(f'{count} {name}' for name, count in precisions.items())})",
+        f"convolutions in INT8: {sum(each.precision == 'int8' for each in convolutions)} of {len(convolutions)}",
         f"convolutions with bias and ReLU in one kernel: {sum(each.fused for each in layers)} of {len(convolutions)}",
         f"copies that only change the format of a tensor: {sum(each.kind == 'Reformat' for each in layers)}",
         f"upsamplings that run as separate kernels: {len(resizes)}" + (f" ({', '.join(resizes)})" if resizes else ""),
@@ -66,7 +67,7 @@ def _parse(facts: dict[str, Any]) -> Layer:
     return Layer(
         name=str(facts.get("Name", "")),
         kind=kind,
-        precision=_precision(facts.get("Outputs") or facts.get("Inputs") or [])
+        precision=_precision(facts, ("Inputs", "Outputs") if convolution else ("Outputs", "Inputs"))
         or (_first(KERNEL_PRECISIONS, tactic) if convolution else ""),
         convolution=convolution,
         fused=convolution and relu and bool(facts.get("HasBias")),
@@ -74,7 +75,8 @@ def _parse(facts: dict[str, Any]) -> Layer:
     )
 
 
-def _precision(tensors: Sequence[Mapping[str, Any]]) -> str:
+def _precision(facts: Mapping[str, Any], sides: Sequence[str]) -> str:
+    tensors: Sequence[Mapping[str, Any]] = next((facts[side] for side in sides if facts.get(side)), [])
     return _first(PRECISIONS, str(tensors[0].get("Format/Datatype", ""))) if tensors else ""
 
 

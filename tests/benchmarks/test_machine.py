@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from u2net.benchmarks.machine import PACKAGES, describe_machine, usable_cores
+from u2net.benchmarks.machine import INSTRUCTIONS, PACKAGES, describe_machine, describe_processor, usable_cores
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.packages import installed_versions
 
@@ -45,3 +45,18 @@ def test_the_gpu_in_use_is_named(monkeypatch: pytest.MonkeyPatch, device: str, n
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device.index}")
 
     assert describe_machine(Device.parse(device)).gpu == name
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [("fpu avx2 avx512f avx_vnni avx512_vnni", "AVX2, AVX-512, VNNI"), ("fpu sse", "unknown"), ("", "unknown")],
+)
+def test_instructions_and_the_backend_taken_are_told(monkeypatch: pytest.MonkeyPatch, flags: str, told: str) -> None:
+    monkeypatch.setattr("u2net.benchmarks.machine._read_cpuinfo", lambda key: flags if key == "flags" else "")
+    monkeypatch.setattr("u2net.benchmarks.machine.find_fastest", lambda _device: "openvino")
+
+    assert describe_processor() == f"Instructions: {told}. Here `backend='auto'` takes `openvino`."
+
+
+def test_the_instructions_of_this_processor_are_known() -> None:
+    assert any(name in describe_processor() for name in INSTRUCTIONS.values())

@@ -37,7 +37,7 @@ from u2net.runtime.presets import PRESETS
 FOLDER = Path("out")
 CHECKPOINT = Path("net.pth")
 FP32, FP16 = FOLDER / "model.onnx", FOLDER / "model.fp16.onnx"
-ARTIFACT = Artifact("u2netp", "ab" * 32, PRESETS["reference"], "fp32", InputShape(None, 320, 320), ("d0",), 1, 18)
+ARTIFACT = Artifact("u2netp", "ab" * 32, PRESETS["reference"], "fp32", InputShape(None, 320, 320), ("d0",), 1, 18, ())
 OUTPUT = Comparison(
     "d0",
     Spread(Worst(2.5e-7, "cat"), 3e-8, Worst(2e-7, "cat")),
@@ -54,7 +54,9 @@ FAILURE = Failure("d0", "largest difference", 0.5, 1e-4, "cat")
 
 
 def stage(name: str, path: Path, *, failures: tuple[Failure, ...] = (), islands: tuple[str, ...] = ()) -> BuiltStage:
-    graph = GraphStage(path, 365, 4_660_000, 7.25, replace(ARTIFACT, fp32_nodes=islands))
+    graph = GraphStage(
+        path, 365, 4_660_000, 7.25, replace(ARTIFACT, precision="fp16" if islands else "fp32", fp32_nodes=islands)
+    )
     return BuiltStage(name, graph, replace(PARITY, candidate=path, failures=failures))
 
 

@@ -126,8 +126,13 @@ def test_an_option_of_the_export(run_u2net: Command, places: Places, command: st
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("export --precision int8", "--precision is fp32 or fp16; got 'int8'"),
-        ("export --images {pictures}", "--images calibrate FP16; add --precision fp16"),
+        ("export --precision int4", "int4"),
+        ("export --precision int8", "name a folder of some 200 with --images"),
+        ("build --precision int8", "name a folder of some 200 with --images"),
+        ("export --precision int8 --images {pictures}", "INT8 takes at least 16, better some 200"),
+        ("export --precision int8 --images {pictures} --promise 0.9", "--promise is three numbers, such as 0.99,"),
+        ("export --precision int8 --images {pictures} --promise 2,0.9,1", "a promise has IoUs from 0 to 1"),
+        ("export --images {pictures}", "--images calibrate FP16 and INT8; add --precision fp16 or int8"),
         ("info {model} --weights ema", "--weights chooses between those of a checkpoint"),
         ("build --no-engine --flavour tensorrt", "leave out --no-engine"),
         ("bench {model} --json {model}", "must end in .json"),

@@ -3,13 +3,17 @@
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.export.faults import FAULTS, floor_for_ceil, inject
+from u2net.export.calibration import gather_images, make_tensors
 from u2net.export.fp16 import convert_fp16
+from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
+from u2net.export.qdq import calibrate, quantize_convolutions
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.device import CPU
@@ -21,6 +25,13 @@ def check(gate: ParityGate, faulty: Path) -> str:
     return str(failures[0]) if failures else "not caught"
 
 
+def quantize(fp32: Path, path: Path, images: Path) -> Path:
+    """Write the graph with every convolution in INT8."""
+    artifact = read_artifact(read_graph(fp32), fp32)
+    ranges = calibrate(fp32, make_tensors(artifact, list(gather_images(images).values())), "cpu", "minmax")
+    return write_graph(quantize_convolutions(fp32, ranges, "cpu"), path, replace(artifact, precision="int8"), 0).path
+
+
 def export_both(checkpoint: Checkpoint, folder: Path, size: tuple[int, int], images: Path) -> tuple[Path, Path]:
     """Write the FP32 and the FP16 graph of a checkpoint."""
     fp32 = export_onnx(checkpoint, folder / "fp32.onnx", ExportOptions(size=size)).path
@@ -28,16 +39,19 @@ def export_both(checkpoint: Checkpoint, folder: Path, size: tuple[int, int], ima
 
 
 def main(images: Path) -> None:
-    """Print what the gate says of every fault in both files."""
+    """Print what the gate says of every fault in each precision; the INT8 graph is quantized after the fault."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bundled, scratch = load_checkpoint(BUNDLED_WEIGHTS), folder / "faulty.onnx"
+        bundled, scratch, int8 = load_checkpoint(BUNDLED_WEIGHTS), folder / "faulty.onnx", folder / "int8.onnx"
         gate = ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=images))
         correct = export_both(bundled, folder, (160, 160), images)
         for fault_name, fault in FAULTS.items():
-            print_row(fault_name, (check(gate, inject(source, fault, scratch)) for source in correct))
+            fp16 = check(gate, inject(correct[1], fault, scratch))
+            fp32 = check(gate, inject(correct[0], fault, scratch))
+            print_row(fault_name, (fp32, fp16, check(gate, quantize(scratch, int8, images))))
         floored = export_both(floor_for_ceil(bundled), folder, (75, 100), images)
-        print_row(floor_for_ceil.__name__, (check(gate, faulty) for faulty in floored))
+        faulty = (*floored, quantize(floored[0], int8, images))
+        print_row(floor_for_ceil.__name__, (check(gate, each) for each in faulty))
 
 
 def print_row(fault: str, verdicts: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from tests.export.conftest import STATIC
 from u2net.export import BuildOptions, BuildResult, build_artifacts
-from u2net.export.accuracy import LARGEST_COST, METRICS, AccuracyReport
+from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, METRICS, AccuracyReport
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import load_checkpoint, save_weights
 from u2net.model.dataset import find_pairs
@@ -45,7 +45,9 @@ def test_eager_pytorch_is_scored_first_as_eval_scores_it(report: AccuracyReport,
 
     assert report.dataset == "scenes"
     assert report.pictures == 6
-    assert report.evaluations[0] == score_masks(BUNDLED_WEIGHTS, session, find_pairs(dataset))
+    assert report.evaluations[0] == replace(
+        score_masks(BUNDLED_WEIGHTS, session, find_pairs(dataset)), precision="fp32"
+    )
     assert report.evaluations[0].scores.max_f > 0.5
 
 
@@ -95,6 +97,15 @@ def test_each_metric_has_the_limit_on_the_side_where_it_is_worse(metric: str) ->
 
     (failure,) = made_up(**{metric: start + worse * 0.01}).failures
     assert failure == f"model.onnx costs 0.01000 in {metric} on data; the limit is 0.0005"
+
+
+def test_int8_may_cost_more() -> None:
+    eager, changed = Evaluation("eager", SCORES, ()), replace(SCORES, mae=SCORES.mae + 0.9 * LARGEST_INT8_COST)
+
+    assert AccuracyReport("data", (eager, Evaluation("a", changed, (), "int8"))).failures == ()
+    assert AccuracyReport("data", (eager, Evaluation("a", changed, (), "fp16"))).failures
+    changed = replace(SCORES, mae=SCORES.mae + 1.1 * LARGEST_INT8_COST)
+    assert AccuracyReport("data", (eager, Evaluation("a", changed, (), "int8"))).failures
 
 
 def test_a_score_that_is_no_number_fails() -> None:

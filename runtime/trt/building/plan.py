@@ -112,6 +112,8 @@ def _configure(
         config.clear_flag(trt.BuilderFlag.TF32)
     if features.fp16_flag and not features.strong_typing and source.precision == "fp16":
         _allow_fp16(trt, config, network, source.artifact.fp32_nodes if source.artifact else ())
+    if features.int8_flag and not features.strong_typing and source.precision == "int8":
+        config.set_flag(trt.BuilderFlag.INT8)
     if features.profile_sharing:
         config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if options.targets:

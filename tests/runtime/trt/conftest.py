@@ -32,6 +32,7 @@ ARTIFACT = Artifact(
     outputs=("d0",),
     classes=1,
     opset=17,
+    fp32_nodes=(),
 )
 
 

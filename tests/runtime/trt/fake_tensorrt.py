@@ -77,7 +77,7 @@ class FakeTensorRT:
         self.ILayer = Layer if old else SimpleNamespace()
         self.ParserError = SimpleNamespace(**({} if old else {"node_name": None, "node_operator": None}))
         self.IBuilderConfig = SimpleNamespace(**({} if old else {"progress_monitor": None}))
-        self.BuilderFlag = enum("TF32 FP16 OBEY_PRECISION_CONSTRAINTS" if old else "TF32", start=0)
+        self.BuilderFlag = enum("TF32 FP16 INT8 OBEY_PRECISION_CONSTRAINTS" if old else "TF32", start=0)
         self.NetworkDefinitionCreationFlag = enum("EXPLICIT_BATCH" if old else "STRONGLY_TYPED", start=0)
         self.PreviewFeature = enum("PROFILE_SHARING_0806" if old else "OTHER")
         if not old:

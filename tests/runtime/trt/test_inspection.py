@@ -164,9 +164,12 @@ def test_the_summary_counts_what_matters_for_speed() -> None:
     resize = {"Name": "stage1.upsample5", "LayerType": "Resize", "Outputs": [tensor("Half")]}
     copy = {"Name": "Reformatting CopyNode", "LayerType": "Reformat", "Outputs": [tensor("Float")]}
 
-    assert summarize_layers(parse(copy, convolution(), convolution(relu=0), resize)) == [
-        "layers: 4 (1 fp32, 3 fp16)",
-        "convolutions with bias and ReLU in one kernel: 1 of 2",
+    quantized = {**convolution("Row major Int8"), "Outputs": [tensor("Float")]}
+
+    assert summarize_layers(parse(copy, convolution(), convolution(relu=0), resize, quantized)) == [
+        "layers: 5 (1 fp32, 3 fp16, 1 int8)",
+        "convolutions in INT8: 1 of 3",
+        "convolutions with bias and ReLU in one kernel: 2 of 3",
         "copies that only change the format of a tensor: 1",
         "upsamplings that run as separate kernels: 1 (stage1.upsample5)",
     ]

@@ -189,8 +189,8 @@ def test_a_strongly_typed_graph_decides_its_precision(trt: FakeTensorRT, graph: 
     assert [layer.precision for layer in trt.networks[0].layers] == [None, None]
 
 
-@pytest.mark.parametrize(("precision", "flags"), [("fp16", {"FP16"}), ("fp32", set())])
-def test_tensorrt_8_may_use_fp16_for_an_fp16_graph(
+@pytest.mark.parametrize(("precision", "flags"), [("fp16", {"FP16"}), ("int8", {"INT8"}), ("fp32", set())])
+def test_tensorrt_8_may_use_the_precision_of_the_graph(
     old: FakeTensorRT, graph: Write, precision: str, flags: set[str]
 ) -> None:
     build(graph({"precision": precision}))

@@ -36,7 +36,7 @@ HERE = [version for version, wheel in WHEELS.items() if wheel.marker is None or 
 PROTOCOLS = [
     found for found in vars(api).values() if getattr(found, "_is_protocol", False) and found.__module__ == api.__name__
 ]
-OLD = {"explicit_batch", "fp16_flag", "profile_sharing"}
+OLD = {"explicit_batch", "fp16_flag", "int8_flag", "profile_sharing"}
 NEW = {"strong_typing", "progress_monitor", "parser_nodes"}
 FEATURES = {
     "8.6.1": OLD,

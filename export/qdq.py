@@ -1,0 +1,96 @@
+"""INT8 arithmetic by ONNX Runtime's quantizer: calibration, and QDQ pairs around chosen convolutions."""
+
+import io
+import logging
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import onnx
+import onnx_ir as ir
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from u2net.runtime.artifact import INPUT_NAME, Target
+from u2net.runtime.preprocess import FloatArray
+
+Calibrator = Literal["minmax", "percentile"]
+
+OPERATORS = ["Conv", "Relu"]
+"""Operators around which pairs are set. A Relu behind a quantized convolution becomes part of its rounding."""
+
+PERCENTILE = 99.999
+"""Share of a value's magnitudes that its range covers, in percent, with the percentile calibrator."""
+
+
+class _OneTensor(CalibrationDataReader):  # type: ignore[misc]
+    """Gives one tensor, so that the calibrator keeps the maps of one image at a time."""
+
+    def __init__(self, tensor: FloatArray) -> None:
+        self._left = [{INPUT_NAME: tensor}]
+
+    def get_next(self) -> dict[str, FloatArray] | None:
+        return self._left.pop() if self._left else None
+
+
+def calibrate(path: Path, tensors: Iterable[FloatArray], target: Target, calibrator: Calibrator) -> TensorsData:
+    """Run an FP32 graph on preprocessed images and return the range of each input and output of a convolution."""
+    method = CalibrationMethod.MinMax if calibrator == "minmax" else CalibrationMethod.Percentile
+    options = {"symmetric": target == "tensorrt", "percentile": PERCENTILE}
+    with TemporaryDirectory() as scratch, _quiet():
+        collecting = create_calibrator(
+            path, OPERATORS, str(Path(scratch) / "graph.onnx"), method, extra_options=options
+        )
+        for tensor in tensors:
+            collecting.collect_data(_OneTensor(tensor))
+        return collecting.compute_data()
+
+
+def quantize_convolutions(
+    path: Path, ranges: TensorsData, target: Target, names: Collection[str] | None = None
+) -> ir.Model:
+    """Return the graph with every convolution, or the named ones, in INT8: per-channel symmetric weights.
+
+    Everything else is in FP32. For ``cpu`` activations are uint8 with a zero point, and those behind a Relu are rounded
+    once. For ``tensorrt`` they are int8 with zero point 0, rounded before each convolution alone, and biases stay in
+    FP32.
+    """
+    signed = target == "tensorrt"
+    options: dict[str, Any] = {"ActivationSymmetric": signed, "WeightSymmetric": True}
+    if signed:
+        options |= {
+            "QuantizeBias": False,
+            "AddQDQPairToWeight": True,
+            "OpTypesToExcludeOutputQuantization": OPERATORS,
+        }
+    model = onnx.load(path)
+    chosen = {
+        node.name for node in model.graph.node if node.op_type == "Conv" and (names is None or node.name in names)
+    }
+    fed = {node.output[0] for node in model.graph.node if node.name in chosen}
+    relus = [node.name for node in model.graph.node if node.op_type == "Relu" and node.input[0] in fed]
+    activations = QuantType.QInt8 if signed else QuantType.QUInt8
+    with _quiet():
+        quantizer = QDQQuantizer(
+            model, True, False, QuantType.QInt8, activations, ranges, [*chosen, *relus], [], OPERATORS, options
+        )
+        quantizer.quantize_model()
+    quantized: ir.Model = ir.from_proto(quantizer.model.model)
+    quantized.graph.sort()  # the quantizer leaves its nodes at the end
+    return quantized
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the quantizer, which advises on the root logger and prints."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)
