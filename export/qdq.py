@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
@@ -15,6 +16,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from u2net.runtime.artifact import INPUT_NAME, Target
+from u2net.runtime.errors import ExportError
 from u2net.runtime.preprocess import FloatArray
 
 Calibrator = Literal["minmax", "percentile"]
@@ -37,7 +39,10 @@ class _OneTensor(CalibrationDataReader):  # type: ignore[misc]
 
 
 def calibrate(path: Path, tensors: Iterable[FloatArray], target: Target, calibrator: Calibrator) -> TensorsData:
-    """Run an FP32 graph on preprocessed images and return the range of each input and output of a convolution."""
+    """Run an FP32 graph on preprocessed images and return the range of each input and output of a convolution.
+
+    Raise ExportError if a value is NaN or Inf.
+    """
     method = CalibrationMethod.MinMax if calibrator == "minmax" else CalibrationMethod.Percentile
     options = {"symmetric": target == "tensorrt", "percentile": PERCENTILE}
     with TemporaryDirectory() as scratch, _quiet():
@@ -46,7 +51,10 @@ def calibrate(path: Path, tensors: Iterable[FloatArray], target: Target, calibra
         )
         for tensor in tensors:
             collecting.collect_data(_OneTensor(tensor))
-        return collecting.compute_data()
+        ranges = collecting.compute_data()
+    if not all(np.isfinite(edge).all() for data in ranges.values() for edge in data.range_value):
+        raise ExportError(f"{path} computes NaN or Inf on the photographs; export it again from a sound checkpoint")
+    return ranges
 
 
 def quantize_convolutions(

@@ -85,9 +85,7 @@ ON_CPU = (
         "openvino-bf16", "our FP32 graph, OpenVINO in BF16", "file", "fp32", "bf16", {"backend": "openvino-bf16"}
     ),
     Contestant("onnxruntime-int8", "our INT8 graph, ONNX Runtime", "file", "int8", "int8"),
-    Contestant(
-        "openvino-int8", "our INT8 graph, OpenVINO, rest BF16", "file", "int8", "int8", {"backend": "openvino-bf16"}
-    ),
+    Contestant("openvino-int8", "our INT8 graph, OpenVINO", "file", "int8", "int8", {"backend": "openvino"}),
     Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python=REMBG),
 )
 ON_GPU = (
