@@ -85,8 +85,7 @@ def quantize_int8(
     if artifact.precision != "fp32":
         raise ExportError(f"{source} is {artifact.precision} already; quantize the FP32 graph")
     progress("int8: reading the photographs")
-    images = gather_images(options.images, WANTED_IMAGES)
-    tensors = make_tensors(artifact, list(images.values()))
+    tensors = make_tensors(artifact, list(gather_images(options.images, WANTED_IMAGES).values()))
     calibration, judge = tensors[::2], _Judge(model, tensors[1::2])
     progress(f"int8: calibrating on {len(calibration)} photographs")
     ranges = calibrate(source, calibration, options.target, options.calibrator)
@@ -94,14 +93,15 @@ def quantize_int8(
     def quantize(names: Collection[str]) -> ir.Model:
         return quantize_convolutions(source, ranges, options.target, names)
 
-    memory = _Memory(options.memory or path.with_name(f"{path.name}{MEMORY_SUFFIX}"), source, list(images), options)
+    memory = _Memory(options.memory or path.with_name(f"{path.name}{MEMORY_SUFFIX}"), source, tensors, options)
     convolutions = [str(node.name) for node in model.graph if node.op_type == "Conv"]
+    convolutions.remove(_find_fusion(model))
     losses = _rank(convolutions, quantize, judge, memory, progress)
     chosen, fidelity = _choose(losses, quantize, judge, options.promise, progress)
     written = replace(
         artifact,
         precision="int8",
-        fp32_nodes=tuple(sorted(set(losses) - set(chosen))),
+        fp32_nodes=tuple(node.name for node in model.graph if node.op_type == "Conv" and node.name not in chosen),
         quantization=Quantization(
             target=options.target,
             calibrator=options.calibrator,
@@ -114,6 +114,19 @@ def quantize_int8(
     stage = write_graph(quantize(chosen), path, written, started)
     memory.forget()
     return stage
+
+
+def _find_fusion(model: ir.Model) -> str:
+    """Return the name of the last convolution before the fused map.
+
+    It stays in FP32: of the bundled network's arithmetic it is 0.003 %, and in INT8 it costs more than any other.
+    """
+    value: ir.Value | None = model.graph.outputs[0]
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type == "Conv":
+            return str(node.name)
+        value = node.inputs[0]
+    raise ExportError("the graph has no convolution before its first output")
 
 
 class _Judge:
@@ -140,12 +153,12 @@ class _Judge:
 
 
 class _Memory:
-    """The losses measured so far, in a file."""
+    """The losses measured so far, in a file: of this graph, these photographs and these options alone."""
 
-    def __init__(self, path: Path, source: Path, images: Sequence[str], options: Int8Options) -> None:
+    def __init__(self, path: Path, source: Path, tensors: Sequence[FloatArray], options: Int8Options) -> None:
         self._path = path
-        facts = [hash_file(source), *images, options.target, options.calibrator]
-        self._key = hash_bytes("\n".join(facts).encode())
+        inputs = [hash_file(source), *(hash_bytes(tensor.tobytes()) for tensor in tensors)]
+        self._key = hash_bytes(" ".join([options.target, options.calibrator, *inputs]).encode())
         self.losses: dict[str, float] = {}
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):  # of no use, so it is made anew
             known = json.loads(self._path.read_text(encoding="utf-8"))

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from u2net.benchmarks.suite.contestants import ENGINES, HERE, REMBG
+from u2net.benchmarks.suite.contestants import ENGINES, HERE, REMBG, list_contestants
 from u2net.model.network import VARIANTS
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import why_no_file
+from u2net.runtime.images import find_images
 from u2net.runtime.loading import check_counts
 from u2net.runtime.trt.building.engine_options import OPT_LEVELS
 
@@ -71,6 +73,12 @@ class SuiteOptions:
         unknown = [name for name in self.networks if name not in VARIANTS]
         if unknown or not self.networks:
             raise InputError(f"networks are {', '.join(VARIANTS)}; got {', '.join(self.networks) or 'none'}")
+        list_contestants(self.device, (), self.contestants)
+        if self.images is not None:
+            find_images(self.images)
+        for path in self.checkpoints:
+            if not path.is_file():
+                raise InputError(why_no_file(path))
         check_counts("batch", *self.batches)
         check_counts("threads", self.threads)
         InputShape(None, None, None).check_size(self.size, self.size)

@@ -59,9 +59,9 @@ def test_the_report_is_as_its_schema_says(suite_run: Run) -> None:
     ],
 )
 def test_a_mistake_is_one_line(run_u2net: Command, tmp_path: Path, words: str, said: str) -> None:
-    result = run_u2net("bench", "-o", tmp_path, *words.split(), "--suite", "--work", tmp_path)
+    result = run_u2net("bench", "-o", tmp_path / "report", *words.split(), "--suite", "--work", tmp_path)
 
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
-    assert not list(tmp_path.glob("suite.*"))
+    assert not (tmp_path / "report").exists()

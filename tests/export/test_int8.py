@@ -75,7 +75,7 @@ def search(source: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) 
         quantize_int8(source, path, Int8Options(crops), interrupt)
     known = json.loads(losses.read_text())
     measured = dict(known["losses"])
-    names = [str(node.name) for node in read_graph(source).graph if node.op_type == "Conv"]
+    names = [str(node.name) for node in read_graph(source).graph if node.op_type == "Conv" and node.name != "outconv"]
     for index, name in enumerate(names[2:-4]):
         known["losses"][name] = 1e-3 if "side" in name or "convin" in name else 1e-6 * index
     losses.write_text(json.dumps(known))
@@ -95,8 +95,8 @@ def test_the_promise_is_kept_and_more_would_break_it(search: Interrupted) -> Non
     names = [each.name for each in quantization.losses]
 
     assert quantization.fidelity.keeps(PROMISE)
-    assert len(names) == 119 and 0 < len(kept) < 60
-    assert set(names[-len(kept) :]) == set(kept), "the costliest stay in FP32"
+    assert len(names) == 118 and 1 < len(kept) < 60
+    assert {"outconv", *names[-len(kept) + 1 :]} == set(kept), "the fusion and the costliest stay in FP32"
     assert [each.loss for each in quantization.losses] == sorted(each.loss for each in quantization.losses)
 
 
@@ -120,8 +120,8 @@ def test_the_graph_is_what_its_metadata_says(search: Interrupted, photographs: I
 def test_an_interrupted_search_goes_on_and_says_how_long(search: Interrupted) -> None:
     ranked = [message for message in search.told if " alone" in message]
 
-    assert ranked[0] == "int8: convolution 116 of 119 alone"
-    assert ranked[-1] == "int8: convolution 119 of 119 alone, 0 min left"
+    assert ranked[0] == "int8: convolution 115 of 118 alone"
+    assert ranked[-1] == "int8: convolution 118 of 118 alone, 0 min left"
     assert not search.stage.path.with_name("model.int8.onnx.search.json").exists()
 
 
@@ -143,7 +143,7 @@ def test_losses_of_other_photographs_are_not_used(search: Interrupted, crops: Pa
         if " alone" in message:
             raise KeyboardInterrupt(message)
 
-    with pytest.raises(KeyboardInterrupt, match="convolution 1 of 119"):
+    with pytest.raises(KeyboardInterrupt, match="convolution 1 of 118"):
         quantize_int8(search.source, tmp_path / "model.onnx", Int8Options(fewer), stop)
 
 
