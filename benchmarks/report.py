@@ -168,7 +168,7 @@ def _quantization(build: BuildResult) -> Section:
     text = (
         f"For the target {made.target}: {len(made.losses) - len(artifact.fp32_nodes)} of {len(made.losses)} "
         f"convolutions are in INT8, calibrated ({made.calibrator}) on {made.calibration_images} photographs. On "
-        f"{made.held_out_images} others the maps have {made.fidelity} to the FP32 graph's. The loss of a convolution "
+        f"{made.held_out_images} others the maps have {made.agreement} to the FP32 graph's. The loss of a convolution "
         "is the mean difference of probabilities if it alone is in INT8."
     )
     rows = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from u2net.runtime.artifact import Fidelity, Target
+from u2net.runtime.artifact import Agreement, Target
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
@@ -44,13 +44,13 @@ def _target(suffix: str, help: str, *names: str) -> Any:
     return _parsed(lambda text: check_target(text, (suffix,)), help, *names, metavar="FILE")
 
 
-def parse_promise(text: str) -> Fidelity:
+def parse_promise(text: str) -> Agreement:
     """Read three numbers, separated by commas."""
     try:
         iou, low_iou, mean = map(float, text.split(","))
     except ValueError:
         raise InputError(f"--promise is three numbers, such as 0.99,0.93,0.004; got {text!r}") from None
-    return Fidelity(iou, low_iou, mean)
+    return Agreement(iou, low_iou, mean)
 
 
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
@@ -97,7 +97,7 @@ CalibratorName = Annotated[
     typer.Option(help="Ranges of INT8 values: all that occur, or without the rarest."),
 ]
 Promise = Annotated[
-    Fidelity,
+    Agreement,
     _parsed(
         parse_promise,
         "What INT8 keeps of FP32: pooled IoU, fifth percentile of the photographs' IoU, mean difference.",

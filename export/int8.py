@@ -14,7 +14,7 @@ from u2net.export.calibration import gather_images, make_tensors
 from u2net.export.graph import GraphStage, open_graph, read_artifact, read_graph, write_graph
 from u2net.export.parity.figures import THRESHOLD
 from u2net.export.qdq import Calibrator, calibrate, quantize_convolutions
-from u2net.runtime.artifact import PROMISE, Fidelity, LayerLoss, Quantization, Target
+from u2net.runtime.artifact import PROMISE, Agreement, LayerLoss, Quantization, Target
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.images import find_images
@@ -45,7 +45,7 @@ class Int8Options:
 
     images: str | Path
     target: Target = "cpu"
-    promise: Fidelity = PROMISE
+    promise: Agreement = PROMISE
     calibrator: Calibrator = "minmax"
     memory: Path | None = None
 
@@ -97,17 +97,17 @@ def quantize_int8(
     convolutions = [str(node.name) for node in model.graph if node.op_type == "Conv"]
     convolutions.remove(_find_fusion(model))
     losses = _rank(convolutions, quantize, judge, memory, progress)
-    chosen, fidelity = _choose(losses, quantize, judge, options.promise, progress)
+    chosen, agreement = _choose(losses, quantize, judge, options.promise, progress)
     written = replace(
         artifact,
         precision="int8",
-        fp32_nodes=tuple(node.name for node in model.graph if node.op_type == "Conv" and node.name not in chosen),
+        fp32_nodes=tuple(str(node.name) for node in model.graph if node.op_type == "Conv" and node.name not in chosen),
         quantization=Quantization(
             target=options.target,
             calibrator=options.calibrator,
             calibration_images=len(calibration),
             held_out_images=len(judge.tensors),
-            fidelity=fidelity,
+            agreement=agreement,
             losses=tuple(LayerLoss(name, loss) for name, loss in losses.items()),
         ),
     )
@@ -138,7 +138,7 @@ class _Judge:
         session = open_graph(model)
         self._wanted = [session.infer(tensor, [self._output])[self._output] for tensor in tensors]
 
-    def compare(self, model: ir.Model, count: int | None = None) -> Fidelity:
+    def compare(self, model: ir.Model, count: int | None = None) -> Agreement:
         """Compare on the first ``count`` photographs, or on all."""
         session, overlaps, differences = open_graph(model), [], []
         for tensor, wanted in zip(self.tensors[:count], self._wanted[:count], strict=True):
@@ -149,7 +149,7 @@ class _Judge:
         both, either = np.array(overlaps, np.float64).T
         ious = np.divide(both, either, out=np.ones_like(both), where=either > 0)
         pooled = both.sum() / either.sum() if either.any() else 1.0
-        return Fidelity(float(pooled), float(np.percentile(ious, 5)), float(np.mean(differences)))
+        return Agreement(float(pooled), float(np.percentile(ious, 5)), float(np.mean(differences)))
 
 
 class _Memory:
@@ -196,10 +196,10 @@ def _choose(
     losses: Mapping[str, float],
     quantize: Callable[[Collection[str]], ir.Model],
     judge: _Judge,
-    promise: Fidelity,
+    promise: Agreement,
     progress: Callable[[str], None],
-) -> tuple[list[str], Fidelity]:
-    """Return the largest set that keeps the promise, of those that leave out the costliest, and its fidelity."""
+) -> tuple[list[str], Agreement]:
+    """Return the largest set that keeps the promise, of those that leave out the costliest, and its agreement."""
     names, kept, refused = list(losses), 0, len(losses) + 1
     best = None
     while refused - kept > 1:

@@ -58,7 +58,7 @@ class InputShape:
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class Agreement:
     """How close the maps of one graph are to those of another on a set of photographs."""
 
     iou: float
@@ -68,7 +68,7 @@ class Fidelity:
     mean: float
     """Mean absolute difference of probabilities."""
 
-    def keeps(self, promise: "Fidelity") -> bool:
+    def keeps(self, promise: "Agreement") -> bool:
         """Return whether no figure is worse than the promised one."""
         return self.iou >= promise.iou and self.low_iou >= promise.low_iou and self.mean <= promise.mean
 
@@ -76,7 +76,7 @@ class Fidelity:
         return f"IoU {self.iou:.4f}, fifth percentile {self.low_iou:.3f}, mean difference {self.mean:.2e}"
 
 
-PROMISE = Fidelity(iou=0.99, low_iou=0.93, mean=4e-3)
+PROMISE = Agreement(iou=0.99, low_iou=0.93, mean=4e-3)
 """What an INT8 graph keeps by default."""
 
 
@@ -97,7 +97,7 @@ class Quantization:
     calibrator: str
     calibration_images: int
     held_out_images: int
-    fidelity: Fidelity
+    agreement: Agreement
     """Against the FP32 graph, on the held-out photographs."""
     losses: tuple[LayerLoss, ...]
     """Every convolution, the cheapest first; :attr:`Artifact.fp32_nodes` are those that stayed in FP32."""

@@ -62,6 +62,6 @@ def _describe_quantization(made: Quantization | None) -> dict[str, Any]:
     return {
         "quantized for": made.target,
         "calibrated": f"{made.calibrator}, on {made.calibration_images} photographs",
-        "against FP32": f"{made.fidelity}, on {made.held_out_images} other photographs",
+        "against FP32": f"{made.agreement}, on {made.held_out_images} other photographs",
         "costliest convolutions": "\n".join(f"{each.name}: {each.loss:.1e}" for each in made.losses[:-6:-1]),
     }

@@ -45,5 +45,5 @@ def _judge(network: str, batch: int, rows: Sequence[Row]) -> str:
         found += f", in a tie with {' and '.join(ties)}" if ties else ""
         found += f", mask IoU {best.fidelity.iou:.4f}" if best.fidelity else ", fidelity not judged"
     faster = by_speed[: by_speed.index(best)]
-    found += f" ({faster[0].contestant.title} is faster, but its fidelity does not hold)" if faster else ""
+    found += f" ({faster[0].contestant.title} is faster, but differs by more than FP16 may)" if faster else ""
     return f"{start}: {found}"

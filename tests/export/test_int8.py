@@ -18,7 +18,7 @@ from u2net.export.int8 import FEWEST_IMAGES
 from u2net.export.onnx_export import ExportOptions
 from u2net.export.qdq import calibrate, quantize_convolutions
 from u2net.runtime import load
-from u2net.runtime.artifact import PROMISE, Fidelity, Quantization
+from u2net.runtime.artifact import PROMISE, Agreement, Quantization
 from u2net.runtime.errors import ArtifactError, ExportError, InputError
 from u2net.runtime.preprocess import preprocess_batch
 
@@ -94,7 +94,7 @@ def test_the_promise_is_kept_and_more_would_break_it(search: Interrupted) -> Non
     quantization, kept = made(search), search.stage.artifact.fp32_nodes
     names = [each.name for each in quantization.losses]
 
-    assert quantization.fidelity.keeps(PROMISE)
+    assert quantization.agreement.keeps(PROMISE)
     assert len(names) == 118 and 1 < len(kept) < 60
     assert {"outconv", *names[-len(kept) + 1 :]} == set(kept), "the fusion and the costliest stay in FP32"
     assert [each.loss for each in quantization.losses] == sorted(each.loss for each in quantization.losses)
@@ -129,7 +129,7 @@ def test_a_promise_that_cannot_be_kept_names_the_best(search: Interrupted, crops
     shutil.copy(search.losses, tmp_path / "model.onnx.search.json")
 
     with pytest.raises(ExportError, match=r"the promise \(IoU 1.0000.*\) cannot be kept: .* reached IoU 0\.99"):
-        quantize_int8(search.source, tmp_path / "model.onnx", Int8Options(crops, promise=Fidelity(1, 1, 1e-9)))
+        quantize_int8(search.source, tmp_path / "model.onnx", Int8Options(crops, promise=Agreement(1, 1, 1e-9)))
     assert not (tmp_path / "model.onnx").exists()
 
 
@@ -214,4 +214,4 @@ def test_what_cannot_be_quantized_is_refused(search: Interrupted, crops: Path, t
     with pytest.raises(ExportError, match="is int8 already; quantize the FP32 graph"):
         quantize_int8(search.stage.path, tmp_path / "model.onnx", Int8Options(crops))
     with pytest.raises(InputError, match="a promise has IoUs from 0 to 1 and a mean difference above 0"):
-        quantize_int8(search.source, tmp_path / "model.onnx", Int8Options(crops, promise=Fidelity(99, 0.9, 1e-3)))
+        quantize_int8(search.source, tmp_path / "model.onnx", Int8Options(crops, promise=Agreement(99, 0.9, 1e-3)))

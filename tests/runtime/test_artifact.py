@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from u2net.runtime.artifact import Artifact, Fidelity, InputShape, LayerLoss, Quantization
+from u2net.runtime.artifact import Agreement, Artifact, InputShape, LayerLoss, Quantization
 from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.presets import PRESETS
 
@@ -35,7 +35,7 @@ def values() -> dict[str, Any]:
 
 @pytest.mark.parametrize("shape", [InputShape(None, 320, 480), InputShape(4, 37, 53), InputShape(1, None, None)])
 def test_metadata_survives_json(shape: InputShape) -> None:
-    made = Quantization("cpu", "minmax", 100, 99, Fidelity(0.99, 0.95, 1e-3), (LayerLoss("side1", 1e-4),))
+    made = Quantization("cpu", "minmax", 100, 99, Agreement(0.99, 0.95, 1e-3), (LayerLoss("side1", 1e-4),))
     artifact = replace(ARTIFACT, shape=shape, quantization=made if shape.batch else None)
 
     assert Artifact.from_json(artifact.to_json()) == artifact
