@@ -30,7 +30,7 @@ types: .venv/ready
 # torch, because more would wait for each other; a process that crashes ends the run. The timing tests run alone.
 tests: .venv/ready .bindings/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile -m "not timing"
-	$(BIN)/python -m pytest -m timing tests/benchmarks
+	$(BIN)/python -m pytest -m timing
 
 # Runs from the source tree alone: tree.py puts it in place of the installed package.
 gpu-check:
