@@ -18,6 +18,7 @@ from u2net.runtime.artifact import PROMISE, Agreement, LayerLoss, Quantization, 
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.images import find_images
+from u2net.runtime.packages import installed_versions
 from u2net.runtime.preprocess import FloatArray
 
 WANTED_IMAGES = 200
@@ -101,6 +102,7 @@ def quantize_int8(
     written = replace(
         artifact,
         precision="int8",
+        versions={**artifact.versions, **installed_versions(("onnxruntime",))},
         fp32_nodes=tuple(str(node.name) for node in model.graph if node.op_type == "Conv" and node.name not in chosen),
         quantization=Quantization(
             target=options.target,

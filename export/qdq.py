@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -93,12 +94,12 @@ def quantize_convolutions(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the quantizer, which advises on the root logger and prints."""
+    """Silence the quantizer, which advises on the root logger, warns and prints."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
             yield
     finally:
         root.setLevel(level)
