@@ -165,8 +165,9 @@ def _quantization(build: BuildResult) -> Section:
     made = artifact.quantization
     if made is None:
         return Section("INT8")
+    count = sum(each.name not in artifact.fp32_nodes for each in made.losses)
     text = (
-        f"For the target {made.target}: {len(made.losses) - len(artifact.fp32_nodes)} of {len(made.losses)} "
+        f"For the target {made.target}: {count} of {count + len(artifact.fp32_nodes)} "
         f"convolutions are in INT8, calibrated ({made.calibrator}) on {made.calibration_images} photographs. On "
         f"{made.held_out_images} others the maps have {made.agreement} to the FP32 graph's. The loss of a convolution "
         "is the mean difference of probabilities if it alone is in INT8."

@@ -30,7 +30,7 @@ from u2net.export.graph import GraphStage
 from u2net.export.parity.figures import Comparison, Spread, Worst
 from u2net.export.parity.gate import Failure, StageParity
 from u2net.export.parity.tolerances import find_tolerance
-from u2net.runtime.artifact import Artifact, InputShape
+from u2net.runtime.artifact import Agreement, Artifact, InputShape, LayerLoss, Quantization
 from u2net.runtime.errors import ExportError
 from u2net.runtime.presets import PRESETS
 
@@ -327,3 +327,17 @@ def test_a_report_replaces_an_older_one(tmp_path: Path) -> None:
         write_json(tmp_path / "x.json", value)
 
     assert (tmp_path / "x.json").read_text() == '"b"\n'
+
+
+def test_the_page_tells_what_each_convolution_of_an_int8_file_costs(build: BuildResult, bench: BenchReport) -> None:
+    losses = (LayerLoss("deep", 1e-6), LayerLoss("side1", 2e-4))
+    made = Quantization("cpu", "minmax", 100, 99, Agreement(0.99, 0.95, 1e-3), losses)
+    last = stage("int8", FP16)
+    artifact = replace(ARTIFACT, precision="int8", fp32_nodes=("side1", "outconv"), quantization=made)
+    last = replace(last, graph=replace(last.graph, artifact=artifact))
+
+    text = build_page(replace(build, stages=(*build.stages, last)), bench).markdown()
+
+    assert "For the target cpu: 1 of 3 convolutions are in INT8, calibrated (minmax) on 100 photographs. On 99 " in text
+    assert "| side1 | 2.0e-04 | FP32 |\n| deep | 1.0e-06 | INT8 |\n" in text
+    assert "## INT8" not in build_page(build, bench).markdown()
