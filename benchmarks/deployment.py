@@ -12,7 +12,7 @@ from typing import Any
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
 from u2net.benchmarks.report import show_pictures, write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, INT8_NAME, BuildOptions, BuildResult, build_artifacts
-from u2net.export.int8 import MEMORY_SUFFIX
+from u2net.export.int8 import memory_path
 from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target, locked_folder, make_folder
@@ -87,7 +87,7 @@ def deploy_checkpoint(
     options, folder = options or DeployOptions(), Path(folder)
     build = options.build
     if build.int8:  # an interrupted search goes on in the next build
-        memory = build.int8.memory or folder / f"{INT8_NAME}{MEMORY_SUFFIX}"
+        memory = build.int8.memory or memory_path(folder / INT8_NAME)
         build = replace(build, int8=replace(build.int8, memory=memory))
     timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
     for each in (build.export, timing, build.int8):

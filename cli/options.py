@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from u2net.runtime.artifact import Agreement, Target
+from u2net.runtime.artifact import Agreement, Calibrator, Target
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
@@ -93,7 +93,7 @@ QuantizationTarget = Annotated[
     Target, typer.Option(help="What runs the INT8 file: cpu (ONNX Runtime, OpenVINO) or tensorrt.")
 ]
 CalibratorName = Annotated[
-    Literal["minmax", "percentile"],
+    Calibrator,
     typer.Option(help="Ranges of INT8 values: all that occur, or without the rarest."),
 ]
 Promise = Annotated[
@@ -163,10 +163,10 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
 
 def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Options | None":
     """Return how to quantize; None for other precisions. Raise InputError if there are no photographs for it."""
-    from u2net.export.int8 import WANTED_IMAGES, Int8Options
-
     if precision != "int8":
         return None
+    from u2net.export.int8 import WANTED_IMAGES, Int8Options
+
     if images is None:
         raise InputError(
             f"INT8 is calibrated on photographs like those to come; name a folder of some {WANTED_IMAGES} with --images"

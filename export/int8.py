@@ -13,8 +13,8 @@ import onnx_ir as ir
 from u2net.export.calibration import gather_images, make_tensors
 from u2net.export.graph import GraphStage, open_graph, read_artifact, read_graph, write_graph
 from u2net.export.parity.figures import THRESHOLD
-from u2net.export.qdq import Calibrator, calibrate, quantize_convolutions
-from u2net.runtime.artifact import PROMISE, Agreement, LayerLoss, Quantization, Target
+from u2net.export.qdq import calibrate, quantize_convolutions
+from u2net.runtime.artifact import PROMISE, Agreement, Calibrator, LayerLoss, Quantization, Target
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.images import find_images
@@ -26,7 +26,6 @@ WANTED_IMAGES = 200
 
 FEWEST_IMAGES = 16
 
-MEMORY_SUFFIX = ".search.json"
 
 RANKING_IMAGES = 8
 """Number of held-out photographs on which the loss of each convolution is measured."""
@@ -94,7 +93,7 @@ def quantize_int8(
     def quantize(names: Collection[str]) -> ir.Model:
         return quantize_convolutions(source, ranges, options.target, names)
 
-    memory = _Memory(options.memory or path.with_name(f"{path.name}{MEMORY_SUFFIX}"), source, tensors, options)
+    memory = _Memory(options.memory or memory_path(path), source, tensors, options)
     convolutions = [str(node.name) for node in model.graph if node.op_type == "Conv"]
     convolutions.remove(_find_fusion(model))
     losses = _rank(convolutions, quantize, judge, memory, progress)
@@ -116,6 +115,11 @@ def quantize_int8(
     stage = write_graph(quantize(chosen), path, written, started)
     memory.forget()
     return stage
+
+
+def memory_path(graph: Path) -> Path:
+    """Return where the search for a graph keeps what it measured."""
+    return graph.with_name(f"{graph.name}.search.json")
 
 
 def _find_fusion(model: ir.Model) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,11 +16,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from u2net.runtime.artifact import INPUT_NAME, Target
+from u2net.runtime.artifact import INPUT_NAME, Calibrator, Target
 from u2net.runtime.errors import ExportError
 from u2net.runtime.preprocess import FloatArray
-
-Calibrator = Literal["minmax", "percentile"]
 
 OPERATORS = ["Conv", "Relu"]
 """Operators around which pairs are set. A Relu behind a quantized convolution becomes part of its rounding."""

@@ -25,6 +25,9 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Target = Literal["cpu", "tensorrt"]
 """What an INT8 graph is made for: uint8 activations for ONNX Runtime and OpenVINO, int8 ones for TensorRT."""
 
+Calibrator = Literal["minmax", "percentile"]
+"""How the ranges of INT8 values are found: from all that occur, or without the rarest."""
+
 
 @dataclass(frozen=True)
 class InputShape:
@@ -94,13 +97,13 @@ class Quantization:
     """How an INT8 graph was made."""
 
     target: Target
-    calibrator: str
+    calibrator: Calibrator
     calibration_images: int
     held_out_images: int
     agreement: Agreement
     """Against the FP32 graph, on the held-out photographs."""
     losses: tuple[LayerLoss, ...]
-    """Every convolution, the cheapest first; :attr:`Artifact.fp32_nodes` are those that stayed in FP32."""
+    """Every convolution but the one that fuses the side maps, the cheapest first."""
 
 
 @dataclass(frozen=True)

@@ -58,17 +58,18 @@ class OpenVinoBackend:
             self._compiled = _core(openvino).compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error
+        nodes = model.get_ops()
         # OpenVINO's ReLU makes 0 of NaN, so a damaged network would look sound.
-        if any(not np.isfinite(each.data).all() for each in model.get_ops() if _is_float_constant(each)):
+        if any(not np.isfinite(each.data).all() for each in nodes if _is_float_constant(each)):
             raise ArtifactError(f"{path} holds NaN or Inf among its weights; export it again from a sound checkpoint")
-        if any(_rounds_to_signed(each) for each in model.get_ops()):
+        if any(map(_rounds_to_signed, nodes)):
             raise ArtifactError(
                 f"{path} was quantized for TensorRT: its int8 activations are signed, with which OpenVINO is "
                 "less exact on many processors; `u2net export --precision int8 --target cpu` makes a file for OpenVINO"
             )
         key = ["framework", METADATA_KEY]
         self.artifact = Artifact.from_json(model.get_rt_info(key).astype(str), path) if model.has_rt_info(key) else None
-        quantized = any(each.get_type_name() == "FakeQuantize" for each in model.get_ops())
+        quantized = any(each.get_type_name() == "FakeQuantize" for each in nodes)
         self.precision: Precision | None = "int8" if quantized else "bf16" if bf16 else None
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
         self.provider = f"CPU, {'INT8 and ' if quantized else ''}{'BF16' if bf16 else 'FP32'}"
