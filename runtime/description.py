@@ -7,6 +7,7 @@ from typing import Any
 from u2net.runtime.artifact import Artifact, Quantization
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError
+from u2net.runtime.loading import find_fastest
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.trt.record import read_plan, record_path
 
@@ -14,7 +15,12 @@ from u2net.runtime.trt.record import read_plan, record_path
 def describe_model(path: Path) -> dict[str, Any]:
     """Describe an ONNX file: its input shape, and its metadata if it has any."""
     backend = OnnxRuntimeBackend(path, CPU)
-    return {"kind": "ONNX graph", "input": str(backend.input.shape), **_describe_artifact(backend.artifact)}
+    return {
+        "kind": "ONNX graph",
+        "input": str(backend.input.shape),
+        "backend": _describe_backends(backend.artifact),
+        **_describe_artifact(backend.artifact),
+    }
 
 
 def describe_engine(path: Path) -> dict[str, Any]:
@@ -37,6 +43,12 @@ def describe_engine(path: Path) -> dict[str, Any]:
         **({"precision": record.precision} if record.artifact is None else {}),
         **_describe_artifact(record.artifact),
     }
+
+
+def _describe_backends(artifact: Artifact | None) -> str:
+    if artifact is not None and artifact.quantization is not None and artifact.quantization.target == "tensorrt":
+        return "TensorRT, after `u2net compile`; onnxruntime, to judge it; OpenVINO refuses it"
+    return f"onnxruntime by default; --backend auto takes {find_fastest(CPU)} on this processor"
 
 
 def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:

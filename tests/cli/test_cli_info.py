@@ -1,6 +1,7 @@
 """Covers cli/info.py and runtime/description.py."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -11,7 +12,9 @@ import torch
 from tests.cli.conftest import Command
 from u2net.model.network import U2NETP
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.artifact import METADATA_KEY, PROMISE, Artifact, Quantization
 from u2net.runtime.files import hash_file
+from u2net.runtime.loading import load
 
 
 def facts(said: CompletedProcess[str]) -> dict[str, str]:
@@ -45,6 +48,19 @@ def test_a_model(run_u2net: Command, built_onnx: Path, name: str, precision: str
     assert (found["input"], found["outputs"], found["opset"]) == ("dynamic×3×96×96", "d0", "17")
     assert (found["variant"], found["precision"], found["kept in FP32"]) == ("u2netp", precision, "none")
     assert found["checkpoint"] == f"SHA-256 {hash_file(BUNDLED_WEIGHTS)}"
+
+
+def test_what_runs_a_model_is_told(run_u2net: Command, built_onnx: Path, tmp_path: Path) -> None:
+    with load(built_onnx, backend="auto") as session:
+        fastest = "openvino-bf16" if session.info.precision == "bf16" else session.info.backend.partition(" ")[0]
+    model = onnx.load(built_onnx)
+    (entry,) = (each for each in model.metadata_props if each.key == METADATA_KEY)
+    made = Quantization("tensorrt", "minmax", 4, 4, PROMISE, ())
+    entry.value = replace(Artifact.from_json(entry.value), quantization=made).to_json()
+    onnx.save(model, tmp_path / "signed.onnx")
+
+    assert f"--backend auto takes {fastest} on this processor" in run_u2net("info", built_onnx).stdout
+    assert "TensorRT, after `u2net compile`" in run_u2net("info", tmp_path / "signed.onnx").stdout
 
 
 def test_the_preset_is_there_with_all_its_numbers(run_u2net: Command, built_onnx: Path) -> None:
