@@ -13,6 +13,8 @@ from u2net.cli.compile import compile
 from u2net.cli.doctor import doctor
 from u2net.cli.evaluate import evaluate
 from u2net.cli.export import export
+from u2net.cli.fetch import fetch
+from u2net.cli.import_weights import import_weights
 from u2net.cli.info import info
 from u2net.cli.inspect import inspect
 from u2net.cli.run import run
@@ -48,8 +50,9 @@ def root(
         typer.echo(context.get_help())
 
 
-for command in (build, export, compile, verify, bench, run, train, info, inspect, doctor):
+for command in (build, export, compile, verify, bench, run, train, fetch, info, inspect, doctor):
     app.command()(command)
+app.command("import")(import_weights)
 app.command("eval")(evaluate)
 app.command("bench-suite", hidden=True)(suite)
 app.command("bench-compare", hidden=True)(compare_suites)

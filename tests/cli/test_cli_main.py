@@ -15,7 +15,8 @@ from tests.cli.conftest import Command
 from u2net.cli.main import EXTRAS
 from u2net.model.weights import BUNDLED_WEIGHTS
 
-COMMANDS = ("build", "export", "verify", "bench", "run", "train", "info", "doctor")
+COMMANDS = ("build", "export", "verify", "bench", "run", "train", "fetch", "import", "info", "doctor")
+RUN_NOTHING = ("export", "fetch", "import", "info", "doctor")
 
 
 def test_version(run_u2net: Command) -> None:
@@ -39,7 +40,7 @@ def test_every_command_has_help(run_u2net: Command, name: str) -> None:
 
     assert said.returncode == 0
     assert f"{name} [OPTIONS]" in said.stdout
-    assert "--device" in said.stdout or name in ("export", "info", "doctor"), "what runs takes a device"
+    assert "--device" in said.stdout or name in RUN_NOTHING, "what runs takes a device"
 
 
 def test_the_installed_script_runs() -> None:
