@@ -1,11 +1,12 @@
 # make demo   the main job on the bundled weights and real photographs, into demo/
 # make test   everything that needs no GPU
 # make check  ruff and mypy alone
+# make web    cut-outs in the browser at http://localhost:8000; fetches onnxruntime-web by npm
 # make gpu-check   tests and timings on a GPU, into docs/results/; installs nothing, takes what PYTHON has; ARGS=--help
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types tests gpu-check bare rembg clean
+.PHONY: demo test check lint types tests web gpu-check bare rembg clean
 
 demo: .venv/ready
 	$(BIN)/python examples/photographs.py demo/photographs
@@ -32,6 +33,17 @@ tests: .venv/ready .bindings/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile -m "not timing"
 	$(BIN)/python -m pytest -m timing
 
+WEB := examples/web
+web: $(WEB)/node_modules $(WEB)/model.onnx
+	$(BIN)/python $(WEB)/serve.py
+
+$(WEB)/node_modules: $(WEB)/package.json
+	npm install --prefix $(WEB) --no-package-lock --ignore-scripts --no-audit --no-fund
+	touch $@
+
+$(WEB)/model.onnx: .venv/ready
+	$(BIN)/u2net export -o $@ --io image --precision fp16
+
 # Runs from the source tree alone: tree.py puts it in place of the installed package.
 gpu-check:
 	$(PYTHON) -P benchmarks/gpu/tree.py u2net.benchmarks.gpu $(ARGS)
@@ -49,6 +61,7 @@ rembg: .venv/ready dist/model.onnx
 	$(PYTHON) -m venv .venv-rembg
 	.venv-rembg/bin/pip install --quiet -r tests/environments/rembg.txt "$$(ls dist/*.whl)"
 	cd dist && REMBG_HOME=. ../.venv-rembg/bin/python ../tests/environments/rembg_custom.py model.onnx
+	cd dist && REMBG_HOME=. ../.venv-rembg/bin/python ../tests/environments/rembg_drop_in.py model.onnx
 	$(BIN)/python tests/environments/rembg_contestant.py .venv-rembg/bin/python build/rembg
 
 dist/model.onnx: .venv/ready

@@ -7,7 +7,7 @@ import typer
 
 from u2net.cli import options as shared
 from u2net.cli.printing import console, progress_lines
-from u2net.runtime.artifact import PROMISE
+from u2net.runtime.artifact import PROMISE, MaskType
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
 
@@ -25,6 +25,17 @@ def export(
     target: shared.QuantizationTarget = "cpu",
     calibrator: shared.CalibratorName = "minmax",
     promise: shared.Promise = PROMISE,
+    io: Annotated[
+        Literal["tensor", "image"],
+        typer.Option(help="image: pre- and postprocessing are inside the file, which takes images and gives masks."),
+    ] = "tensor",
+    source: shared.SourceSize = None,
+    mask: Annotated[
+        MaskType | None, typer.Option(help="Values of the masks of --io image, float32 by default.")
+    ] = None,
+    stretch: Annotated[
+        bool | None, typer.Option(help="Stretch the masks of --io image; as the preset by default.")
+    ] = None,
     weights: shared.Weights = None,
 ) -> None:
     """Export a checkpoint to simplified ONNX with explicit upsampling.
@@ -38,14 +49,17 @@ def export(
         raise InputError("--images calibrate FP16 and INT8; add --precision fp16 or int8")
     options = shared.export_options(size, batch, outputs, opset, preset)
     int8 = shared.int8_options(precision, images, target=target, calibrator=calibrator, promise=promise)
+    fusion = shared.image_options(io, source, mask=mask, stretch=stretch)
     with progress_lines() as report:
         report("exporting")
-        source = shared.read_checkpoint(checkpoint, weights)
+        network = shared.read_checkpoint(checkpoint, weights)
         stage = export_model(
-            source, output, options, half=precision == "fp16", images=images, int8=int8, progress=report
+            network, output, options, half=precision == "fp16", images=images, int8=int8, fusion=fusion, progress=report
         )
     made, size_mb = stage.artifact, stage.size_bytes / 1e6
-    graph = f"input {made.shape}, outputs {', '.join(made.outputs)}, opset {made.opset}, {stage.nodes} nodes"
+    graph = (
+        f"input {made.image or made.shape}, outputs {', '.join(made.outputs)}, opset {made.opset}, {stage.nodes} nodes"
+    )
     line = f"{stage.path}: {made.variant} in {made.precision}, {graph}, {size_mb:.1f} MB, {stage.seconds:.1f} s"
     console.print(line, soft_wrap=True)
-    console.print(f"Not yet compared: u2net verify {source.path} {stage.path}", soft_wrap=True)
+    console.print(f"Not yet compared: u2net verify {network.path} {stage.path}", soft_wrap=True)

@@ -16,6 +16,7 @@ from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 
 if TYPE_CHECKING:
+    from u2net.export.image_graph import ImageOptions
     from u2net.export.int8 import Int8Options
     from u2net.export.onnx_export import ExportOptions
     from u2net.model.checkpoint import Checkpoint
@@ -56,6 +57,10 @@ def parse_promise(text: str) -> Agreement:
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
 Size = Annotated[
     str | None, typer.Option(help="Input size: a number, HxW or dynamic; by default the preset's own (reference: 320).")
+]
+SourceSize = Annotated[
+    str | None,
+    typer.Option(help="The only size that --io image takes, as HxW, for cameras and videos; by default any."),
 ]
 BatchSize = Annotated[str, typer.Option(help="Images per run: a number or dynamic.")]
 OutputNames = Annotated[str, typer.Option(help="d0, all, or names separated by commas.")]
@@ -132,7 +137,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
         return None
     sides = text.lower().replace("×", "x").split("x")
     if len(sides) > 2 or not all(map(_is_number, sides)):
-        raise InputError(f"--size is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
+        raise InputError(f"a size is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -172,6 +177,19 @@ def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Op
             f"INT8 is calibrated on photographs like those to come; name a folder of some {WANTED_IMAGES} with --images"
         )
     return Int8Options(images, **options)
+
+
+def image_options(io: str, source: str | None, **options: Any) -> "ImageOptions | None":
+    """Return what a graph that takes images is like; None for one that takes tensors."""
+    options["source"] = None if source is None else parse_size(source)
+    given = {name: value for name, value in options.items() if value is not None}
+    if io == "image":
+        from u2net.export.image_graph import ImageOptions
+
+        return ImageOptions(**given)
+    if given:
+        raise InputError(f"--{', --'.join(given)}: only for a file that takes images; add --io image")
+    return None
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

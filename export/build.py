@@ -10,6 +10,7 @@ from u2net.export.accuracy import AccuracyReport
 from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
+from u2net.export.image_graph import ImageOptions, fuse_images
 from u2net.export.int8 import Int8Options, quantize_int8
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
@@ -202,16 +203,20 @@ def export_model(
     half: bool = False,
     images: str | Path | None = None,
     int8: Int8Options | None = None,
+    fusion: ImageOptions | None = None,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> GraphStage:
     """Export a checkpoint to one simplified file: FP32, with ``half`` FP16 calibrated on ``images``, or INT8.
 
-    The stage's time is that of the whole export. Raise U2NetError if a stage cannot do its work.
+    With ``fusion`` it takes images and gives masks. The stage's time is that of the whole export. Raise U2NetError if
+    a stage cannot do its work.
     """
     path = check_target(path, (".onnx",))
     options.check()
     if int8:
         int8.check()
+    if fusion:
+        fusion.check(options.preset, options.size, options.outputs)
     if half and images is not None:
         find_images(images)  # a folder without pictures is told before the work
     started = time.perf_counter()
@@ -223,4 +228,6 @@ def export_model(
             stage = convert_fp16(stage.path, path, images)
         elif int8:
             stage = quantize_int8(stage.path, path, int8, progress)
+        if fusion:
+            stage = fuse_images(stage.path, path, fusion)
     return replace(stage, seconds=time.perf_counter() - started)

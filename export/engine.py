@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from u2net.export.graph import find_precision, read_graph
+from u2net.export.graph import QUANTIZED, find_precision, read_graph
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
@@ -44,9 +44,8 @@ def build_engine(
     model = read_graph(onnx)
     text = model.metadata_props.get(METADATA_KEY)
     artifact = None if text is None else Artifact.from_json(text, onnx)
-    if any(
-        value.dtype == ir.DataType.UINT8 for node in model.graph for value in (*node.inputs, *node.outputs) if value
-    ):
+    quantized = (node for node in model.graph if QUANTIZED.fullmatch(node.op_type))
+    if any(value.dtype == ir.DataType.UINT8 for node in quantized for value in (*node.inputs, *node.outputs) if value):
         raise InputError(
             f"{onnx} has uint8 values, which TensorRT would read as int8: it was quantized for processors; "
             "`u2net export --precision int8 --target tensorrt` makes a file for TensorRT"

@@ -48,11 +48,14 @@ def read_graph(path: Path) -> ir.Model:
 
 
 def read_artifact(model: ir.Model, path: Path) -> Artifact:
-    """Return the metadata of a graph that this project exported. Raise ExportError if it carries none."""
+    """Return the metadata of a graph for a further stage. Raise ExportError if it has none, or takes images already."""
     text = model.metadata_props.get(METADATA_KEY)
     if text is None:
         raise ExportError(f"{path} was not exported by u2net: it carries no {METADATA_KEY!r} metadata")
-    return Artifact.from_json(text, path)
+    artifact = Artifact.from_json(text, path)
+    if artifact.image is not None:
+        raise ExportError(f"{path} takes images, so no stage can follow; start from the graph that takes tensors")
+    return artifact
 
 
 def write_graph(model: ir.Model, path: Path, artifact: Artifact, started: float) -> GraphStage:

@@ -14,6 +14,9 @@ METADATA_KEY = "u2net_artifact"
 SCHEMA = 1
 
 INPUT_NAME = "input"
+IMAGE_NAME, MASK_NAME = "image", "mask"
+"""Input and output of a graph with pre- and postprocessing."""
+
 STEP = 32
 """Divisor of a dynamic height or width, and minimum of any: the network halves its maps five times."""
 LARGEST = 2048
@@ -24,6 +27,9 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 Target = Literal["cpu", "tensorrt"]
 """What an INT8 graph is made for: uint8 activations for ONNX Runtime and OpenVINO, int8 ones for TensorRT."""
+
+MaskType = Literal["float32", "uint8"]
+"""Values of the masks that a graph gives: 0 to 1, in which NaN shows, or grey levels."""
 
 Calibrator = Literal["minmax", "percentile"]
 """How the ranges of INT8 values are found: from all that occur, or without the rarest."""
@@ -54,6 +60,12 @@ class InputShape:
                     f"{where}: {what} {value} is not a multiple of {STEP} from {STEP} to {LARGEST}; "
                     f"the nearest are {below} and {below + STEP}"
                 )
+
+    def check_image(self, height: int, width: int, where: object) -> None:
+        """Raise InputError if a network that takes images does not take this size."""
+        if min(height, width) < 1 or self.height not in (None, height) or self.width not in (None, width):
+            wanted = "×".join("any" if side is None else str(side) for side in (self.height, self.width))
+            raise InputError(f"{where} takes images of {wanted} pixels, height first; got {height}×{width}")
 
     def __str__(self) -> str:
         sides = ("dynamic" if side is None else str(side) for side in (self.batch, 3, self.height, self.width))
@@ -107,6 +119,20 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class ImageIo:
+    """Input and output of a graph with pre- and postprocessing: uint8 N×H×W×3 RGB in, masks N×H×W out."""
+
+    height: int | None
+    """Height of the images in pixels; None takes any."""
+    width: int | None
+    mask: MaskType
+
+    def __str__(self) -> str:
+        height, width = ("any" if side is None else side for side in (self.height, self.width))
+        return f"images of {height}×{width}, masks in {self.mask}"
+
+
+@dataclass(frozen=True)
 class Artifact:
     """Metadata of a model file."""
 
@@ -115,8 +141,9 @@ class Artifact:
     preset: Preset
     precision: Precision
     shape: InputShape
+    """Input of the network itself, also where images go in."""
     outputs: tuple[str, ...]
-    """Names of the outputs in order, out of ``d0``…``d6``."""
+    """Names of the outputs in order, out of ``d0``…``d6``, or ``mask``."""
     classes: int
     """Channels of each output: 1 for a saliency map, more for classes, background first."""
     opset: int
@@ -126,17 +153,27 @@ class Artifact:
     """Versions of the packages that wrote the file."""
     quantization: Quantization | None = None
     """How it was quantized, for INT8."""
+    image: ImageIo | None = None
+    """What goes in and comes out if pre- and postprocessing are inside the graph; None if tensors do."""
 
     def to_json(self) -> str:
         """Return the metadata as JSON, with the meaning of input and outputs in words."""
+        return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": self._meaning()})
+
+    def _meaning(self) -> dict[str, str]:
+        if self.image is not None:
+            values = "0 to 1" if self.image.mask == "float32" else "0 to 255"
+            return {
+                IMAGE_NAME: "uint8 N×H×W×3, RGB, as it is",
+                MASK_NAME: f"{self.image.mask} N×H×W, {values}, at the size of the images",
+            }
         activation = "sigmoid" if self.classes == 1 else "softmax"
         dynamic = None in (self.shape.height, self.shape.width)
-        meaning = {
+        return {
             INPUT_NAME: "float32 N×3×H×W, RGB, resized, divided and normalised as the preset says",
             "outputs": f"float32 N×{self.classes}×H×W probabilities ({activation}); d0 is the fused map",
             "size": f"multiples of {STEP} from {STEP} to {LARGEST}" if dynamic else "fixed",
         }
-        return json.dumps({"schema": SCHEMA, **asdict(self), "meaning": meaning})
 
     @classmethod
     def from_json(cls, text: str, where: object = "the artifact") -> "Artifact":

@@ -4,30 +4,43 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from u2net.runtime.artifact import Artifact, InputShape, Precision
 from u2net.runtime.errors import ArtifactError
-from u2net.runtime.preprocess import FloatArray
 
 FLOATS = {"f32": np.float32, "f16": np.float16}
-"""Accepted types of a graph's inputs and outputs; FP16 is converted from and to float32."""
+"""Accepted types of a network's inputs and outputs; FP16 is converted from and to float32."""
 
-Fill = Callable[[FloatArray], None]
+NUMBERS = {**FLOATS, "u8": np.uint8}
+"""Accepted types of all inputs and outputs: a graph that takes images takes bytes, and may give bytes."""
+
+Layout = Literal["NCHW", "NHWC"]
+
+Array = npt.NDArray[Any]
+
+Fill = Callable[[Array], None]
 """Writes the input into memory that the backend provides."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a backend expects in its input memory."""
+    """What a backend expects in its input memory: float32 N×3×H×W, or uint8 images N×H×W×3."""
 
     shape: InputShape
-    dtype: Literal["float32"] = "float32"
-    layout: Literal["NCHW"] = "NCHW"
+    layout: Layout = "NCHW"
     best_size: tuple[int, int] | None = None
     """Height and width to use instead of a preset's size that an engine was not built for."""
+
+    def __str__(self) -> str:
+        return "uint8 array N×H×W×3" if self.layout == "NHWC" else "float32 array N×3×H×W"
+
+    @property
+    def dtype(self) -> type[np.float32] | type[np.uint8]:
+        return np.uint8 if self.layout == "NHWC" else np.float32
 
 
 class Backend(Protocol):
@@ -54,8 +67,10 @@ class Backend(Protocol):
 
     def run(
         self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
-    ) -> AbstractContextManager[Mapping[str, FloatArray]]:
-        """Run one batch and return the named outputs, float32 N×C×H×W, valid until the context is left.
+    ) -> AbstractContextManager[Mapping[str, Array]]:
+        """Run one batch and return the named outputs, valid until the context is left.
+
+        They are float32 N×C×H×W, of a graph that takes images float32 or uint8 N×H×W.
 
         Only the named outputs are copied, though an engine computes all. A larger fixed batch is filled up with zeros.
         """
@@ -66,24 +81,33 @@ class TensorInfo(NamedTuple):
 
     name: str
     kind: str
-    """``f32``, ``f16``, or a type that cannot be used."""
+    """``f32``, ``f16``, ``u8``, or a type that cannot be used."""
     shape: Sequence[int | str | None]
     """Sides; anything but a number is dynamic."""
 
 
-def network_shape(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> InputShape:
-    """Return the input shape of a graph. Raise ArtifactError if its inputs and outputs are not those of a U²-Net."""
-    if len(inputs) != 1 or not _is_image(inputs[0]) or inputs[0].shape[1] != 3:
-        found = ", ".join(f"{each.name}: {each.kind} {each.shape}" for each in inputs)
-        raise ArtifactError(f"{what} is not a U²-Net: its input is {found or 'missing'}, not one float N×3×H×W")
-    for name, kind, shape in (each for each in outputs if not _is_image(each)):
-        raise ArtifactError(f"{what} is not a U²-Net: its output {name} is {kind} {shape}, not float N×C×H×W")
-    batch, _, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
-    return InputShape(batch, height, width)
+def find_input(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> InputSpec:
+    """Return what a graph takes. Raise ArtifactError if its inputs and outputs are not those of a U²-Net."""
+    sides = [side if isinstance(side, int) else None for side in inputs[0].shape] if len(inputs) == 1 else []
+    if len(sides) == 4 and inputs[0].kind == "u8" and sides[3] == 3:
+        wrong = [each for each in outputs if each.kind not in ("f32", "u8") or len(each.shape) != 3]
+        spec, wanted = InputSpec(InputShape(sides[0], sides[1], sides[2]), "NHWC"), "float or uint8 N×H×W"
+    elif len(sides) == 4 and inputs[0].kind in FLOATS and sides[1] == 3:
+        wrong = [each for each in outputs if each.kind not in FLOATS or len(each.shape) != 4]
+        spec, wanted = InputSpec(InputShape(sides[0], sides[2], sides[3])), "float N×C×H×W"
+    else:
+        found = ", ".join(f"{each.name}: {each.kind} {each.shape}" for each in inputs) or "missing"
+        raise ArtifactError(
+            f"{what} is not a U²-Net: its input is {found}, not one float N×3×H×W or, of images, uint8 N×H×W×3"
+        )
+    for name, kind, shape in wrong:
+        raise ArtifactError(f"{what} is not a U²-Net: its output {name} is {kind} {shape}, not {wanted}")
+    return spec
 
 
-def _is_image(tensor: TensorInfo) -> bool:
-    return tensor.kind in FLOATS and len(tensor.shape) == 4
+def widened(values: Array) -> Array:
+    """Return FP16 as float32, and other values as they are."""
+    return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
 @runtime_checkable

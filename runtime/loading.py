@@ -169,9 +169,15 @@ def new_session(
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
     chosen.check()
+    image = artifact.image if artifact else None
+    if (image is not None) != (backend.input.layout == "NHWC"):
+        raise ArtifactError(f"{path} takes a {backend.input}, which its metadata do not say; export it again")
+    if image and artifact and (chosen != artifact.preset or size is not None):
+        raise InputError(f"{path} takes images: its preset and size are built in, so leave preset and size out")
     if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):
         raise InputError(f"size is (height, width) in whole pixels; got {size!r}")
-    height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
+    own = artifact.shape if artifact and image else shape
+    height, width = size or (own.height or chosen.height, own.width or chosen.width)
     try:
         limit = backend.batch_limit(height, width)
     except ProfileError:
@@ -194,6 +200,7 @@ def new_session(
         variant=artifact.variant if artifact else None,
         checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
         rebuilt=rebuilt,
+        image=image,
     )
     return Session(backend, info)
 

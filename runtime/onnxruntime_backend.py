@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
-from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, network_shape
+from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
-from u2net.runtime.preprocess import FloatArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16"}
+KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16", "tensor(uint8)": "u8"}
 """ONNX Runtime's names of the types that inputs and outputs may have."""
 
 INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
@@ -105,11 +104,11 @@ class OnnxRuntimeBackend:
         self._device = device
         inputs = [_describe(value) for value in self._session.get_inputs()]
         outputs = [_describe(value) for value in self._session.get_outputs()]
-        self.input = InputSpec(network_shape(what, inputs, outputs))
+        self.input = find_input(what, inputs, outputs)
         self.outputs = tuple(output.name for output in outputs)
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.artifact = None if metadata is None else Artifact.from_json(metadata, what)
-        self._entry, self._dtype = inputs[0].name, FLOATS[inputs[0].kind]
+        self._entry, self._dtype = inputs[0].name, NUMBERS[inputs[0].kind]
         # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
         self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
         self._runtime = runtime
@@ -121,15 +120,13 @@ class OnnxRuntimeBackend:
         return self.input.shape.batch
 
     @contextmanager
-    def run(
-        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
-    ) -> Iterator[dict[str, FloatArray]]:
+    def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
         """See :class:`Backend`. A refused tensor is an InputError, another failure a DeviceError or ArtifactError."""
         maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
-        yield {name: value[: shape[0]].astype(np.float32, copy=False) for name, value in maps.items()}
+        yield {name: widened(value[: shape[0]]) for name, value in maps.items()}
 
     def _compute(self, shape: tuple[int, int, int, int], fill: Fill, outputs: tuple[str, ...]) -> dict[str, Any]:
-        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
+        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), self.input.dtype)
         fill(tensor[: shape[0]])
         try:
             return self._run(tensor.astype(self._dtype, copy=False), outputs)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
-from u2net.runtime.backend import FLOATS, Fill, InputSpec, TensorInfo, network_shape
+from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import why_no_file
 from u2net.runtime.pool import Pool
-from u2net.runtime.preprocess import FloatArray
 
 NO_MEMORY_WORDS = ("bad_alloc", "could not allocate", "out of memory")
 """How OpenVINO and C++ say, in lower case, that memory ran out."""
@@ -54,7 +53,7 @@ class OpenVinoBackend:
             model = _core(openvino).read_model(path)
             inputs = [_describe(port) for port in model.inputs]
             outputs = [_describe(port) for port in model.outputs]  # compiling may rename them
-            self.input = InputSpec(network_shape(path, inputs, outputs))
+            self.input = find_input(path, inputs, outputs)
             self._compiled = _core(openvino).compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error
@@ -74,7 +73,7 @@ class OpenVinoBackend:
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
         self.provider = f"CPU, {'INT8 and ' if quantized else ''}{'BF16' if bf16 else 'FP32'}"
         self.outputs = tuple(output.name for output in outputs)
-        self._dtype = FLOATS[inputs[0].kind]
+        self._dtype = NUMBERS[inputs[0].kind]
         self._requests = Pool(self._new_request, contexts)
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
@@ -82,12 +81,10 @@ class OpenVinoBackend:
         return self.input.shape.batch
 
     @contextmanager
-    def run(
-        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
-    ) -> Iterator[dict[str, FloatArray]]:
+    def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
         """See :class:`Backend`. A refused tensor is an InputError."""
         with self._requests.lend(lambda _request: True) as request:
-            tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
+            tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), self.input.dtype)
             fill(tensor[: shape[0]])
             if not np.isfinite(tensor).all():
                 raise InputError("the tensor holds NaN or Inf, which OpenVINO would hide")
@@ -96,7 +93,7 @@ class OpenVinoBackend:
             except RuntimeError as error:
                 raise _failure(error, f"OpenVINO cannot run the network on {tensor.shape}", InputError) from error
             maps = dict(zip(self.outputs, found.values(), strict=True))
-            yield {name: maps[name][: shape[0]].astype(np.float32, copy=False) for name in outputs}
+            yield {name: widened(maps[name][: shape[0]]) for name in outputs}
 
     def _new_request(self) -> Any:
         try:

@@ -14,11 +14,7 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
     network's output holds NaN or Inf.
     """
     plane = maps[0] if len(maps) == 1 else 1 - maps[0]
-    if not np.isfinite(plane).all():
-        raise ArtifactError(
-            "the network gave NaN or Inf: in an FP16 artifact an activation overflowed; "
-            "export it again with calibration images like yours, or use the FP32 artifact"
-        )
+    _require_finite(plane)
     if preset.invert:
         plane = 1 - plane
     if preset.stretch:
@@ -26,6 +22,22 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
         if high - low > preset.stretch_floor:
             plane = (plane - np.float32(low)) / np.float32(high - low)
     return np.clip(resize_float(plane, height, width, preset.mask_kernel), 0.0, 1.0)
+
+
+def scale_masks(masks: FloatArray | ByteArray) -> FloatArray:
+    """Return the masks of a network that takes images as float32 in [0, 1]. Raise ArtifactError for NaN or Inf."""
+    if masks.dtype == np.uint8:
+        return np.divide(masks, 255, dtype=np.float32)
+    _require_finite(masks)
+    return masks.astype(np.float32, copy=False)
+
+
+def _require_finite(values: FloatArray | ByteArray) -> None:
+    if not np.isfinite(values).all():
+        raise ArtifactError(
+            "the network gave NaN or Inf: in an FP16 artifact an activation overflowed; "
+            "export it again with calibration images like yours, or use the FP32 artifact"
+        )
 
 
 def to_grey(mask: FloatArray) -> ByteArray:

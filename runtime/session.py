@@ -8,12 +8,12 @@ from typing import Any, Self, overload
 import numpy as np
 from PIL import Image
 
-from u2net.runtime.artifact import InputShape, Precision
-from u2net.runtime.backend import Backend, DeviceBackend
+from u2net.runtime.artifact import ImageIo, InputShape, Precision
+from u2net.runtime.backend import Array, Backend, DeviceBackend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
-from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_into
+from u2net.runtime.postprocess import postprocess, scale_masks
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_batch
 from u2net.runtime.presets import Preset
 
 CHUNKS = {"cpu": 4, "cuda": 8}
@@ -44,6 +44,13 @@ class SessionInfo:
     checkpoint_sha256: str | None
     rebuilt: str | None = None
     """Why an engine was rebuilt on loading; None if it was not."""
+    image: ImageIo | None = None
+    """What goes in and comes out if pre- and postprocessing are inside the network; None if tensors do."""
+
+    @property
+    def takes_images(self) -> bool:
+        """True if :meth:`Session.infer` takes images and gives masks."""
+        return self.image is not None
 
     @property
     def mask_output(self) -> str:
@@ -55,7 +62,8 @@ class Session:
     """A loaded network with its preprocessing contract; safe to call from many threads."""
 
     def __init__(self, backend: Backend, info: SessionInfo) -> None:
-        info.shape.check_size(info.preset.height, info.preset.width, info.path)
+        if not info.takes_images:
+            info.shape.check_size(info.preset.height, info.preset.width, info.path)
         self._backend: Backend | None = backend
         self.info = info
 
@@ -70,7 +78,8 @@ class Session:
             stretch: stretch the map to [0, 1]; None follows the preset, False returns plain probabilities.
 
         Raises:
-            InputError: the argument is not an image.
+            InputError: the argument is not an image; or it or ``stretch`` is not what a network that takes images was
+                exported for.
             ArtifactError: the network's output holds NaN or Inf.
             SessionClosedError: the session was closed.
         """
@@ -85,24 +94,45 @@ class Session:
         if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise InputError("batch takes a list of images; for a single image call session(image)")
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
+        if self.info.takes_images and preset != self.info.preset:
+            raise InputError(f"{self.info.path} has stretch={self.info.preset.stretch} built in; leave stretch out")
         pixels = [as_rgb(image) for image in images]
+        alike: dict[object, list[int]] = {}
+        for index, image in enumerate(pixels):
+            alike.setdefault(image.shape if self.info.takes_images else None, []).append(index)
         step = self.info.batch_limit or CHUNKS[self.info.device.kind]
-        return [
-            mask
-            for start in range(0, len(pixels), step)
-            for mask in self._masks(backend, pixels[start : start + step], preset)
-        ]
+        masks: dict[int, FloatArray] = {}
+        for indices in alike.values():
+            for chosen in (indices[start : start + step] for start in range(0, len(indices), step)):
+                found = self._masks(backend, [pixels[index] for index in chosen], preset)
+                masks.update(zip(chosen, found, strict=True))
+        return [masks[index] for index in range(len(pixels))]
 
     def _masks(self, backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
-        shape = (len(images), 3, preset.height, preset.width)
+        """Compute the masks of one run, which lasts no longer than the network: a run holds one of a few contexts."""
         output = self.info.mask_output
-        with backend.run(shape, lambda tensor: preprocess_into(tensor, images, preset), [output]) as maps:
-            found = maps[output].shape
-            if len(found) != 4 or found[1] < 1 or found[2:] != shape[2:]:
-                raise ArtifactError(f"{self.info.path} is no network for masks: {output} is {found}, the input {shape}")
-            return [
-                postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(maps[output], images, strict=True)
-            ]
+        if self.info.takes_images:
+            return list(scale_masks(self._run(backend, np.stack(images), [output])[output]))
+        tensor = preprocess_batch(images, preset)
+        maps = self._run(backend, tensor, [output])[output]
+        if maps.ndim != 4 or maps.shape[1] < 1 or maps.shape[2:] != tensor.shape[2:]:
+            raise ArtifactError(
+                f"{self.info.path} is no network for masks: {output} is {maps.shape}, the input {tensor.shape}"
+            )
+        return [postprocess(map_, preset, *image.shape[:2]) for map_, image in zip(maps, images, strict=True)]
+
+    def _run(self, backend: Backend, tensor: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        """Check the size of a batch in host memory, and run it."""
+        batch, first, second, third = tensor.shape
+        if self.info.takes_images:
+            self.info.shape.check_image(first, second, self.info.path)
+        else:
+            self.info.shape.check_size(second, third, self.info.path)
+        fixed = self.info.shape.batch
+        if batch < 1 or (fixed is not None and batch > fixed):
+            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {batch}")
+        with backend.run((batch, first, second, third), lambda target: np.copyto(target, tensor), outputs) as found:
+            return {name: np.array(values) for name, values in found.items()}
 
     @overload
     def infer(self, tensor: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, FloatArray]: ...
@@ -117,11 +147,13 @@ class Session:
     ) -> dict[str, Any]:
         """Run the network on a preprocessed tensor and return its raw probabilities by name, float32 N×C×H×W.
 
+        A network that takes images returns masks, N×H×W, in its own type: float32 from 0 to 1, or uint8.
+
         Args:
-            tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says: a NumPy array, or an array in the
-                memory of the session's device that has ``__dlpack__`` or ``__cuda_array_interface__`` (TensorRT
-                engines and eager PyTorch). A NumPy array returns NumPy arrays, a device array returns device arrays
-                without a copy.
+            tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says, or uint8 N×H×W×3 RGB for a network that
+                takes images: a NumPy array, or an array in the memory of the session's device that has ``__dlpack__``
+                or ``__cuda_array_interface__`` (TensorRT engines and eager PyTorch). A NumPy array returns NumPy
+                arrays, a device array returns device arrays without a copy.
             outputs: names of the outputs to compute and copy; None takes all. With a device array, also a mapping
                 from names to the device arrays to write to.
             stream: handle of the caller's CUDA stream: the network waits for the work in it, and later work in it
@@ -150,19 +182,14 @@ class Session:
 
     def _infer_on_host(
         self, backend: Backend, tensor: object, outputs: Sequence[str] | Mapping[str, object]
-    ) -> dict[str, FloatArray]:
+    ) -> dict[str, Array]:
         if isinstance(outputs, Mapping):
             raise InputError("a NumPy array returns new NumPy arrays; arrays to write to need a device array as input")
-        if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32 or tensor.ndim != 4 or tensor.shape[1] != 3:
+        dtype, axis = backend.input.dtype, 3 if self.info.takes_images else 1
+        if not isinstance(tensor, np.ndarray) or tensor.dtype != dtype or tensor.ndim != 4 or tensor.shape[axis] != 3:
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
-            raise InputError(f"infer takes a float32 array N×3×H×W; got {got}")
-        batch, channels, height, width = tensor.shape
-        self.info.shape.check_size(height, width, self.info.path)
-        fixed = self.info.shape.batch
-        if batch < 1 or (fixed is not None and batch > fixed):
-            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {batch}")
-        with backend.run((batch, channels, height, width), lambda target: np.copyto(target, tensor), outputs) as maps:
-            return {name: np.array(values) for name, values in maps.items()}
+            raise InputError(f"infer takes a {backend.input}; got {got}")
+        return self._run(backend, tensor, outputs)
 
     def _require_open(self) -> Backend:
         if self._backend is None:

@@ -16,7 +16,7 @@ from u2net.runtime.trt.compiling import compile_engine
 from u2net.runtime.trt.cuda import PinnedMemory, Stream, open_cuda
 from u2net.runtime.trt.flavours import import_flavour, installed_flavours, parse_flavour
 from u2net.runtime.trt.layers import summarize_layers
-from u2net.runtime.trt.profiles import ProfileRequest, Span, four_sides
+from u2net.runtime.trt.profiles import ProfileRequest, Span
 from u2net.runtime.trt.running.arrays import new_device_array
 from u2net.runtime.trt.running.inspection import inspect_engine
 
@@ -100,9 +100,9 @@ class DeviceTimer:
         cuda.require_driver()
         cuda.use(index)
         self._stream = Stream(cuda)
-        source, target = (new_device_array(cuda, four_sides(each.shape), index) for each in (tensor, maps))
+        source, target = (new_device_array(cuda, each.shape, index, each.dtype) for each in (tensor, maps))
         pinned = PinnedMemory(cuda, tensor.nbytes)
-        pinned.view(tensor.shape)[:] = tensor
+        pinned.view(tensor.shape, tensor.dtype)[:] = tensor
         cuda.copy(source.address, pinned.address, tensor.nbytes, self._stream)
         self._stream.synchronize()
         output = session.info.mask_output

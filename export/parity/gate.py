@@ -1,7 +1,7 @@
 """The parity gate: run two sessions on the same images and report where they differ too much."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +9,15 @@ import numpy as np
 
 from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
-from u2net.export.parity.inputs import Probe, gather_probes, sized_presets
+from u2net.export.parity.inputs import Probe, fit_image, gather_probes, hard_images, image_sets, sized_presets
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
+from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.loading import BackendName
 from u2net.runtime.postprocess import postprocess
-from u2net.runtime.preprocess import FloatArray, preprocess
+from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 
@@ -89,22 +90,48 @@ class ParityGate:
 
         Raise U2NetError if it cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
         """
-        reference = self._reference.info
+        if candidate.info.takes_images:
+            return self._judge(candidate, (), self._compare_images(candidate))
         names = pair_outputs(self._reference, candidate)
         preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
         meters = {name: ComparisonMeter(wanted) for name, wanted in names.items()}
         mask = ComparisonMeter("mask", logits=False)
         for probe in gather_probes(self._photographs, sized_presets((self._reference, candidate), preset)):
             self._compare_probe(probe, candidate, meters, mask)
-        found = tuple(meter.comparison() for meter in meters.values())
+        renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
+        note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
+        return self._judge(candidate, tuple(meter.comparison() for meter in meters.values()), mask.comparison(), note)
+
+    def _judge(
+        self, candidate: Session, found: tuple[Comparison, ...], mask: Comparison, note: str = ""
+    ) -> StageParity:
+        reference = self._reference.info
         both = reference.precision, candidate.info.precision
         precision = next((each for each in ("int8", "bf16", "fp16") if each in both), "fp32")  # the widest limits
         tolerance = find_tolerance(precision, candidate.info.device.kind)
-        failures = judge_figures(found, mask.comparison(), tolerance)
-        renamed = [f"{name} is {wanted}" for name, wanted in names.items() if name != wanted]
-        note = f"outputs matched by position: {', '.join(renamed)}" if renamed else ""
         files = reference.path, candidate.info.path
-        return StageParity(*files, precision, found, mask.comparison(), tolerance, failures, note)
+        return StageParity(*files, precision, found, mask, tolerance, judge_figures(found, mask, tolerance), note)
+
+    def _compare_images(self, candidate: Session) -> Comparison:
+        """Compare the masks of whole images with those that the reference and the published preset give."""
+        info, reference = candidate.info, self._reference
+        preset = replace(claimed_preset(candidate, self._wanted), stretch=info.preset.stretch)
+        meter, rounding = (
+            ComparisonMeter("mask", logits=False),
+            0.5 / 255 if info.image and info.image.mask == "uint8" else 0,
+        )
+        for images in image_sets(self._photographs, info.shape):
+            for (name, image), mask in zip(images.items(), _masks(candidate, list(images.values())), strict=True):
+                maps = reference.infer(preprocess(image, preset), [reference.info.mask_output])
+                wanted = _mask(maps[reference.info.mask_output], preset, image)
+                meter.add(name, wanted, np.clip(wanted, mask - rounding, mask + rounding), overlap=True)
+        photograph = next(iter(self._photographs.values()))
+        for name, hard in hard_images().items():  # stretching a flat map shows noise, so each is compared with itself
+            image = fit_image(hard, info.shape)
+            (alone,) = _masks(candidate, [image])
+            other = fit_image(photograph, InputShape(None, *image.shape[:2]))
+            meter.add(f"{name}, in a batch", alone, _masks(candidate, [other, image])[1], overlap=False)
+        return meter.comparison()
 
     def _compare_probe(
         self, probe: Probe, candidate: Session, meters: Mapping[str, ComparisonMeter], mask: ComparisonMeter
@@ -124,7 +151,8 @@ class ParityGate:
         if own != preset:
             found = candidate.infer(preprocess(probe.image, own), [info.mask_output])
         maps = wanted[meters[info.mask_output].output], found[info.mask_output]
-        mask.add(probe.name, _mask(maps[0], preset, probe), _mask(maps[1], own, probe), overlap=True)
+        masks = _mask(maps[0], preset, probe.image), _mask(maps[1], own, probe.image)
+        mask.add(probe.name, *masks, overlap=True)
 
 
 def verify_models(
@@ -141,12 +169,19 @@ def verify_models(
     return tuple(gate.compare(opened(Path(each))) for each in candidates)
 
 
-def _mask(maps: FloatArray, preset: Preset, probe: Probe) -> FloatArray:
-    height, width = probe.image.shape[:2]
+def _mask(maps: FloatArray, preset: Preset, image: ByteArray) -> FloatArray:
+    height, width = image.shape[:2]
     try:
         return postprocess(maps[0], preset, height, width)
     except ArtifactError:  # NaN or Inf: the gate counts them instead of stopping
         return np.full((height, width), np.nan, np.float32)
+
+
+def _masks(candidate: Session, images: Sequence[ByteArray]) -> list[FloatArray]:
+    try:
+        return candidate.batch(images)
+    except ArtifactError:
+        return [np.full(image.shape[:2], np.nan, np.float32) for image in images]
 
 
 def judge_figures(outputs: Sequence[Comparison], mask: Comparison, tolerance: Tolerance) -> tuple[Failure, ...]:

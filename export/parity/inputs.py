@@ -1,12 +1,13 @@
 """Inputs of the parity gate: photographs, and images that are hard on arithmetic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
 import numpy as np
+from PIL import Image
 
-from u2net.runtime.artifact import LARGEST, STEP
+from u2net.runtime.artifact import LARGEST, STEP, InputShape
 from u2net.runtime.errors import ProfileError
 from u2net.runtime.preprocess import ByteArray
 from u2net.runtime.presets import Preset
@@ -43,6 +44,25 @@ def hard_images() -> dict[str, ByteArray]:
         "one lit pixel": pixel,
         "single-pixel image": np.full((1, 1, 3), 200, np.uint8),
     }
+
+
+def image_sets(photographs: Mapping[str, ByteArray], shape: InputShape) -> Iterator[dict[str, ByteArray]]:
+    """Yield images for a network that takes images of this size, by name; those of a set can be one batch.
+
+    Each photograph comes with a darker copy, whose maximum is its own, and cut to odd sides, for the resize.
+    """
+    for name, photograph in photographs.items():
+        image = fit_image(photograph, shape)
+        yield {name: image, f"{name}, darker": image // 4}
+        if shape.height is None and shape.width is None:
+            height, width = image.shape[:2]
+            yield {f"{name}, cut": image[: height - height // 5 | 1, : width - width // 3 | 1]}
+
+
+def fit_image(image: ByteArray, shape: InputShape) -> ByteArray:
+    """Resize an image to the size that a network takes."""
+    height, width = shape.height or image.shape[0], shape.width or image.shape[1]
+    return np.asarray(Image.fromarray(image).resize((width, height)))
 
 
 def sized_presets(sessions: Sequence[Session], preset: Preset) -> list[Preset]:

@@ -1,6 +1,7 @@
 """CUDA through cuda-bindings alone: devices, memory, streams and graphs. Each is freed with its Python object."""
 
 import ctypes
+import math
 import threading
 import weakref
 from collections.abc import Iterator
@@ -143,10 +144,11 @@ class PinnedMemory:
         self.address: Address = int(cuda.call("cudaHostAlloc", size, cuda.api.cudaHostAllocDefault))
         weakref.finalize(self, cuda.api.cudaFreeHost, self.address)
 
-    def view(self, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """View the first bytes as float32; valid while this object lives."""
-        count = int(np.prod(shape))
-        return np.ctypeslib.as_array((ctypes.c_float * count).from_address(self.address)).reshape(shape)
+    def view(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """View the first bytes as an array; valid while this object lives."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        content = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.address))
+        return content.view(dtype).reshape(shape)
 
 
 class CudaGraph:

@@ -1,6 +1,5 @@
 """Optimization profiles: the input shapes that an engine takes, and the one it is tuned for."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,8 +7,8 @@ from u2net.runtime.artifact import InputShape
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import Preset
 
-Shape = tuple[int, int, int, int]
-"""N, channels, height, width."""
+Shape = tuple[int, ...]
+"""Sides of a tensor: N×C×H×W, of images N×H×W×3, of their masks N×H×W."""
 
 LARGEST_VALUE = 1 << 14
 """Largest batch, height or width. With larger ones TensorRT miscounts the values of a tensor."""
@@ -51,11 +50,12 @@ class SizeSpan:
 
 @dataclass(frozen=True)
 class Profile:
-    """Ranges of a network's input, N×3×height×width."""
+    """Ranges of a network's input, N×3×height×width, or images, N×height×width×3."""
 
     batch: Span
     height: Span
     width: Span
+    images: bool = False
 
     def takes(self, height: int, width: int) -> bool:
         return height in self.height and width in self.width
@@ -64,15 +64,19 @@ class Profile:
         """Smallest, optimal and largest shape."""
         batch, height, width = self.batch, self.height, self.width
         return (
-            (batch.low, 3, height.low, width.low),
-            (batch.best, 3, height.best, width.best),
-            (batch.high, 3, height.high, width.high),
+            self.shape(batch.low, height.low, width.low),
+            self.shape(batch.best, height.best, width.best),
+            self.shape(batch.high, height.high, width.high),
         )
 
+    def shape(self, batch: int, height: int, width: int) -> Shape:
+        """Shape of the input."""
+        return (batch, height, width, 3) if self.images else (batch, 3, height, width)
+
     @classmethod
-    def from_shapes(cls, shapes: Sequence[Sequence[int]]) -> "Profile":
-        batch, _, height, width = (Span(*values) for values in zip(*shapes, strict=True))
-        return cls(batch, height, width)
+    def from_shapes(cls, shapes: Sequence[Sequence[int]], *, images: bool = False) -> "Profile":
+        batch, height, width = zip(*(sides_of(each, images=images) for each in shapes), strict=True)
+        return cls(Span(*batch), Span(*height), Span(*width), images)
 
     def __str__(self) -> str:
         return f"batch {self.batch}, height {self.height}, width {self.width}"
@@ -88,47 +92,45 @@ class ProfileRequest:
     batches: tuple[Span, ...] = ()
     sizes: tuple[SizeSpan, ...] = ()
 
-    def resolve(self, shape: InputShape, preset: Preset | None) -> tuple[Profile, ...]:
-        """Profiles for a graph with this input shape.
+    def resolve(self, shape: InputShape, preset: Preset | None, *, images: bool = False) -> tuple[Profile, ...]:
+        """Profiles for a graph with this input shape, of images or of tensors.
 
         The default is the graph's own batch and size; a dynamic batch becomes 1:1:8, a dynamic size the preset's.
         Raise InputError if the graph does not allow a requested range, or the ranges cannot be paired.
         """
         batches = self.batches or (DEFAULT_BATCH if shape.batch is None else Span.only(shape.batch),)
-        sizes = self.sizes or (_own_size(shape, preset),)
+        sizes = self.sizes or (_own_size(shape, None if images else preset),)
         count = max(len(batches), len(sizes))
         if {len(batches), len(sizes)} - {1, count}:
             raise InputError(
                 f"{len(batches)} batch ranges and {len(sizes)} size ranges cannot be paired; give the same number"
             )
         batches, sizes = batches * (count // len(batches)), sizes * (count // len(sizes))
-        profiles = tuple(Profile(batch, size.height, size.width) for batch, size in zip(batches, sizes, strict=True))
+        paired = zip(batches, sizes, strict=True)
+        profiles = tuple(Profile(batch, size.height, size.width, images) for batch, size in paired)
         for profile in profiles:
             _check(profile, shape)
         return profiles
 
 
-def byte_count(shape: Shape) -> int:
-    """Bytes of a float32 tensor, the type of every input and output."""
-    return 4 * math.prod(shape)
+def sides_of(shape: Sequence[int], *, images: bool) -> tuple[int, int, int]:
+    """Batch, height and width of an input."""
+    batch, *sides = (int(side) for side in shape)
+    height, width = sides[:2] if images else sides[1:]
+    return batch, height, width
 
 
-def four_sides(sides: Sequence[int]) -> Shape:
-    """A shape object of TensorRT as four plain numbers."""
-    batch, channels, height, width = (int(side) for side in sides)
-    return batch, channels, height, width
-
-
-def declared_shape(sides: Sequence[int]) -> InputShape:
+def declared_shape(shape: Sequence[int], *, images: bool = False) -> InputShape:
     """Input shape of a graph or engine; a negative side is dynamic."""
-    batch, _, height, width = (None if side < 0 else side for side in four_sides(sides))
+    batch, height, width = (None if side < 0 else side for side in sides_of(shape, images=images))
     return InputShape(batch, height, width)
 
 
 def profiled_shape(profiles: Sequence[Profile]) -> InputShape:
     """Input shape of an engine: a side that has the same single value in all profiles is fixed, another is dynamic."""
-    sides = zip(*(shape for profile in profiles for shape in profile.shapes()), strict=True)
-    batch, _, height, width = (values[0] if len(set(values)) == 1 else None for values in sides)
+    spans = zip(*((each.batch, each.height, each.width) for each in profiles), strict=True)
+    values = ({value for span in each for value in (span.low, span.high)} for each in spans)
+    batch, height, width = (each.pop() if len(each) == 1 else None for each in values)
     return InputShape(batch, height, width)
 
 
@@ -136,7 +138,7 @@ def _own_size(shape: InputShape, preset: Preset | None) -> SizeSpan:
     height = shape.height or (preset.height if preset else None)
     width = shape.width or (preset.width if preset else None)
     if height is None or width is None:
-        raise InputError("the graph takes any size and has no preset to say which; name it with --size MIN:OPT:MAX")
+        raise InputError("the graph takes any size, so say which the engine is for with --size MIN:OPT:MAX")
     return SizeSpan(Span.only(height), Span.only(width))
 
 
@@ -148,5 +150,5 @@ def _check(profile: Profile, shape: InputShape) -> None:
                 f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; "
                 f"export it with --{'batch' if what == 'batch' else 'size'} dynamic"
             )
-    for _, _, height, width in profile.shapes():
-        shape.check_size(height, width)
+    for each in () if profile.images else profile.shapes():
+        shape.check_size(*each[2:])

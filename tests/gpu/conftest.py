@@ -113,10 +113,9 @@ def to_gpu(array: FloatArray) -> DeviceArray:
     """Copy values to new memory on the first GPU."""
     cuda = open_cuda()
     cuda.use(0)
-    batch, channels, height, width = array.shape
-    target, stream = new_device_array(cuda, (batch, channels, height, width), 0), Stream(cuda)
+    target, stream = new_device_array(cuda, array.shape, 0, array.dtype), Stream(cuda)
     pinned = PinnedMemory(cuda, array.nbytes)
-    pinned.view(array.shape)[:] = array
+    pinned.view(array.shape, array.dtype)[:] = array
     cuda.copy(target.address, pinned.address, array.nbytes, stream)
     stream.synchronize()
     return target
@@ -126,8 +125,8 @@ def to_host(array: DeviceArray) -> FloatArray:
     """Copy finished values from GPU memory."""
     cuda = open_cuda()
     cuda.use(0)
-    size = 4 * math.prod(array.shape)
+    size = np.dtype(array.kind).itemsize * math.prod(array.shape)
     stream, pinned = Stream(cuda), PinnedMemory(cuda, size)
     cuda.copy(pinned.address, array.address, size, stream)
     stream.synchronize()
-    return pinned.view(array.shape).copy()
+    return pinned.view(array.shape, array.kind).copy()

@@ -25,6 +25,11 @@ class GraphSource:
     artifact: Artifact | None = None
     """Metadata of the graph; None if this project did not export it."""
 
+    @property
+    def images(self) -> bool:
+        """True if the graph takes images."""
+        return self.artifact is not None and self.artifact.image is not None
+
 
 def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource, logger: Any) -> INetworkDefinition:
     """Read the graph of a U²-Net into a network definition."""
@@ -45,8 +50,9 @@ def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource,
         why = "\n".join(_parser_errors(library, parser)) or logger.drain()
         raise EngineBuildError(f"TensorRT {trt.__version__} cannot parse {source.path.name}: {why}")
     shapes = [tuple(network.get_input(index).shape) for index in range(network.num_inputs)]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != 3:
-        raise InputError(f"{source.path.name} is not a U²-Net: it takes {shapes}, not one N×3×H×W")
+    layout, axis = ("N×H×W×3", 3) if source.images else ("N×3×H×W", 1)
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][axis] != 3:
+        raise InputError(f"{source.path.name} is not a U²-Net: it takes {shapes}, not one {layout}")
     return network
 
 

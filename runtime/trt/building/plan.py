@@ -71,7 +71,8 @@ def _compile(
     builder = library.trt.Builder(logger)
     network = parse_graph(library, builder, source, logger)
     preset = source.artifact.preset if source.artifact else None
-    profiles = options.profiles.resolve(declared_shape(network.get_input(0).shape), preset)
+    declared = declared_shape(network.get_input(0).shape, images=source.images)
+    profiles = options.profiles.resolve(declared, preset, images=source.images)
     config = builder.create_builder_config()
     _configure(library, config, source, network, options)
     for profile in profiles:

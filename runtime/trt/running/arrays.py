@@ -1,23 +1,27 @@
 """Exchange of GPU arrays with other libraries, through the CUDA array interface and DLPack."""
 
 import ctypes
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from u2net.runtime.errors import InputError
 from u2net.runtime.trt.cuda import Address, Cuda, DeviceMemory
-from u2net.runtime.trt.profiles import Shape, byte_count, four_sides
+from u2net.runtime.trt.profiles import Shape
 
-FLOAT32 = "<f4"
+FLOAT32, UINT8 = "<f4", "|u1"
 DLPACK_CUDA = 2
 """kDLCUDA in dlpack.h."""
-DLPACK_FLOAT = 2
-"""kDLFloat in dlpack.h."""
+DLPACK_TYPES = {(2, 32, 1): FLOAT32, (1, 8, 1): UINT8}
+"""Types of values by code (kDLFloat, kDLUInt), bits and lanes in dlpack.h."""
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """Float32 values in GPU memory, C-contiguous; ``torch.as_tensor`` and ``cupy.asarray`` take it without a copy."""
+    """Values in GPU memory, C-contiguous; ``torch.as_tensor`` and ``cupy.asarray`` take it without a copy."""
 
     address: Address
     shape: tuple[int, ...]
@@ -29,27 +33,24 @@ class DeviceArray:
     stream: int | None = None
     """Handle of the stream that produces the values, if the owner names it."""
     writable: bool = True
-
-    @property
-    def four(self) -> Shape:
-        """The shape as a network's input. Raise InputError if it is not N×3×H×W."""
-        if len(self.shape) != 4 or self.shape[1] != 3 or self.shape[0] < 1:
-            raise InputError(f"infer takes float32 N×3×H×W; got {self.shape}")
-        return four_sides(self.shape)
+    kind: str = FLOAT32
+    """Type of the values, as in the CUDA array interface."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"shape": self.shape, "typestr": FLOAT32, "data": (self.address, False), "strides": None, "version": 3}
+        return {"shape": self.shape, "typestr": self.kind, "data": (self.address, False), "strides": None, "version": 3}
 
 
-def new_device_array(cuda: Cuda, shape: Shape, device: int) -> DeviceArray:
+def new_device_array(cuda: Cuda, shape: Shape, device: int, dtype: npt.DTypeLike = np.float32) -> DeviceArray:
     """Allocate an array on the current device."""
-    memory = DeviceMemory(cuda, byte_count(shape))
-    return DeviceArray(memory.address, shape, device, memory, ready=True)
+    memory = DeviceMemory(cuda, math.prod(shape) * np.dtype(dtype).itemsize)
+    return DeviceArray(memory.address, shape, device, memory, ready=True, kind=np.dtype(dtype).str)
 
 
 def as_device_array(value: object, device: int, stream: int | None) -> DeviceArray:
-    """View another library's array. Raise InputError if it is not on that device, not float32 or not C-contiguous.
+    """View another library's array.
+
+    Raise InputError if it is not on that device, neither float32 nor uint8, or not C-contiguous.
 
     ``stream`` is the handle of the stream that will use the array; DLPack makes it wait for the producer. None only
     reads address and shape.
@@ -68,14 +69,15 @@ def _from_interface(value: object, device: int) -> DeviceArray:
     if facts is None:
         raise InputError(f"infer takes a NumPy array or an array in GPU memory; got {type(value).__name__}")
     shape = tuple(int(side) for side in facts["shape"])
-    if facts["typestr"] != FLOAT32:
-        raise InputError(f"infer takes float32 (<f4); got {facts['typestr']} {shape}")
+    if (kind := facts["typestr"]) not in (FLOAT32, UINT8):
+        raise InputError(f"infer takes float32 (<f4) or uint8 (|u1); got {kind} {shape}")
     if facts.get("mask") is not None:
         raise InputError("infer does not take an array with a mask")
     strides = facts.get("strides")
-    _require_contiguous(shape, None if strides is None else tuple(strides), step=4)
+    _require_contiguous(shape, None if strides is None else tuple(strides), step=np.dtype(kind).itemsize)
     address, read_only = facts["data"]
-    return DeviceArray(int(address), shape, device, value, stream=facts.get("stream"), writable=not read_only)
+    stream = facts.get("stream")
+    return DeviceArray(int(address), shape, device, value, stream=stream, writable=not read_only, kind=kind)
 
 
 class _Tensor(ctypes.Structure):
@@ -107,12 +109,13 @@ def _from_dlpack(value: Any, device: int, stream: int | None) -> DeviceArray:
         raise InputError(f"the array cannot be shared: {error}") from error
     tensor = ctypes.cast(_capsule_pointer(capsule), ctypes.POINTER(_Tensor)).contents
     shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
-    if (tensor.code, tensor.bits, tensor.lanes) != (DLPACK_FLOAT, 32, 1):
-        raise InputError(f"infer takes float32; got DLPack type {tensor.code} of {tensor.bits} bits, shape {shape}")
+    kind = DLPACK_TYPES.get((tensor.code, tensor.bits, tensor.lanes))
+    if kind is None:
+        found = f"DLPack type {tensor.code} of {tensor.bits} bits, shape {shape}"
+        raise InputError(f"infer takes float32 or uint8; got {found}")
     _require_contiguous(shape, tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else None)
-    return DeviceArray(
-        int(tensor.data or 0) + int(tensor.byte_offset), shape, device, (value, capsule), ready=stream is not None
-    )
+    address, ready = int(tensor.data or 0) + int(tensor.byte_offset), stream is not None
+    return DeviceArray(address, shape, device, (value, capsule), ready=ready, kind=kind)
 
 
 def _capsule_pointer(capsule: object) -> int:
@@ -123,7 +126,7 @@ def _capsule_pointer(capsule: object) -> int:
 
 
 def _require_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, step: int = 1) -> None:
-    """Check strides, in values, or in bytes if ``step`` is 4. Strides of axes of length 1 do not matter."""
+    """Check strides in values, or in bytes with ``step`` bytes a value; those of axes of length 1 do not matter."""
     if strides is None:
         return
     expected = step

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from u2net.runtime.backend import Fill, InputSpec
+import numpy as np
+
+from u2net.runtime.backend import Array, Fill, InputSpec, Layout
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.pool import Pool
-from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.profiles import Shape, profiled_shape
+from u2net.runtime.trt.profiles import Shape, profiled_shape, sides_of
 from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
 from u2net.runtime.trt.running.contexts import ContextMaker
 from u2net.runtime.trt.running.opening import open_engine
@@ -39,16 +40,18 @@ class TensorRTBackend:
         self.provider = f"{opened.gpu.name} (compute capability {opened.gpu.compute_capability})"
         self.outputs = maker.outputs
         best = self.profiles[0]
-        self.input = InputSpec(profiled_shape(self.profiles), best_size=(best.height.best, best.width.best))
+        layout: Layout = "NHWC" if best.images else "NCHW"
+        self.input = InputSpec(profiled_shape(self.profiles), layout, (best.height.best, best.width.best))
+        self._dtypes = {name: maker.dtypes[name] for name in maker.outputs}
         self.artifact = opened.record.artifact if opened.record else None
 
     def batch_limit(self, height: int, width: int) -> int:
         """Largest batch of the profiles that contain this size. Raise ProfileError if none does."""
-        self._fit((1, 3, height, width))
+        self._fit(self.profiles[0].shape(1, height, width))
         return max(profile.batch.high for profile in self.profiles if profile.takes(height, width))
 
     @contextmanager
-    def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, FloatArray]]:
+    def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
         """Run on pinned memory that ``fill`` writes; see :class:`u2net.runtime.backend.Backend`."""
         index, padded = self._fit(shape)
         with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
@@ -61,7 +64,10 @@ class TensorRTBackend:
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None
     ) -> dict[str, DeviceArray]:
         """Run on C-contiguous arrays of the same GPU, without a copy; see :class:`DeviceBackend`."""
-        shape = as_device_array(tensor, self._device, None).four
+        array = as_device_array(tensor, self._device, None)
+        shape, axis = array.shape, 3 if self.input.layout == "NHWC" else 1
+        if array.kind != np.dtype(self.input.dtype).str or len(shape) != 4 or shape[axis] != 3 or shape[0] < 1:
+            raise InputError(f"infer takes a {self.input}; got {np.dtype(array.kind)} {shape}")
         index, padded = self._fit(shape)
         if padded != shape:
             raise ProfileError(f"the engine takes {padded[0]} images at once, not {shape[0]}; pad the tensor")
@@ -89,17 +95,18 @@ class TensorRTBackend:
         """The caller's array for an output, or a new one."""
         shape = slot.sizes[name]
         if not isinstance(outputs, Mapping):
-            return new_device_array(self._cuda, shape, self._device)
+            return new_device_array(self._cuda, shape, self._device, self._dtypes[name])
         array = as_device_array(outputs[name], self._device, slot.stream.handle)
         if not array.writable:
             raise InputError(f"the array for output {name!r} is read-only")
-        if array.shape != shape:
-            raise InputError(f"output {name!r} is {shape}, the array to write it to {array.shape}")
+        dtype, found = self._dtypes[name], np.dtype(array.kind)
+        if (array.shape, found) != (shape, dtype):
+            raise InputError(f"output {name!r} is {dtype} {shape}, the array to write it to {found} {array.shape}")
         return array
 
     def _fit(self, shape: Shape) -> tuple[int, Shape]:
         """Choose the profile for a shape, and pad the batch to the profile's smallest."""
-        count, _, height, width = shape
+        count, height, width = sides_of(shape, images=self.profiles[0].images)
         fitting = [
             (max(count, profile.batch.low), abs(profile.batch.best - count), index)
             for index, profile in enumerate(self.profiles)
@@ -108,7 +115,7 @@ class TensorRTBackend:
         if not fitting:
             raise ProfileError(
                 f"the engine was built for {' or '.join(map(str, self.profiles))} (min:opt:max), not for "
-                f"{count}×3×{height}×{width}; compile it with a --batch and --size that hold it"
+                f"{'×'.join(map(str, shape))}; compile it with a --batch and --size that hold it"
             )
         padded, _, index = min(fitting)
-        return index, (padded, 3, height, width)
+        return index, self.profiles[index].shape(padded, height, width)

@@ -3,6 +3,9 @@
 import threading
 from typing import Any
 
+import numpy as np
+
+from u2net.runtime.backend import NUMBERS, TensorInfo, find_input
 from u2net.runtime.errors import ArtifactError, DeviceError, OutOfMemoryError, U2NetError
 from u2net.runtime.files import written_whole
 from u2net.runtime.trt.api import IExecutionContext
@@ -21,10 +24,10 @@ class ContextMaker:
         """Read the engine's tensors and profiles. Raise ArtifactError if the engine is not a U²-Net."""
         self._opened = opened
         self._cache_path = opened.path.with_name(opened.path.name + CACHE_SUFFIX)
-        self.input, self.outputs = tensor_names(opened)
-        engine = opened.engine
+        self.input, self.outputs, self.dtypes = read_tensors(opened)
+        engine, self.images = opened.engine, self.dtypes[self.input] == np.uint8
         self.profiles = tuple(
-            Profile.from_shapes([tuple(shape) for shape in engine.get_tensor_profile_shape(self.input, index)])
+            Profile.from_shapes(engine.get_tensor_profile_shape(self.input, index), images=self.images)
             for index in range(engine.num_optimization_profiles)
         )
         self.captures_itself = opened.library.features.runtime_config
@@ -91,17 +94,24 @@ class ContextMaker:
         config.set_runtime_cache(cache)
 
 
-def tensor_names(opened: OpenEngine) -> tuple[str, tuple[str, ...]]:
-    """Names of the input and of the outputs, in order."""
+def read_tensors(opened: OpenEngine) -> tuple[str, tuple[str, ...], dict[str, np.dtype[Any]]]:
+    """Return the names of the input and of the outputs, in order, and the types of all."""
     engine, trt = opened.engine, opened.library.trt
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-    outputs = tuple(name for name in names if name not in inputs)
-    shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
-    fits = all(len(shape) == 4 for shape in shapes.values()) and all(
-        engine.get_tensor_dtype(name) == trt.DataType.FLOAT for name in names
+    modes = {name: engine.get_tensor_mode(name) for name in names}
+    inputs, outputs = (
+        [name for name in names if (modes[name] == trt.TensorIOMode.INPUT) is kind] for kind in (True, False)
     )
-    if len(inputs) != 1 or not outputs or not fits or shapes[inputs[0]][1] != 3:
-        found = ", ".join(f"{name}: {engine.get_tensor_dtype(name)} {shape}" for name, shape in shapes.items())
-        raise ArtifactError(f"{opened.path} is not a U²-Net with float32 N×3×H×W inputs and N×C×H×W outputs: {found}")
-    return inputs[0], outputs
+    kinds = {trt.DataType.FLOAT: "f32", trt.DataType.UINT8: "u8"}
+    found = {
+        name: TensorInfo(
+            name,
+            kinds.get(engine.get_tensor_dtype(name), str(engine.get_tensor_dtype(name))),
+            [None if side < 0 else int(side) for side in engine.get_tensor_shape(name)],
+        )
+        for name in names
+    }
+    find_input(opened.path, [found[name] for name in inputs], [found[name] for name in outputs])
+    if not outputs:
+        raise ArtifactError(f"{opened.path} is not a U²-Net: it has no output")
+    return inputs[0], tuple(outputs), {name: np.dtype(NUMBERS[found[name].kind]) for name in names}

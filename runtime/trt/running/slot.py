@@ -1,13 +1,14 @@
 """An execution context with everything it needs to run: a stream, memory on both sides, a CUDA graph."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from u2net.runtime.backend import Array
 from u2net.runtime.errors import ArtifactError, DeviceError, ProfileError
-from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.cuda import Address, Cuda, CudaGraph, DeviceMemory, PinnedMemory, Stream
 from u2net.runtime.trt.messages import trt_log
-from u2net.runtime.trt.profiles import Shape, byte_count, four_sides
+from u2net.runtime.trt.profiles import Shape, sides_of
 from u2net.runtime.trt.running.contexts import ContextMaker
 
 Memory = TypeVar("Memory", DeviceMemory, PinnedMemory)
@@ -41,22 +42,22 @@ class Slot:
         self._seen: set[Shape] = set()
         """Shapes that were run: new ones may compile kernels."""
 
-    def host_input(self, shape: Shape) -> FloatArray:
+    def host_input(self, shape: Shape) -> Array:
         """Set the shape and return the pinned input, to be filled before :meth:`run`."""
         self.set_shape(shape)
-        return self._memory(PinnedMemory, self._maker.input).view(shape)
+        return self._memory(PinnedMemory, self._maker.input).view(shape, self._maker.dtypes[self._maker.input])
 
-    def run(self, outputs: Sequence[str]) -> dict[str, FloatArray]:
+    def run(self, outputs: Sequence[str]) -> dict[str, Array]:
         """Run on :meth:`host_input` and return the named outputs: views of pinned memory, valid until the next run."""
         source = self._maker.input
         device = {name: self._memory(DeviceMemory, name).address for name in (source, *self._maker.outputs)}
         host = {name: self._memory(PinnedMemory, name) for name in (source, *outputs)}
-        self._cuda.copy(device[source], host[source].address, byte_count(self.sizes[source]), self.stream)
+        self._cuda.copy(device[source], host[source].address, self._byte_count(source), self.stream)
         self._execute(tuple(device.values()))
         for name in outputs:
-            self._cuda.copy(host[name].address, device[name], byte_count(self.sizes[name]), self.stream)
+            self._cuda.copy(host[name].address, device[name], self._byte_count(name), self.stream)
         self.stream.synchronize()
-        return {name: host[name].view(self.sizes[name]) for name in outputs}
+        return {name: host[name].view(self.sizes[name], self._maker.dtypes[name]) for name in outputs}
 
     def run_on_device(self, source: Address, targets: Mapping[str, Address]) -> None:
         """Enqueue a run between device addresses without waiting for it. Outputs not named stay in the slot."""
@@ -72,9 +73,10 @@ class Slot:
         self._graph, self._addresses, self._runs, self.shape = None, None, 0, None
         if not self.context.set_input_shape(self._maker.input, shape):
             raise ProfileError(f"TensorRT does not take {shape} under the profile {self.profile}")
-        self.sizes = {name: four_sides(self.context.get_tensor_shape(name)) for name in self._maker.outputs}
+        self.sizes = {name: tuple(map(int, self.context.get_tensor_shape(name))) for name in self._maker.outputs}
+        wanted = sides_of(shape, images=self.profile.images)
         for name, size in self.sizes.items():
-            if (size[0], *size[2:]) != (shape[0], *shape[2:]):  # the buffers would be too small or too large
+            if (size[0], *size[-2:]) != wanted:  # the buffers would be too small or too large
                 raise ArtifactError(f"the engine is not a U²-Net: its output {name!r} is {size} for input {shape}")
         self.sizes[self._maker.input] = self.shape = shape
 
@@ -130,7 +132,11 @@ class Slot:
     def _memory(self, kind: type[Memory], name: str) -> Memory:
         """Memory for a tensor at the profile's largest batch, height and width."""
         if (kind, name) not in self._buffers:
-            batch, _, height, width = self.profile.shapes()[2]
-            self._buffers[kind, name] = kind(self._cuda, byte_count((batch, self.sizes[name][1], height, width)))
+            largest, current = math.prod(self.profile.shapes()[2]), math.prod(self.shape or ())
+            self._buffers[kind, name] = kind(self._cuda, self._byte_count(name) * largest // current)
         memory: Memory = self._buffers[kind, name]
         return memory
+
+    def _byte_count(self, name: str) -> int:
+        """Bytes of a tensor at the current shape."""
+        return math.prod(self.sizes[name]) * self._maker.dtypes[name].itemsize

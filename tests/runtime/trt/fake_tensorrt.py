@@ -4,6 +4,7 @@ Output ``d0`` is the mean, each further one is 1 larger. Stands in for the modul
 """
 
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -41,7 +42,7 @@ class FakeTensorRT:
     """The simulated module. Its attributes set how it behaves and record what it was asked to do."""
 
     __spec__ = ModuleSpec("tensorrt", None)
-    DataType = enum("FLOAT HALF", kind=Enum)
+    DataType = enum("FLOAT HALF UINT8", kind=Enum)
     TensorIOMode = enum("NONE INPUT OUTPUT")
     ProfilingVerbosity = enum("LAYER_NAMES_ONLY DETAILED")
     LayerInformationFormat = enum("ONELINE JSON")
@@ -176,10 +177,13 @@ class Engine(Held):
     def get_tensor_mode(self, name: str) -> Any:
         return self.trt.TensorIOMode["INPUT" if name == "input" else "OUTPUT"]
 
-    def get_tensor_dtype(self, _name: str) -> Any:
-        return self.trt.DataType[self.facts.get("dtype", "FLOAT")]
+    def get_tensor_dtype(self, name: str) -> Any:
+        images = self.facts.get("images") and name == "input"
+        return self.trt.DataType["UINT8" if images else self.facts.get("dtype", "FLOAT")]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if self.facts.get("images"):
+            return (-1, -1, -1, 3) if name == "input" else (-1, -1, -1)
         batch, channels, *rest = self.facts["input"]
         return (batch, channels if name == "input" else self.facts["outputs"][name], *rest)
 
@@ -277,6 +281,8 @@ class Context(Held):
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         assert self.shape is not None
+        if self.engine.facts.get("images"):
+            return self.shape[:3]
         batch, _, height, width = self.shape
         scale = self.engine.facts.get("scale", 1)
         return (batch, self.engine.facts["outputs"][name], height * scale, width * scale)
@@ -319,6 +325,10 @@ class Execution:
 
     def __call__(self) -> None:
         cuda = self.context.trt.cuda
-        mean = expected(cuda.floats(self.addresses["input"], self.shape))
+        if self.context.engine.facts.get("images"):
+            images = cuda.find(self.addresses["input"], math.prod(self.shape)).reshape(self.shape)
+            mean = images.mean(axis=3, dtype=np.float32) / 255
+        else:
+            mean = expected(cuda.floats(self.addresses["input"], self.shape))
         for index, (name, shape) in enumerate(self.targets.items()):
             cuda.floats(self.addresses[name], shape)[:] = mean + index

@@ -285,7 +285,7 @@ def test_a_missing_graph_and_ranges_that_do_not_fit_are_named(graph: Write, tmp_
         build(GraphSource(tmp_path / "no.onnx", "fp16", 17))
     with pytest.raises(InputError, match="batch is fixed at 2, so the engine cannot be built for 1:1:4"):
         build(graph(input=[2, 3, 320, 320]), profiles=ProfileRequest((Span(1, 1, 4),)))
-    with pytest.raises(InputError, match="has no preset to say which; name it with --size"):
+    with pytest.raises(InputError, match="say which the engine is for with --size"):
         build(graph({"artifact": None}))
 
 

@@ -1,0 +1,93 @@
+"""Engines that take images: running/backend.py, slot.py, arrays.py and profiles.py, with uint8 and channels last."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
+from tests.runtime.trt.fake_cuda import FakeCudaRuntime
+from tests.runtime.trt.fake_tensorrt import FakeTensorRT
+from u2net.runtime import Session, load
+from u2net.runtime.artifact import ImageIo, InputShape
+from u2net.runtime.errors import InputError, ProfileError
+from u2net.runtime.trt.cuda import open_cuda
+from u2net.runtime.trt.profiles import Profile, ProfileRequest, SizeSpan, Span
+from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
+
+Pixels = npt.NDArray[np.uint8]
+SHAPES = [(1, 8, 8, 3), (2, 30, 40, 3), (3, 64, 96, 3)]
+ANY_IMAGE = replace(ARTIFACT, image=ImageIo(None, None, "float32"), outputs=("mask",))
+
+
+@pytest.fixture
+def session(trt: FakeTensorRT, write_engine: WriteEngine) -> Any:
+    profiles = (Profile.from_shapes(SHAPES, images=True),)
+    facts = {"images": True, "outputs": {"mask": 1}, "profiles": [SHAPES]}
+    path = write_engine(trt, record={"artifact": ANY_IMAGE, "profiles": profiles}, **facts)
+    with load(path, "cuda:0") as opened:
+        yield opened
+
+
+def pixels(*shape: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def mean(image: Pixels) -> npt.NDArray[np.float32]:
+    """What the simulated engine computes."""
+    found: npt.NDArray[np.float32] = image.mean(axis=-1, dtype=np.float32) / 255
+    return found
+
+
+def test_masks_have_the_size_of_their_images(session: Session) -> None:
+    images = [pixels(*size, 3, seed=seed) for seed, size in enumerate([(8, 8), (30, 40), (8, 8), (64, 96), (30, 40)])]
+
+    for found, image in zip(session.batch(images), images, strict=True):
+        np.testing.assert_allclose(found, mean(image), atol=1e-6)
+    assert session.info.shape == InputShape(None, None, None) and session.info.takes_images
+
+
+def test_images_in_gpu_memory_go_in_without_a_copy(session: Session, cuda: FakeCudaRuntime) -> None:
+    images = pixels(2, 30, 40, 3)
+    source = new_device_array(open_cuda(), images.shape, 0, np.uint8)
+    cuda.find(source.address, images.nbytes)[:] = images.ravel()
+    before = cuda.calls["cudaMemcpyAsync"]
+
+    found = session.infer(source)["mask"]
+
+    assert isinstance(found, DeviceArray) and found.shape == (2, 30, 40)
+    assert cuda.calls["cudaMemcpyAsync"] == before
+    np.testing.assert_allclose(cuda.floats(found.address, found.shape), mean(images), atol=1e-6)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_the_interface_of_bytes_is_read() -> None:
+    memory = new_device_array(open_cuda(), (1, 8, 8, 3), 0, np.uint8)
+
+    class Caller:
+        __cuda_array_interface__ = memory.__cuda_array_interface__
+
+    assert as_device_array(Caller(), 0, None).kind == "|u1"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_what_is_no_image_is_refused(session: Session, dtype: type) -> None:
+    with pytest.raises(InputError, match="infer takes a uint8 array N×H×W×3"):
+        session.infer(np.zeros((1, 3, 8, 8), dtype))
+    with pytest.raises(InputError, match="infer takes a uint8 array N×H×W×3"):
+        session.infer(new_device_array(open_cuda(), (1, 3, 8, 8), 0, dtype))
+
+
+def test_a_size_that_no_profile_has_is_named(session: Session) -> None:
+    with pytest.raises(ProfileError, match="not for 1×100×8×3; compile it with a --batch and --size"):
+        session(pixels(100, 8, 3))
+
+
+def test_a_graph_of_any_size_needs_a_size() -> None:
+    with pytest.raises(InputError, match="say which the engine is for with --size"):
+        ProfileRequest().resolve(InputShape(None, None, None), ARTIFACT.preset, images=True)
+    sizes = SizeSpan(Span(1, 1080, 2160), Span(1, 1920, 3840))
+    (profile,) = ProfileRequest(sizes=(sizes,)).resolve(InputShape(None, None, None), None, images=True)
+    assert profile.shapes() == ((1, 1, 1, 3), (1, 1080, 1920, 3), (8, 2160, 3840, 3))
