@@ -87,4 +87,4 @@ BINDINGS := tests/environments/tensorrt_bindings
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bare .venv-rembg .bindings .typing build dist demo *.egg-info
+	rm -rf .venv .venv-bare .venv-rembg .bindings .headers .typing build dist demo *.egg-info $(WEB)/node_modules $(WEB)/model.onnx

@@ -150,6 +150,11 @@ def _look_at(source: Checkpoint | Path, options: BenchOptions, preset: Preset | 
     """Open a model once in this process, so that one that cannot be opened is an error before the work."""
     opened = open_session(source, options.device, backend=options.backend, preset=preset, threads=options.threads)
     with opened as session:
+        if session.info.takes_images:
+            raise InputError(
+                f"{session.info.path} takes images, and bench times networks on tensors; name the graph that it was "
+                "made from"
+            )
         return session.info
 
 

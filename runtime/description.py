@@ -15,11 +15,12 @@ from u2net.runtime.trt.record import read_plan, record_path
 def describe_model(path: Path) -> dict[str, Any]:
     """Describe an ONNX file: its input shape, and its metadata if it has any."""
     backend = OnnxRuntimeBackend(path, CPU)
+    artifact = backend.artifact
     return {
         "kind": "ONNX graph",
-        "input": str(backend.input.shape),
-        "backend": _describe_backends(backend.artifact),
-        **_describe_artifact(backend.artifact),
+        "input": str(artifact.image if artifact and artifact.image else backend.input.shape),
+        "backend": _describe_backends(artifact),
+        **_describe_artifact(artifact),
     }
 
 

@@ -49,7 +49,8 @@ def test_options_reach_the_exporter(
     said = run_u2net("export", *words.split())
 
     assert said.returncode == 0
-    assert asked == [BUNDLED_WEIGHTS, Path("model.onnx"), options, {"half": False, "images": None, "int8": None}]
+    more = dict.fromkeys(("images", "int8", "fusion"))
+    assert asked == [BUNDLED_WEIGHTS, Path("model.onnx"), options, {"half": False, **more}]
     assert said.stdout.splitlines() == [
         "model.onnx: u2netp in fp32, input dynamic×3×96×96, outputs d0, opset 17, 365 nodes, 4.6 MB, 7.2 s",
         f"Not yet compared: u2net verify {BUNDLED_WEIGHTS} model.onnx",

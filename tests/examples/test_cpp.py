@@ -3,6 +3,7 @@
 Its wheel has no headers: CMake looks in its usual places and in CMAKE_PREFIX_PATH. Without them the tests skip.
 """
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from tests.examples.guide import read_code
 from u2net.export.image_graph import ImageOptions, fuse_images
 from u2net.runtime import load, to_grey
 from u2net.runtime.artifact import MaskType
@@ -167,3 +169,37 @@ def test_a_mask_that_cannot_be_written_is_an_error(program: Path, fused: Path, c
 
 def test_without_its_three_words_the_program_says_its_usage(program: Path, fused: Path, tmp_path: Path) -> None:
     assert_refused(call(program, fused, tmp_path / "mask.pgm"), "usage: mask MODEL.onnx PICTURE.ppm MASK.pgm")
+
+
+GUIDE_MAIN = """
+#include <cstdio>
+#include <cstdlib>
+
+int main(int, char** words) {
+    const int64_t height = std::atoll(words[2]), width = std::atoll(words[3]);
+    std::vector<uint8_t> rgb(static_cast<size_t>(3 * height * width));
+    if (std::fread(rgb.data(), 1, rgb.size(), stdin) != rgb.size()) return 1;
+    const Ort::Env env;
+    Ort::Session session(env, words[1], Ort::SessionOptions());
+    const auto mask = compute_mask(session, rgb, height, width);
+    return std::fwrite(mask.data(), sizeof(float), mask.size(), stdout) != mask.size();
+}
+"""
+
+
+def test_the_guides_function_gives_our_mask(program: Path, fused: Path, photographs: dict[str, Picture]) -> None:
+    build = program.parent
+    cache = (build / "CMakeCache.txt").read_text(encoding="utf-8")
+    (include,) = re.findall(r"^ONNXRUNTIME_INCLUDE:PATH=(.*)$", cache, re.MULTILINE)
+    (build / "guide.cpp").write_text(read_code("cpp") + GUIDE_MAIN, encoding="utf-8")
+    library = build.parent / "libonnxruntime.so.1"
+    where = ("-isystem", include, library, f"-Wl,-rpath,{build.parent}")
+    made = call("c++", "-std=c++17", "-Wall", "-Werror", build / "guide.cpp", "-o", build / "guide", *where)
+    assert made.returncode == 0, made.stderr
+    image = photographs["cat"]
+
+    command = [str(build / "guide"), str(fused), *map(str, image.shape[:2])]
+    done = subprocess.run(command, input=image.tobytes(), check=True, capture_output=True, timeout=120)
+
+    with load(fused) as session:
+        np.testing.assert_allclose(np.frombuffer(done.stdout, np.float32), session(image).ravel(), atol=1e-6)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.examples.guide import read_code
 from u2net.export import convert_fp16, fuse_images
 from u2net.runtime import load, to_grey
 
@@ -45,13 +46,19 @@ def packages() -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(packages: Path, fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where serve.py serves the page with the small file."""
+def folder(packages: Path, fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with the small file."""
     folder = tmp_path_factory.mktemp("web")
     for name in (*PAGE, "serve.py"):
         shutil.copy(WEB / name, folder)
     (folder / "node_modules").symlink_to(packages)
     shutil.copy(fused, folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """Where serve.py serves the page."""
     command = [sys.executable, str(folder / "serve.py"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
@@ -211,3 +218,19 @@ def test_a_model_that_takes_tensors_is_told(page: Any, address: str, small_onnx:
     page.wait_for_function(FAILED)
 
     assert "export it with --io image" in page.inner_text("output")
+
+
+def test_the_guides_page_gives_our_mask(
+    page: Any, folder: Path, address: str, fused: Path, photographs: dict[str, Picture]
+) -> None:
+    (folder / "guide.html").write_text(read_code("html"), encoding="utf-8")
+    (folder / "favicon.ico").touch()  # browsers ask for it
+    Image.fromarray(photographs["cat"]).save(folder / "photo.png")
+    with load(fused) as session:
+        ours = to_grey(session(photographs["cat"]))
+
+    page.goto(f"{address}/guide.html")
+    page.wait_for_function("document.title == 'done'")
+
+    assert np.abs(shown(page)[:, :, 3].astype(int) - ours).max() <= 1
+    assert not page.troubles
