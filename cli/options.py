@@ -131,13 +131,13 @@ def read_checkpoint(path: Path | None, weights: Literal["ema", "model"] | None) 
     return checkpoint
 
 
-def parse_size(text: str) -> tuple[int, int] | None:
+def parse_size(text: str, option: str = "--size") -> tuple[int, int] | None:
     """Read ``320``, ``240x320`` (height first) or ``dynamic`` as height and width; None if dynamic."""
     if text == DYNAMIC:
         return None
     sides = text.lower().replace("×", "x").split("x")
     if len(sides) > 2 or not all(map(_is_number, sides)):
-        raise InputError(f"a size is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
+        raise InputError(f"{option} is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -181,7 +181,7 @@ def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Op
 
 def image_options(io: str, source: str | None, **options: Any) -> "ImageOptions | None":
     """Return what a graph that takes images is like; None for one that takes tensors."""
-    options["source"] = None if source is None else parse_size(source)
+    options["source"] = None if source is None else parse_size(source, "--source")
     given = {name: value for name, value in options.items() if value is not None}
     if io == "image":
         from u2net.export.image_graph import ImageOptions

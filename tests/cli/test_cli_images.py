@@ -67,7 +67,7 @@ def test_bench_names_what_it_can_time(model: Path, run_u2net: Command) -> None:
     [
         ("--mask uint8", "--mask: only for a file that takes images; add --io image"),
         ("--source 1080x1920 --stretch", "--stretch, --source: only for a file that takes images; add --io image"),
-        ("--io image --source wide", "a size is a number, HEIGHTxWIDTH or dynamic; got 'wide'"),
+        ("--io image --source wide", "--source is a number, HEIGHTxWIDTH or dynamic; got 'wide'"),
         ("--io image --preset rembg", "preset 'rembg' resizes with lanczos in uint8"),
         ("--io image --size dynamic", "export it with a fixed --size"),
         ("--io image --outputs all", "gives the mask alone; got outputs d0, d1"),

@@ -100,7 +100,7 @@ def test_what_is_something_else(run_u2net: Command, places: Places, words: str, 
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("--size big", "a size is a number, HEIGHTxWIDTH or dynamic; got 'big'"),
+        ("--size big", "--size is a number, HEIGHTxWIDTH or dynamic; got 'big'"),
         ("--size 64x", "--size is a number"),
         ("--size 64x64x64", "--size is a number"),
         ("--size -64", "--size is a number"),
