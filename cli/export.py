@@ -31,7 +31,7 @@ def export(
     ] = "tensor",
     source: shared.SourceSize = None,
     mask: Annotated[
-        MaskType | None, typer.Option(help="Values of the masks of --io image, float32 by default.")
+        MaskType | None, typer.Option(help="Values of the masks of --io image, float32 by default; uint8 hides NaN.")
     ] = None,
     stretch: Annotated[
         bool | None, typer.Option(help="Stretch the masks of --io image; as the preset by default.")

@@ -11,7 +11,7 @@ from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.image_graph import ImageOptions, fuse_images
-from u2net.export.int8 import Int8Options, quantize_int8
+from u2net.export.int8 import Int8Options, memory_path, quantize_int8
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
@@ -223,11 +223,12 @@ def export_model(
     checkpoint = take_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:
         exported = export_onnx(checkpoint, Path(scratch) / FP32_NAME, options)
-        stage = simplify_onnx(exported.path, exported.path if half or int8 else path)
+        last = Path(scratch) / path.name if fusion else path
+        stage = simplify_onnx(exported.path, exported.path if half or int8 else last)
         if half:
-            stage = convert_fp16(stage.path, path, images)
+            stage = convert_fp16(stage.path, last, images)
         elif int8:
-            stage = quantize_int8(stage.path, path, int8, progress)
+            stage = quantize_int8(stage.path, last, replace(int8, memory=int8.memory or memory_path(path)), progress)
         if fusion:
             stage = fuse_images(stage.path, path, fusion)
     return replace(stage, seconds=time.perf_counter() - started)

@@ -17,6 +17,8 @@ from u2net.export.graph import GraphStage, add_initializer, read_artifact, read_
 from u2net.runtime.artifact import IMAGE_NAME, MASK_NAME, Artifact, ImageIo, MaskType
 from u2net.runtime.backend import Array
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import check_target
+from u2net.runtime.kinds import check_kinds
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.trt.profiles import LARGEST_VALUE
@@ -35,7 +37,7 @@ class ImageOptions:
 
     Attributes:
         source: height and width of the images, from which the resize's weights are computed once; None takes any size.
-        mask: ``float32`` from 0 to 1, in which NaN shows, or ``uint8`` grey levels.
+        mask: ``float32`` from 0 to 1, in which NaN shows, or ``uint8`` grey levels, in which it does not.
         stretch: stretch each map to [0, 1]; None follows the preset.
     """
 
@@ -45,6 +47,10 @@ class ImageOptions:
 
     def check(self, preset: Preset, size: tuple[int, int] | None, outputs: tuple[str, ...]) -> None:
         """Raise InputError if a value is out of range, or a graph of this preset, size and outputs cannot be used."""
+        try:
+            check_kinds(self)
+        except TypeError as error:
+            raise InputError(f"the options of a graph that takes images cannot be used: {error}") from error
         if self.source is not None and not all(1 <= side <= LARGEST_VALUE for side in self.source):
             raise InputError(f"images are 1 to {LARGEST_VALUE} pixels high and wide; got {self.source}")
         if (preset.kernel, preset.mask_kernel, preset.depth) != ("bilinear", "bilinear", "float"):
@@ -71,7 +77,7 @@ def fuse_images(source: str | Path, path: str | Path, options: ImageOptions | No
     """
     started = time.perf_counter()
     options = options or ImageOptions()
-    source, path = Path(source), Path(path)
+    source, path = Path(source), check_target(path, (".onnx",))
     model = read_graph(source)
     artifact = read_artifact(model, source)
     height, width = artifact.shape.height, artifact.shape.width
@@ -139,7 +145,6 @@ def _postprocess(op: "_Nodes", maps: ir.Value, image: ir.Value, artifact: Artifa
         plane = op("Div", plane, op("Where", wide, span, ONE))
     tall = op("MatMul", op.weights(image, 1, io.height, before=preset.height), plane)
     mask = op("MatMul", tall, op("Transpose", op.weights(image, 2, io.width, before=preset.width), perm=[1, 0]))
-    mask = op("Clip", mask, ZERO, ONE)
     if io.mask == "uint8":
         mask = op("Cast", op("Round", op("Mul", mask, np.array(255, np.float32))), to=ir.DataType.UINT8)
     return mask

@@ -18,6 +18,7 @@ from u2net.runtime.artifact import PROMISE, Agreement, Calibrator, LayerLoss, Qu
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.images import find_images
+from u2net.runtime.kinds import check_kinds
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.preprocess import FloatArray
 
@@ -51,6 +52,10 @@ class Int8Options:
 
     def check(self) -> None:
         """Raise InputError if there are too few photographs, or if a promise is no share or cannot be broken."""
+        try:
+            check_kinds(self)
+        except TypeError as error:
+            raise InputError(f"the INT8 options cannot be used: {error}") from error
         wanted = self.promise
         if not (0 <= wanted.iou <= 1 and 0 <= wanted.low_iou <= 1 and 0 < wanted.mean <= 1):
             raise InputError(f"a promise has IoUs from 0 to 1 and a mean difference above 0; got {wanted}")
@@ -86,6 +91,9 @@ def quantize_int8(
         raise ExportError(f"{source} is {artifact.precision} already; quantize the FP32 graph")
     progress("int8: reading the photographs")
     tensors = make_tensors(artifact, list(gather_images(options.images, WANTED_IMAGES).values()))
+    distinct = len({hash_bytes(tensor.tobytes()) for tensor in tensors})
+    if distinct < FEWEST_IMAGES:
+        raise InputError(f"{options.images} has {distinct} different photographs; INT8 takes at least {FEWEST_IMAGES}")
     calibration, judge = tensors[::2], _Judge(model, tensors[1::2])
     progress(f"int8: calibrating on {len(calibration)} photographs")
     ranges = calibrate(source, calibration, options.target, options.calibrator)
@@ -166,10 +174,13 @@ class _Memory:
         inputs = [hash_file(source), *(hash_bytes(tensor.tobytes()) for tensor in tensors)]
         self._key = hash_bytes(" ".join([options.target, options.calibrator, *inputs]).encode())
         self.losses: dict[str, float] = {}
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):  # of no use, so it is made anew
+        with suppress(
+            OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+        ):  # of no use, so it is made anew
             known = json.loads(self._path.read_text(encoding="utf-8"))
             if known["key"] == self._key:
-                self.losses = {str(name): float(loss) for name, loss in known["losses"].items()}
+                losses = {str(name): float(loss) for name, loss in known["losses"].items()}
+                self.losses = losses if all(0 <= loss <= 1 for loss in losses.values()) else {}
 
     def keep(self, name: str, loss: float) -> None:
         self.losses[name] = loss

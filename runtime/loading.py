@@ -112,14 +112,17 @@ def open_backend(
             f"{path}: the runtime loads .onnx and {', '.join(ENGINE_SUFFIXES)} files; "
             "`u2net export` makes the first from a checkpoint, `u2net compile` the others from the first"
         )
-    if backend == "auto":
-        backend = find_fastest(device)
-        loading_log.info("%s runs in %s", path, backend)
-    if backend in ("openvino", "openvino-bf16"):
+    wanted = find_fastest(device) if backend == "auto" else backend
+    if wanted in ("openvino", "openvino-bf16"):
         from u2net.runtime.openvino_backend import OpenVinoBackend
 
-        bf16 = backend == "openvino-bf16"
-        return OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs), None
+        try:
+            bf16 = wanted == "openvino-bf16"
+            return OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs), None
+        except ArtifactError as error:
+            if backend != "auto":
+                raise
+            loading_log.info("%s runs in ONNX Runtime: %s", path, error)
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph), None
@@ -165,13 +168,14 @@ def new_session(
     not take the size (ProfileError for an engine).
     """
     artifact, shape = backend.artifact, backend.input.shape
+    image = artifact.image if artifact else None
+    sides = (image.height, image.width) if image else None
+    if sides != ((shape.height, shape.width) if backend.input.layout == "NHWC" else None):
+        raise ArtifactError(f"{path} takes a {backend.input}, and its metadata say otherwise; export it again")
     chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
     chosen.check()
-    image = artifact.image if artifact else None
-    if (image is not None) != (backend.input.layout == "NHWC"):
-        raise ArtifactError(f"{path} takes a {backend.input}, which its metadata do not say; export it again")
     if image and artifact and (chosen != artifact.preset or size is not None):
         raise InputError(f"{path} takes images: its preset and size are built in, so leave preset and size out")
     if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):

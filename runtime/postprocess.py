@@ -25,11 +25,14 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
 
 
 def scale_masks(masks: FloatArray | ByteArray) -> FloatArray:
-    """Return the masks of a network that takes images as float32 in [0, 1]. Raise ArtifactError for NaN or Inf."""
+    """Return the masks of a network that takes images as float32 in [0, 1]. Raise ArtifactError for NaN or Inf.
+
+    The graph itself does not clip what rounding puts above 1, because OpenVINO's Clip makes a number of NaN.
+    """
     if masks.dtype == np.uint8:
         return np.divide(masks, 255, dtype=np.float32)
     _require_finite(masks)
-    return masks.astype(np.float32, copy=False)
+    return np.asarray(np.clip(masks, 0, 1), np.float32)
 
 
 def _require_finite(values: FloatArray | ByteArray) -> None:

@@ -100,7 +100,8 @@ class Session:
         alike: dict[object, list[int]] = {}
         for index, image in enumerate(pixels):
             alike.setdefault(image.shape if self.info.takes_images else None, []).append(index)
-        step = self.info.batch_limit or CHUNKS[self.info.device.kind]
+        whole = self.info.takes_images and self.info.device.kind == "cpu"  # whole images take memory, and gain no time
+        step = 1 if whole else self.info.batch_limit or CHUNKS[self.info.device.kind]
         masks: dict[int, FloatArray] = {}
         for indices in alike.values():
             for chosen in (indices[start : start + step] for start in range(0, len(indices), step)):

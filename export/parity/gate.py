@@ -14,7 +14,7 @@ from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_o
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import ArtifactError
+from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.loading import BackendName
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
@@ -79,7 +79,12 @@ class ParityGate:
     """A reference and its outputs on the photographs, which are computed once for any number of candidates."""
 
     def __init__(self, reference: Session, options: VerifyOptions) -> None:
-        """Read the photographs. Raise InputError if one cannot be read."""
+        """Read the photographs. Raise InputError if one cannot be read, or if the reference takes images."""
+        if reference.info.takes_images:
+            raise InputError(
+                f"{reference.info.path} takes images and cannot be the reference; name the checkpoint, or a graph that "
+                "takes tensors"
+            )
         self._reference = reference
         self._wanted = options.preset
         self._photographs = gather_images(options.images)
@@ -91,6 +96,11 @@ class ParityGate:
         Raise U2NetError if it cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
         """
         if candidate.info.takes_images:
+            if self._wanted is not None and self._wanted.name != candidate.info.preset.name:
+                raise InputError(
+                    f"{candidate.info.path} has the preset {candidate.info.preset.name!r} built in; it cannot be "
+                    f"compared with {self._wanted.name!r}"
+                )
             return self._judge(candidate, (), self._compare_images(candidate))
         names = pair_outputs(self._reference, candidate)
         preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
@@ -178,10 +188,11 @@ def _mask(maps: FloatArray, preset: Preset, image: ByteArray) -> FloatArray:
 
 
 def _masks(candidate: Session, images: Sequence[ByteArray]) -> list[FloatArray]:
-    try:
-        return candidate.batch(images)
-    except ArtifactError:
-        return [np.full(image.shape[:2], np.nan, np.float32) for image in images]
+    """Compute the masks of images of one size in as few runs as the network allows; NaN stays in them."""
+    step, output = candidate.info.batch_limit or len(images), candidate.info.mask_output
+    batches = (np.stack(images[start : start + step]) for start in range(0, len(images), step))
+    found = np.concatenate([candidate.infer(batch, [output])[output] for batch in batches])
+    return list(found / np.float32(255) if found.dtype == np.uint8 else found)
 
 
 def judge_figures(outputs: Sequence[Comparison], mask: Comparison, tolerance: Tolerance) -> tuple[Failure, ...]:

@@ -146,9 +146,14 @@ def _check(profile: Profile, shape: InputShape) -> None:
     wanted = (("batch", profile.batch, shape.batch), ("height", profile.height, shape.height))
     for what, span, fixed in (*wanted, ("width", profile.width, shape.width)):
         if fixed is not None and span != Span.only(fixed):
+            option = "batch" if what == "batch" else "size"
             raise InputError(
                 f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; "
-                f"export it with --{'batch' if what == 'batch' else 'size'} dynamic"
+                + (
+                    "export it without --source"
+                    if profile.images and what != "batch"
+                    else f"export it with --{option} dynamic"
+                )
             )
     for each in () if profile.images else profile.shapes():
         shape.check_size(*each[2:])

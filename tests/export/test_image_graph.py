@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from tests.export.conftest import TINY
-from tests.export.faults import inject
+from tests.export.faults import change_initializer, inject
 from u2net.export.engine import build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import add_initializer, read_artifact, read_graph, write_graph
 from u2net.export.image_graph import ImageOptions, fuse_images, resize_weights
-from u2net.export.parity import ParityGate, VerifyOptions
+from u2net.export.parity import ParityGate, VerifyOptions, verify_models
 from u2net.export.parity.sessions import open_for_parity
 from u2net.export.simplification import simplify_onnx
 from u2net.model.weights import BUNDLED_WEIGHTS
-from u2net.runtime.artifact import InputShape
+from u2net.runtime.artifact import METADATA_KEY, Artifact, ImageIo, InputShape
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError, ExportError, InputError
 from u2net.runtime.loading import load
@@ -301,3 +301,43 @@ def test_tensorrt_rtx_builds_it(tiny_fp16: Path, tmp_path: Path, source: tuple[i
 
     made = stage.record.artifact
     assert made is not None and made.image is not None and (made.image.height is None) == (source is None)
+
+
+@pytest.mark.parametrize("options", [{"mask": "int8"}, {"source": 90}, {"source": (90.5, 10)}, {"stretch": "no"}])
+def test_options_of_other_kinds_are_refused(tiny_onnx: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"cannot be used: {next(iter(options))} is "):
+        fuse_images(tiny_onnx, tmp_path / "model.onnx", ImageOptions(**options))
+
+
+def test_what_verify_cannot_compare_is_named(fused: Path, tiny_onnx: Path) -> None:
+    with pytest.raises(InputError, match="takes images and cannot be the reference"):
+        verify_models(fused, [tiny_onnx])
+    with pytest.raises(InputError, match="has the preset 'reference' built in; it cannot be compared with 'raw'"):
+        verify_models(tiny_onnx, [fused], VerifyOptions(preset=PRESETS["raw"]))
+
+
+def test_metadata_that_contradict_the_graph_are_refused(fused: Path, tmp_path: Path) -> None:
+    model = onnx.load(fused)
+    (entry,) = (each for each in model.metadata_props if each.key == METADATA_KEY)
+    artifact = Artifact.from_json(entry.value)
+    for changed in (replace(artifact, image=None), replace(artifact, image=ImageIo(99, None, "float32"))):
+        entry.value = changed.to_json()
+        onnx.save(model, tmp_path / "edited.onnx")
+        with pytest.raises(ArtifactError, match="its metadata say otherwise; export it again"):
+            load(tmp_path / "edited.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "edited.onnx")
+    with pytest.raises(ArtifactError, match="its metadata say otherwise; export it again"):
+        load(tmp_path / "edited.onnx", preset="reference")
+
+
+def test_openvino_hides_no_overflow(fused: Path, photographs: dict[str, Pixels], tmp_path: Path) -> None:
+    def enlarge(model: ir.Model) -> None:
+        for name in [name for name in model.graph.initializers if name.endswith("conv_s1.weight")]:
+            change_initializer(model, name, lambda weight: weight * 1e30)
+
+    with (
+        load(inject(fused, enlarge, tmp_path / "faulty.onnx"), backend="openvino") as session,
+        pytest.raises(ArtifactError, match="NaN or Inf"),
+    ):
+        session(photographs["cat"])
