@@ -113,6 +113,8 @@ def open_backend(
             "`u2net export` makes the first from a checkpoint, `u2net compile` the others from the first"
         )
     wanted = find_fastest(device) if backend == "auto" else backend
+    if backend == "auto":
+        loading_log.info("%s runs in %s", path, wanted)
     if wanted in ("openvino", "openvino-bf16"):
         from u2net.runtime.openvino_backend import OpenVinoBackend
 
@@ -122,7 +124,7 @@ def open_backend(
         except ArtifactError as error:
             if backend != "auto":
                 raise
-            loading_log.info("%s runs in ONNX Runtime: %s", path, error)
+            loading_log.info("%s runs in onnxruntime instead: %s", path, error)
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph), None
