@@ -18,7 +18,7 @@ from u2net.runtime.artifact import IMAGE_NAME, MASK_NAME, Artifact, ImageIo, Mas
 from u2net.runtime.backend import Array
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
-from u2net.runtime.kinds import check_kinds
+from u2net.runtime.kinds import check_options
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.trt.profiles import LARGEST_VALUE
@@ -47,10 +47,7 @@ class ImageOptions:
 
     def check(self, preset: Preset, size: tuple[int, int] | None, outputs: tuple[str, ...]) -> None:
         """Raise InputError if a value is out of range, or a graph of this preset, size and outputs cannot be used."""
-        try:
-            check_kinds(self)
-        except TypeError as error:
-            raise InputError(f"the options of a graph that takes images cannot be used: {error}") from error
+        check_options(self, "the options of a graph that takes images")
         if self.source is not None and not all(1 <= side <= LARGEST_VALUE for side in self.source):
             raise InputError(f"images are 1 to {LARGEST_VALUE} pixels high and wide; got {self.source}")
         if (preset.kernel, preset.mask_kernel, preset.depth) != ("bilinear", "bilinear", "float"):
@@ -68,8 +65,8 @@ class ImageOptions:
 def fuse_images(source: str | Path, path: str | Path, options: ImageOptions | None = None) -> GraphStage:
     """Write a graph that takes images and gives masks, of one that takes preprocessed tensors, in any precision.
 
-    The new graph has the input ``image``, uint8 N×H×W×3 RGB, and the output ``mask``, N×H×W. What is added computes in
-    FP32, and does what the preset in the metadata says.
+    The new graph has the input ``image``, uint8 N×H×W×3 RGB, and the output ``mask``, N×H×W. What is added is
+    FP32 in any graph, and does what the preset in the metadata says.
 
     Raises:
         ExportError: this project did not export the graph, or it takes images already.

@@ -18,7 +18,7 @@ from u2net.runtime.artifact import PROMISE, Agreement, Calibrator, LayerLoss, Qu
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.images import find_images
-from u2net.runtime.kinds import check_kinds
+from u2net.runtime.kinds import check_options
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.preprocess import FloatArray
 
@@ -26,7 +26,6 @@ WANTED_IMAGES = 200
 """Number of photographs to give, and the most that are used: one half calibrates, the other half judges."""
 
 FEWEST_IMAGES = 16
-
 
 RANKING_IMAGES = 8
 """Number of held-out photographs on which the loss of each convolution is measured."""
@@ -52,10 +51,7 @@ class Int8Options:
 
     def check(self) -> None:
         """Raise InputError if there are too few photographs, or if a promise is no share or cannot be broken."""
-        try:
-            check_kinds(self)
-        except TypeError as error:
-            raise InputError(f"the INT8 options cannot be used: {error}") from error
+        check_options(self, "the INT8 options")
         wanted = self.promise
         if not (0 <= wanted.iou <= 1 and 0 <= wanted.low_iou <= 1 and 0 < wanted.mean <= 1):
             raise InputError(f"a promise has IoUs from 0 to 1 and a mean difference above 0; got {wanted}")
@@ -91,8 +87,8 @@ def quantize_int8(
         raise ExportError(f"{source} is {artifact.precision} already; quantize the FP32 graph")
     progress("int8: reading the photographs")
     tensors = make_tensors(artifact, list(gather_images(options.images, WANTED_IMAGES).values()))
-    distinct = len({hash_bytes(tensor.tobytes()) for tensor in tensors})
-    if distinct < FEWEST_IMAGES:
+    hashes = [hash_bytes(tensor.tobytes()) for tensor in tensors]
+    if (distinct := len(set(hashes))) < FEWEST_IMAGES:
         raise InputError(f"{options.images} has {distinct} different photographs; INT8 takes at least {FEWEST_IMAGES}")
     calibration, judge = tensors[::2], _Judge(model, tensors[1::2])
     progress(f"int8: calibrating on {len(calibration)} photographs")
@@ -101,7 +97,7 @@ def quantize_int8(
     def quantize(names: Collection[str]) -> ir.Model:
         return quantize_convolutions(source, ranges, options.target, names)
 
-    memory = _Memory(options.memory or memory_path(path), source, tensors, options)
+    memory = _Memory(options.memory or memory_path(path), source, hashes, options)
     convolutions = [str(node.name) for node in model.graph if node.op_type == "Conv"]
     convolutions.remove(_find_fusion(model))
     losses = _rank(convolutions, quantize, judge, memory, progress)
@@ -169,14 +165,14 @@ class _Judge:
 class _Memory:
     """The losses measured so far, in a file: of this graph, these photographs and these options alone."""
 
-    def __init__(self, path: Path, source: Path, tensors: Sequence[FloatArray], options: Int8Options) -> None:
+    def __init__(self, path: Path, source: Path, photographs: Sequence[str], options: Int8Options) -> None:
+        """Read what an earlier search measured. ``photographs`` are their hashes."""
         self._path = path
-        inputs = [hash_file(source), *(hash_bytes(tensor.tobytes()) for tensor in tensors)]
-        self._key = hash_bytes(" ".join([options.target, options.calibrator, *inputs]).encode())
+        inputs = [options.target, options.calibrator, hash_file(source), *photographs]
+        self._key = hash_bytes(" ".join(inputs).encode())
         self.losses: dict[str, float] = {}
-        with suppress(
-            OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
-        ):  # of no use, so it is made anew
+        # A file of no use is made anew.
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             known = json.loads(self._path.read_text(encoding="utf-8"))
             if known["key"] == self._key:
                 losses = {str(name): float(loss) for name, loss in known["losses"].items()}

@@ -38,6 +38,10 @@ class InputSpec:
     def __str__(self) -> str:
         return "uint8 array N×H×W×3" if self.layout == "NHWC" else "float32 array N×3×H×W"
 
+    def takes(self, shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
+        """Tell whether an array is an input as far as type, dimensions and channels go."""
+        return np.dtype(dtype) == self.dtype and len(shape) == 4 and shape[3 if self.layout == "NHWC" else 1] == 3
+
     @property
     def dtype(self) -> type[np.float32] | type[np.uint8]:
         return np.uint8 if self.layout == "NHWC" else np.float32

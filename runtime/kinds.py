@@ -5,6 +5,8 @@ from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from u2net.runtime.errors import InputError
+
 Record = TypeVar("Record")
 
 
@@ -37,6 +39,14 @@ def check_kinds(value: object) -> None:
         found = getattr(value, name)
         if not _fits(found, kind):
             raise TypeError(f"{name} is {found!r}, not {_describe(kind)}")
+
+
+def check_options(options: object, what: str) -> None:
+    """Raise InputError, which says what cannot be used, if :func:`check_kinds` raises TypeError."""
+    try:
+        check_kinds(options)
+    except TypeError as error:
+        raise InputError(f"{what} cannot be used: {error}") from error
 
 
 def _fits(value: object, kind: Any) -> bool:

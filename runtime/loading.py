@@ -112,8 +112,9 @@ def open_backend(
             f"{path}: the runtime loads .onnx and {', '.join(ENGINE_SUFFIXES)} files; "
             "`u2net export` makes the first from a checkpoint, `u2net compile` the others from the first"
         )
-    wanted = find_fastest(device) if backend == "auto" else backend
+    wanted = backend
     if backend == "auto":
+        wanted = find_fastest(device)
         loading_log.info("%s runs in %s", path, wanted)
     if wanted in ("openvino", "openvino-bf16"):
         from u2net.runtime.openvino_backend import OpenVinoBackend

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from u2net.runtime.errors import InputError
-from u2net.runtime.kinds import check_kinds
+from u2net.runtime.kinds import check_options
 
 Kernel = Literal["bilinear", "bicubic", "lanczos"]
 """Resampling kernels, all antialiased, as Pillow defines them."""
@@ -63,10 +63,7 @@ class Preset:
 
     def check(self) -> None:
         """Raise InputError if a field is of the wrong type or out of range."""
-        try:
-            check_kinds(self)
-        except TypeError as error:
-            raise InputError(f"preset {self.name!r} cannot be used: {error}") from error
+        check_options(self, f"preset {self.name!r}")
         if not all(map(math.isfinite, self.mean)) or not all(0 < std < math.inf for std in self.std):
             raise InputError(f"preset mean is finite and std above 0; got {self.mean}, {self.std}")
         floors = (self.stretch_floor, self.divisor_floor)

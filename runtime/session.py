@@ -186,8 +186,7 @@ class Session:
     ) -> dict[str, Array]:
         if isinstance(outputs, Mapping):
             raise InputError("a NumPy array returns new NumPy arrays; arrays to write to need a device array as input")
-        dtype, axis = backend.input.dtype, 3 if self.info.takes_images else 1
-        if not isinstance(tensor, np.ndarray) or tensor.dtype != dtype or tensor.ndim != 4 or tensor.shape[axis] != 3:
+        if not isinstance(tensor, np.ndarray) or not backend.input.takes(tensor.shape, tensor.dtype):
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise InputError(f"infer takes a {backend.input}; got {got}")
         return self._run(backend, tensor, outputs)

@@ -84,13 +84,8 @@ def run_suite(
     options.check()
     end = time.monotonic() + 60 * options.minutes
     make_folder(options.work)
-    device, on_gpu = options.device, options.device.kind == "cuda"
+    options, device, on_gpu = _fill_in(options), options.device, options.device.kind == "cuda"
     machine = describe_machine(device)
-    threads = options.threads if on_gpu else options.threads or usable_cores()
-    callers = DEFAULT_CALLERS[device.kind] if options.callers is None else options.callers
-    options = replace(
-        options, batches=options.batches or DEFAULT_BATCHES[device.kind], threads=threads, callers=callers
-    )
     engines, notes = find_engines(options) if on_gpu else ([], [describe_processor()])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = gather_inputs(options)
@@ -129,6 +124,17 @@ def run_suite(
         report = replace(report, layers=time_engines(networks, contestants, options))
         known(report)
     return report
+
+
+def _fill_in(options: SuiteOptions) -> SuiteOptions:
+    """Return the options with the defaults of their device."""
+    kind = options.device.kind
+    return replace(
+        options,
+        batches=options.batches or DEFAULT_BATCHES[kind],
+        threads=options.threads if kind == "cuda" else options.threads or usable_cores(),
+        callers=DEFAULT_CALLERS[kind] if options.callers is None else options.callers,
+    )
 
 
 def _export_network(

@@ -76,7 +76,7 @@ class StageParity:
 
 
 class ParityGate:
-    """A reference and its outputs on the photographs, which are computed once for any number of candidates."""
+    """A reference and its outputs on the photographs, which are computed once for all candidates that take tensors."""
 
     def __init__(self, reference: Session, options: VerifyOptions) -> None:
         """Read the photographs. Raise InputError if one cannot be read, or if the reference takes images."""
@@ -126,10 +126,8 @@ class ParityGate:
         """Compare the masks of whole images with those that the reference and the published preset give."""
         info, reference = candidate.info, self._reference
         preset = replace(claimed_preset(candidate, self._wanted), stretch=info.preset.stretch)
-        meter, rounding = (
-            ComparisonMeter("mask", logits=False),
-            0.5 / 255 if info.image and info.image.mask == "uint8" else 0,
-        )
+        meter = ComparisonMeter("mask", logits=False)
+        rounding = 0.5 / 255 if info.image and info.image.mask == "uint8" else 0
         for images in image_sets(self._photographs, info.shape):
             for (name, image), mask in zip(images.items(), _masks(candidate, list(images.values())), strict=True):
                 maps = reference.infer(preprocess(image, preset), [reference.info.mask_output])

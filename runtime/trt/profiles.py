@@ -146,14 +146,10 @@ def _check(profile: Profile, shape: InputShape) -> None:
     wanted = (("batch", profile.batch, shape.batch), ("height", profile.height, shape.height))
     for what, span, fixed in (*wanted, ("width", profile.width, shape.width)):
         if fixed is not None and span != Span.only(fixed):
-            option = "batch" if what == "batch" else "size"
+            remedy = "without --source" if profile.images else "with --size dynamic"
+            remedy = "with --batch dynamic" if what == "batch" else remedy
             raise InputError(
-                f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; "
-                + (
-                    "export it without --source"
-                    if profile.images and what != "batch"
-                    else f"export it with --{option} dynamic"
-                )
+                f"the graph's {what} is fixed at {fixed}, so the engine cannot be built for {span}; export it {remedy}"
             )
     for each in () if profile.images else profile.shapes():
         shape.check_size(*each[2:])

@@ -65,8 +65,8 @@ class TensorRTBackend:
     ) -> dict[str, DeviceArray]:
         """Run on C-contiguous arrays of the same GPU, without a copy; see :class:`DeviceBackend`."""
         array = as_device_array(tensor, self._device, None)
-        shape, axis = array.shape, 3 if self.input.layout == "NHWC" else 1
-        if array.kind != np.dtype(self.input.dtype).str or len(shape) != 4 or shape[axis] != 3 or shape[0] < 1:
+        shape = array.shape
+        if not self.input.takes(shape, array.kind) or shape[0] < 1:
             raise InputError(f"infer takes a {self.input}; got {np.dtype(array.kind)} {shape}")
         index, padded = self._fit(shape)
         if padded != shape:

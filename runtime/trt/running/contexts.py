@@ -25,9 +25,9 @@ class ContextMaker:
         self._opened = opened
         self._cache_path = opened.path.with_name(opened.path.name + CACHE_SUFFIX)
         self.input, self.outputs, self.dtypes = read_tensors(opened)
-        engine, self.images = opened.engine, self.dtypes[self.input] == np.uint8
+        engine, images = opened.engine, self.dtypes[self.input] == np.uint8
         self.profiles = tuple(
-            Profile.from_shapes(engine.get_tensor_profile_shape(self.input, index), images=self.images)
+            Profile.from_shapes(engine.get_tensor_profile_shape(self.input, index), images=images)
             for index in range(engine.num_optimization_profiles)
         )
         self.captures_itself = opened.library.features.runtime_config
@@ -98,10 +98,8 @@ def read_tensors(opened: OpenEngine) -> tuple[str, tuple[str, ...], dict[str, np
     """Return the names of the input and of the outputs, in order, and the types of all."""
     engine, trt = opened.engine, opened.library.trt
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    modes = {name: engine.get_tensor_mode(name) for name in names}
-    inputs, outputs = (
-        [name for name in names if (modes[name] == trt.TensorIOMode.INPUT) is kind] for kind in (True, False)
-    )
+    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    outputs = [name for name in names if name not in inputs]
     kinds = {trt.DataType.FLOAT: "f32", trt.DataType.UINT8: "u8"}
     found = {
         name: TensorInfo(
