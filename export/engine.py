@@ -5,8 +5,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from u2net.export.graph import QUANTIZED, find_precision, read_graph
-from u2net.runtime.artifact import METADATA_KEY, Artifact
+from u2net.export.graph import QUANTIZED, find_artifact, find_precision, read_graph
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
 from u2net.runtime.loading import ENGINE_SUFFIXES
@@ -42,8 +41,7 @@ def build_engine(
     """
     onnx, path = Path(onnx), check_target(path, ENGINE_SUFFIXES)
     model = read_graph(onnx)
-    text = model.metadata_props.get(METADATA_KEY)
-    artifact = None if text is None else Artifact.from_json(text, onnx)
+    artifact = find_artifact(model, onnx)
     quantized = (node for node in model.graph if QUANTIZED.fullmatch(node.op_type))
     if any(value.dtype == ir.DataType.UINT8 for node in quantized for value in (*node.inputs, *node.outputs) if value):
         raise InputError(

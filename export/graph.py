@@ -47,12 +47,17 @@ def read_graph(path: Path) -> ir.Model:
         raise ExportError(f"{path} cannot be read as ONNX: {error}{hint}") from error
 
 
+def find_artifact(model: ir.Model, path: Path) -> Artifact | None:
+    """Return the metadata of a graph, or None. Raise ArtifactError if it is damaged."""
+    text = model.metadata_props.get(METADATA_KEY)
+    return None if text is None else Artifact.from_json(text, path)
+
+
 def read_artifact(model: ir.Model, path: Path) -> Artifact:
     """Return the metadata of a graph for a further stage. Raise ExportError if it has none, or takes images already."""
-    text = model.metadata_props.get(METADATA_KEY)
-    if text is None:
+    artifact = find_artifact(model, path)
+    if artifact is None:
         raise ExportError(f"{path} was not exported by u2net: it carries no {METADATA_KEY!r} metadata")
-    artifact = Artifact.from_json(text, path)
     if artifact.image is not None:
         raise ExportError(f"{path} takes images, so no stage can follow; start from the graph that takes tensors")
     return artifact

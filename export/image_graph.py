@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from u2net.export.graph import GraphStage, add_initializer, read_artifact, read_graph, write_graph
-from u2net.runtime.artifact import IMAGE_NAME, MASK_NAME, Artifact, ImageIo, MaskType
+from u2net.runtime.artifact import BEFORE, BEHIND, IMAGE_NAME, MASK_NAME, Artifact, ImageIo, MaskType
 from u2net.runtime.backend import Array
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target
@@ -103,7 +103,7 @@ def _fuse(model: ir.Model, artifact: Artifact, io: ImageIo) -> None:
     graph, preset = model.graph, artifact.preset
     sides = (artifact.shape.batch or "batch", io.height or "height", io.width or "width")
     image = ir.Value(name=IMAGE_NAME, type=ir.TensorType(ir.DataType.UINT8), shape=ir.Shape((*sides, 3)))
-    before, behind = _Nodes(graph, "preprocess", artifact.opset), _Nodes(graph, "postprocess", artifact.opset)
+    before, behind = _Nodes(graph, BEFORE, artifact.opset), _Nodes(graph, BEHIND, artifact.opset)
     first, tensor = graph[0], graph.inputs[0]
     ir.convenience.replace_all_uses_with(tensor, _preprocess(before, image, preset, io))
     mask = _postprocess(behind, graph.outputs[0], image, artifact, io)

@@ -16,6 +16,8 @@ SCHEMA = 1
 INPUT_NAME = "input"
 IMAGE_NAME, MASK_NAME = "image", "mask"
 """Input and output of a graph with pre- and postprocessing."""
+BEFORE, BEHIND = "preprocess", "postprocess"
+"""First part of the names of its nodes before and behind the network."""
 
 STEP = 32
 """Divisor of a dynamic height or width, and minimum of any: the network halves its maps five times."""

@@ -172,8 +172,8 @@ def new_session(
     """
     artifact, shape = backend.artifact, backend.input.shape
     image = artifact.image if artifact else None
-    sides = (image.height, image.width) if image else None
-    if sides != ((shape.height, shape.width) if backend.input.layout == "NHWC" else None):
+    told = (image.height or shape.height, image.width or shape.width) if image else None
+    if told != ((shape.height, shape.width) if backend.input.layout == "NHWC" else None):
         raise ArtifactError(f"{path} takes a {backend.input}, and its metadata say otherwise; export it again")
     chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:
@@ -183,8 +183,7 @@ def new_session(
         raise InputError(f"{path} takes images: its preset and size are built in, so leave preset and size out")
     if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):
         raise InputError(f"size is (height, width) in whole pixels; got {size!r}")
-    own = artifact.shape if artifact and image else shape
-    height, width = size or (own.height or chosen.height, own.width or chosen.width)
+    height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
     try:
         limit = backend.batch_limit(height, width)
     except ProfileError:
@@ -192,7 +191,7 @@ def new_session(
             raise
         height, width = backend.input.best_size
         limit = backend.batch_limit(height, width)
-    sized = chosen.with_size(height, width)
+    sized = chosen if image else chosen.with_size(height, width)
     info = SessionInfo(
         path=path,
         backend=backend.name,
@@ -202,7 +201,7 @@ def new_session(
         outputs=backend.outputs,
         batch_limit=limit,
         preset=sized,
-        preset_stated=artifact is not None and artifact.preset.with_size(height, width) == sized,
+        preset_stated=artifact is not None and artifact.preset.with_size(sized.height, sized.width) == sized,
         precision=backend.precision or (artifact.precision if artifact else None),
         variant=artifact.variant if artifact else None,
         checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,

@@ -34,7 +34,8 @@ class SessionInfo:
     outputs: tuple[str, ...]
     """Names of the outputs of :meth:`Session.infer`, in order."""
     batch_limit: int | None
-    """Largest batch at the preset's size; None if only memory limits it."""
+    """Largest batch at the preset's size, of a network that takes images at the size it is tuned for; None if only
+    memory limits it."""
     preset: Preset
     preset_stated: bool
     """True if the preset is the one in the file's metadata; False if the caller named it or it was assumed."""
@@ -97,17 +98,26 @@ class Session:
         if self.info.takes_images and preset != self.info.preset:
             raise InputError(f"{self.info.path} has stretch={self.info.preset.stretch} built in; leave stretch out")
         pixels = [as_rgb(image) for image in images]
-        alike: dict[object, list[int]] = {}
+        alike: dict[tuple[int, ...] | None, list[int]] = {}
         for index, image in enumerate(pixels):
             alike.setdefault(image.shape if self.info.takes_images else None, []).append(index)
-        whole = self.info.takes_images and self.info.device.kind == "cpu"  # whole images take memory, and gain no time
-        step = 1 if whole else self.info.batch_limit or CHUNKS[self.info.device.kind]
         masks: dict[int, FloatArray] = {}
-        for indices in alike.values():
+        for shape, indices in alike.items():
+            step = self._chunk(backend, shape)
             for chosen in (indices[start : start + step] for start in range(0, len(indices), step)):
                 found = self._masks(backend, [pixels[index] for index in chosen], preset)
                 masks.update(zip(chosen, found, strict=True))
         return [masks[index] for index in range(len(pixels))]
+
+    def _chunk(self, backend: Backend, shape: tuple[int, ...] | None) -> int:
+        """Number of images to run at once; ``shape`` is that of images which go in as they are."""
+        kind = self.info.device.kind
+        if shape is None:
+            return self.info.batch_limit or CHUNKS[kind]
+        if kind == "cpu":
+            return 1  # whole images take memory, and gain no time
+        self.info.shape.check_image(*shape[:2], self.info.path)
+        return backend.batch_limit(*shape[:2]) or CHUNKS[kind]
 
     def _masks(self, backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
         """Compute the masks of one run, which lasts no longer than the network: a run holds one of a few contexts."""

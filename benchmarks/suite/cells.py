@@ -13,7 +13,7 @@ import numpy as np
 from u2net.benchmarks.noise import NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio, compare, summarize
 from u2net.benchmarks.suite.contestants import EAGER, EXACT, Contestant
-from u2net.benchmarks.suite.inputs import MAPS_KEPT, Inputs
+from u2net.benchmarks.suite.inputs import MAPS_KEPT, Inputs, repeat_to
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Fidelity, Load, PictureSteps, Row
@@ -111,7 +111,7 @@ class Cell:
             opener=contestant.opener,
             file=str(file),
             device=str(options.device),
-            tensor=self._inputs.batch(self._batch),
+            tensor=repeat_to(self._inputs.of(contestant), self._batch),
             threads=options.threads,
             **contestant.options,
         )
@@ -159,15 +159,15 @@ class Cell:
 
     def _maps(self, row: Row) -> FloatArray | None:
         """d0 of every photograph, run in batches of the cell's size."""
-        found = []
-        for start in range(0, len(self._inputs.photographs), self._batch):
-            chunk = self._inputs.photographs[start : start + self._batch]
-            padded = np.ascontiguousarray(np.resize(chunk, (self._batch, *chunk.shape[1:])))
-            part = self._ask(row, "running the photographs", "infer", tensor=padded)
+        found, photographs = [], self._inputs.of(row.contestant)
+        for start in range(0, len(photographs), self._batch):
+            chunk = photographs[start : start + self._batch]
+            part = self._ask(row, "running the photographs", "infer", tensor=repeat_to(chunk, self._batch))
             if not isinstance(part, np.ndarray):
                 return None
             found.append(part[: len(chunk)])
-        return np.concatenate(found)
+        maps = np.concatenate(found)
+        return maps[:, None] if row.contestant.takes_images else maps
 
     def _processor_seconds(self) -> float:
         seconds = time.process_time()
@@ -226,8 +226,7 @@ class Cell:
             return
         contexts = row.contestant.options.get("contexts", CONTEXTS[self._options.device.kind])
         for callers in self._options.callers or ():
-            _, encoded = min(self._inputs.encoded.items())  # the smallest
-            calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=encoded)
+            calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=self._inputs.middle)
             if isinstance(calls, list):
                 wall = max(end for _, end in calls) - min(start for start, _ in calls)
                 latency = summarize([end - start for start, end in calls])

@@ -17,6 +17,9 @@ EXACT = "eager-fp32-exact"
 HERE, ENGINES, REMBG = "here", "tensorrt", "rembg"
 """Names of the Python that runs the suite, and of those that have TensorRT and rembg."""
 
+IMAGES = "-images"
+"""Suffix of the source of contestants that take images."""
+
 Opener = Literal["eager", "file", "rembg"]
 PACKAGES: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "rembg": "rembg"}
 """Package that each opener imports, unless another backend or an engine runs the file."""
@@ -31,7 +34,7 @@ class Contestant:
     opener: Opener
     source: str
     """``checkpoint``; the graph ``plain``, ``fp32``, ``fp16`` or ``int8``; the key of the TensorRT that builds the
-    engine; or the name of a file of the user's."""
+    engine; one of these graphs or engines with :data:`IMAGES`; or the name of a file of the user's."""
     precision: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the opener."""
@@ -39,6 +42,11 @@ class Contestant:
     """Name of the Python that its process runs in."""
     flavour: str = ""
     """The flavour of TensorRT that runs it; empty for others."""
+
+    @property
+    def takes_images(self) -> bool:
+        """True if pre- and postprocessing are inside its file, without the stretch: its masks are maps."""
+        return self.source.endswith(IMAGES)
 
     @property
     def package(self) -> str:
@@ -63,7 +71,7 @@ class TensorRT:
         return f"{self.flavour}-{self.version}"
 
 
-ENGINE_KEY = re.compile(r"(tensorrt|tensorrt-rtx)-([0-9.]+)(?:-graph)?")
+ENGINE_KEY = re.compile(r"(tensorrt|tensorrt-rtx)-([0-9.]+)(?:-graph|-images)?")
 
 LAST, BF16 = {"channels_last": True}, {"channels_last": True, "autocast": True}
 HALF, COMPILED = {"half": True}, {"half": True, "compiled": True}
@@ -86,6 +94,7 @@ ON_CPU = (
     ),
     Contestant("onnxruntime-int8", "our INT8 graph, ONNX Runtime", "file", "int8", "int8"),
     Contestant("openvino-int8", "our INT8 graph, OpenVINO", "file", "int8", "int8", {"backend": "openvino"}),
+    Contestant("onnxruntime-images", "our FP32 graph of images, ONNX Runtime", "file", f"fp32{IMAGES}", "fp32"),
     Contestant("rembg", "rembg's session", "rembg", "fp32", "fp32", python=REMBG),
 )
 ON_GPU = (
@@ -94,6 +103,7 @@ ON_GPU = (
     Contestant("eager-fp16-graph", "eager PyTorch FP16, CUDA graph", "eager", "checkpoint", "fp16", CAPTURED),
     Contestant("compile-fp16", "torch.compile FP16", "eager", "checkpoint", "fp16", COMPILED),
     Contestant("onnxruntime-graph", "our FP16 graph, ONNX Runtime, CUDA graph", "file", "fp16", "fp16", ALONE),
+    Contestant("onnxruntime-images", "our FP16 graph of images, ONNX Runtime", "file", f"fp16{IMAGES}", "fp16"),
 )
 
 
@@ -117,7 +127,13 @@ def list_contestants(device: Device, found: Iterable[TensorRT], wanted: tuple[st
 
 
 def _engines(found: TensorRT) -> Iterable[Contestant]:
-    for graph in (False, True):
-        key, title = (f"{found.key}-graph", ", CUDA graph") if graph else (found.key, "")
-        title = f"{found.flavour} {found.version} FP16{title}"
-        yield Contestant(key, title, "file", found.key, "fp16", {"cuda_graph": graph}, found.python, found.flavour)
+    title = f"{found.flavour} {found.version} FP16"
+    for suffix, words, source, graph in (
+        ("", "", found.key, False),
+        ("-graph", ", CUDA graph", found.key, True),
+        (IMAGES, " of images, CUDA graph", f"{found.key}{IMAGES}", True),
+    ):
+        options = {"cuda_graph": graph}
+        yield Contestant(
+            found.key + suffix, title + words, "file", source, "fp16", options, found.python, found.flavour
+        )

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from u2net.benchmarks.suite.contestants import ENGINES, HERE, Contestant, TensorRT
+from u2net.benchmarks.suite.contestants import ENGINES, HERE, IMAGES, Contestant, TensorRT
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.networks import NetworkFiles
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.workers import Worker, WorkerError
-from u2net.export.graph import read_artifact, read_graph
+from u2net.export.graph import find_artifact, read_graph
 from u2net.runtime.errors import ArtifactError
+from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 from u2net.runtime.trt.record import read_record
 
 DISCOVERY_SECONDS = LAYERS_SECONDS = 120.0
@@ -44,6 +45,7 @@ def make_engines(
     gpu: str | None,
     *,
     options: SuiteOptions,
+    pictures: Sequence[tuple[int, int]],
     say: Callable[[str], None],
 ) -> NetworkFiles:
     """Build what the contestants open and an earlier run did not leave, and note what could not be built.
@@ -53,10 +55,11 @@ def make_engines(
 
     Args:
         gpu: name of the GPU.
+        pictures: height and width of the pictures that engines of images take at the smallest batch.
     """
     missing, engines = dict(network.missing), {each.key: each for each in found}
     for source in dict.fromkeys(each.source for each in contestants if each.flavour):
-        path, engine = network.path(source, 1), engines.get(source)
+        path, engine = network.path(source, 1), engines.get(source.removesuffix(IMAGES))
         python = options.python(engine.python) if engine else None
         if engine is None or python is None:
             missing[path] = f"not here: no Python that was asked has it; --python {ENGINES}=PATH names another"
@@ -64,23 +67,35 @@ def make_engines(
         if _is_built(path, network.checkpoint.sha256, engine.version, gpu, options):
             continue
         say(f"{network.variant}: building with {source}")
-        graph = network.path("fp16", 1)
+        images = source.endswith(IMAGES)
+        graph = network.path(f"fp16{IMAGES}" if images else "fp16", 1)
         try:
             with Worker(python, path.with_suffix(".log")) as process:
                 process.call(
-                    "build_for_batches",
+                    "build_with_profiles",
                     60 * options.build_minutes,
                     graph=str(graph.absolute()),
                     path=str(path.absolute()),
                     flavour=engine.flavour,
                     device=str(options.device),
-                    batches=options.batches,
+                    profiles=_request_profiles(options, pictures if images else ()),
                     opt_level=options.opt_level,
-                    artifact=read_artifact(read_graph(graph), graph).to_json(),
+                    artifact=find_artifact(read_graph(graph), graph),
                 )
         except WorkerError as error:
             missing[path] = f"building the engine: {error}"
     return replace(network, missing=missing)
+
+
+def _request_profiles(options: SuiteOptions, pictures: Sequence[tuple[int, int]]) -> ProfileRequest:
+    """Return a profile for each batch size, for images of the network's own size and, at the smallest, for pictures."""
+    batches = tuple(Span.only(batch) for batch in options.batches)
+    if not pictures:
+        return ProfileRequest(batches)
+    own = SizeSpan(Span.only(options.size), Span.only(options.size))
+    every = [sorted((options.size, *sides)) for sides in zip(*pictures, strict=True)]
+    wide = SizeSpan(*(Span(sides[0], sides[len(sides) // 2], sides[-1]) for sides in every))
+    return ProfileRequest(batches, tuple(wide if batch == min(options.batches) else own for batch in options.batches))
 
 
 def _is_built(path: Path, checkpoint: str, version: str, gpu: str | None, options: SuiteOptions) -> bool:

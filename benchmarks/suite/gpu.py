@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from u2net.runtime.artifact import Artifact
+from u2net.runtime.backend import Array
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DependencyError, DeviceError
-from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.building.graph import GraphSource
@@ -16,7 +16,7 @@ from u2net.runtime.trt.compiling import compile_engine
 from u2net.runtime.trt.cuda import PinnedMemory, Stream, open_cuda
 from u2net.runtime.trt.flavours import import_flavour, installed_flavours, parse_flavour
 from u2net.runtime.trt.layers import summarize_layers
-from u2net.runtime.trt.profiles import ProfileRequest, Span
+from u2net.runtime.trt.profiles import ProfileRequest
 from u2net.runtime.trt.running.arrays import new_device_array
 from u2net.runtime.trt.running.inspection import inspect_engine
 
@@ -48,18 +48,24 @@ def find_tensorrt() -> tuple[dict[str, str], list[str]]:
     return found, broken
 
 
-def build_for_batches(
-    *, graph: str, path: str, flavour: str, device: str, batches: tuple[int, ...], opt_level: int | None, artifact: str
+def build_with_profiles(
+    *,
+    graph: str,
+    path: str,
+    flavour: str,
+    device: str,
+    profiles: ProfileRequest,
+    opt_level: int | None,
+    artifact: Artifact,
 ) -> None:
-    """Build an engine with a profile for each batch size; ``artifact`` is the graph's metadata in JSON."""
-    metadata = Artifact.from_json(artifact)
+    """Build an engine; ``artifact`` is the graph's metadata."""
     options = EngineOptions(
         flavour=parse_flavour(flavour),
-        profiles=ProfileRequest(tuple(Span.only(batch) for batch in batches)),
+        profiles=profiles,
         opt_level=opt_level,
         device=Device.parse(device),
     )
-    compile_engine(GraphSource(Path(graph), metadata.precision, metadata.opset, metadata), Path(path), options)
+    compile_engine(GraphSource(Path(graph), artifact.precision, artifact.opset, artifact), Path(path), options)
 
 
 def time_layers(path: str, device: str) -> EngineLayers:
@@ -89,7 +95,7 @@ def free_gpu_mb(device: Device) -> float | None:
 class DeviceTimer:
     """Times runs of a session from GPU memory to GPU memory, by CUDA events in a stream that nobody waits for."""
 
-    def __init__(self, session: Session, tensor: FloatArray, maps: FloatArray) -> None:
+    def __init__(self, session: Session, tensor: Array, maps: Array) -> None:
         """Copy an input to the session's GPU.
 
         Args:

@@ -2,13 +2,15 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
+from u2net.benchmarks.suite.contestants import Contestant
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.model.synthetic import make_scene, make_scenes
+from u2net.runtime.backend import Array
 from u2net.runtime.images import find_images, read_image
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess_batch
 from u2net.runtime.presets import PRESETS
@@ -35,10 +37,23 @@ class Inputs:
     """An encoded picture by height and width, for the times from picture to mask."""
     shown: Sequence[ByteArray] = ()
     """The first photographs as they are, to be shown."""
+    images: ByteArray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
+    """The same photographs for networks that take images, P×H×W×3; empty if none does."""
 
-    def batch(self, count: int) -> FloatArray:
-        """Return an input of that batch size, of different photographs as far as there are enough."""
-        return np.resize(self.photographs, (count, *self.photographs.shape[1:]))
+    def of(self, contestant: Contestant) -> Array:
+        """Return the photographs as a contestant takes them."""
+        return self.images if contestant.takes_images else self.photographs
+
+    @property
+    def middle(self) -> bytes:
+        """The encoded picture of the middle size, which concurrent callers hand in."""
+        sizes = sorted(self.encoded)
+        return self.encoded[sizes[len(sizes) // 2]]
+
+
+def repeat_to(photographs: Array, count: int) -> Array:
+    """Return a batch of that many photographs, different ones as far as there are enough."""
+    return np.ascontiguousarray(np.resize(photographs, (count, *photographs.shape[1:])))
 
 
 def encode_picture(image: ByteArray, height: int, width: int) -> bytes:
@@ -57,5 +72,7 @@ def gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
         images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
     pictures = {size: images[0] if options.images else make_scene(0, *size)[0] for size in PICTURE_SIZES}
     encoded = {size: encode_picture(image, *size) for size, image in pictures.items()}
-    tensor = preprocess_batch(images, PRESETS["reference"].with_size(options.size, options.size))
-    return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT]), what
+    sides = options.size, options.size
+    small = np.stack([Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR) for image in images])
+    tensor = preprocess_batch(list(small), PRESETS["reference"].with_size(*sides))
+    return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT], small), what

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
+from u2net.benchmarks.suite.contestants import IMAGES
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.export.build import export_model
 from u2net.export.calibration import make_tensors
 from u2net.export.fp16 import convert_fp16
-from u2net.export.graph import read_artifact, read_graph, write_graph
+from u2net.export.graph import find_artifact, read_artifact, read_graph, write_graph
+from u2net.export.image_graph import ImageOptions, fuse_images
 from u2net.export.onnx_export import ExportOptions, quiet_exporter
 from u2net.export.qdq import calibrate, quantize_convolutions
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
@@ -54,7 +56,7 @@ class NetworkFiles:
             return self.given[source]
         if source == "checkpoint":
             return self.checkpoint.path
-        if source not in ("plain", *GRAPHS):
+        if source.removesuffix(IMAGES) not in ("plain", *GRAPHS):
             return self.folder / f"{self.variant}-{self.size}.{source}.engine"
         plain = f".batch{batch}" if source == "plain" else ""
         return self.folder / f"{self.variant}-{self.size}.{source}{plain}.onnx"
@@ -90,6 +92,13 @@ def make_graphs(network: NetworkFiles, images: Path | None, plain_batches: Itera
         convert_fp16(fp32, fp16, images)
     for batch in plain_batches:
         make_plain_graph(network, batch)
+
+
+def make_image_graph(network: NetworkFiles, precision: str) -> None:
+    """Write our graph of a precision with pre- and postprocessing inside, whose masks are not stretched."""
+    source, path = network.path(precision, 1), network.path(precision + IMAGES, 1)
+    if not is_made_from(path, network.checkpoint):
+        fuse_images(source, path, ImageOptions(stretch=False))
 
 
 def make_int8_graph(network: NetworkFiles) -> NetworkFiles:
@@ -131,6 +140,7 @@ def make_plain_graph(network: NetworkFiles, batch: int) -> None:
 def is_made_from(path: Path, checkpoint: Checkpoint) -> bool:
     """Tell whether a graph of an earlier run was exported from this checkpoint."""
     try:
-        return read_artifact(read_graph(path), path).checkpoint_sha256 == checkpoint.sha256
+        artifact = find_artifact(read_graph(path), path)
+        return artifact is not None and artifact.checkpoint_sha256 == checkpoint.sha256
     except (ExportError, ArtifactError):
         return False

@@ -43,7 +43,7 @@ def open_file(
 ) -> Session:
     """An ONNX file or an engine as the runtime opens it: with ``contract``, else its own preset, else ``preset``."""
     backend, _ = open_backend(file, device, threads=threads, **options)
-    size = preset.height, preset.width
+    size = None if backend.input.layout == "NHWC" else (preset.height, preset.width)
     return new_session(backend, file, device, preset=contract, assumed=preset, size=size)
 
 

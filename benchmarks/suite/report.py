@@ -9,6 +9,7 @@ from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
 from u2net.benchmarks.suite.gpu_report import gpu_sections
 from u2net.benchmarks.suite.growth import growth_section
+from u2net.benchmarks.suite.inputs import PICTURE_SIZES
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.row_tables import (
     bar_plots,
@@ -104,7 +105,11 @@ def _load(report: SuiteReport) -> Section:
             }
             knees = {row.contestant.key: knee(row.load) for row in loaded}
             plots[f"{network}: throughput under load, knees ringed"] = plot_lines(lines, knees, "callers", "images/s")
-    text = "The knee is the smallest number of callers that reaches 95 % of the largest throughput."
+    height, width = PICTURE_SIZES[1]
+    text = (
+        f"Each hands in a decoded picture of {width}×{height} and waits for its mask. The knee is the smallest number "
+        "of callers that reaches 95 % of the largest throughput."
+    )
     return Section("Several callers at once", text, (LOAD_HEADER, rows), plots=plots)
 
 

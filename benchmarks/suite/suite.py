@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from u2net.benchmarks.machine import Machine, describe_machine, describe_processor, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell
-from u2net.benchmarks.suite.contestants import Contestant, list_contestants
+from u2net.benchmarks.suite.contestants import IMAGES, Contestant, list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
@@ -24,7 +24,13 @@ from u2net.benchmarks.suite.limits import (
     find_arithmetic,
     least_seconds,
 )
-from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs, make_int8_graph
+from u2net.benchmarks.suite.networks import (
+    NetworkFiles,
+    find_network,
+    make_graphs,
+    make_image_graph,
+    make_int8_graph,
+)
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, DEFAULT_CALLERS, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
@@ -90,7 +96,12 @@ def run_suite(
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = gather_inputs(options)
     graphs = [_export_network(name, contestants, options, progress) for name in options.networks]
-    networks = [make_engines(each, contestants, engines, machine.gpu, options=options, say=progress) for each in graphs]
+    networks = [
+        make_engines(
+            each, contestants, engines, machine.gpu, options=options, pictures=tuple(inputs.encoded), say=progress
+        )
+        for each in graphs
+    ]
     gpu_states = (read_gpu_state(device),) if on_gpu else ()  # the matrix products below may reach its power limit
     progress("measuring what the machine can do")
     noise = NoiseMeter(usable_cores())
@@ -142,9 +153,12 @@ def _export_network(
 ) -> NetworkFiles:
     network = find_network(variant, options)
     say(f"{variant}: exporting")
-    plain = any(each.source == "plain" for each in contestants)
-    make_graphs(network, options.images, options.batches if plain else ())
-    return make_int8_graph(network) if any(each.source == "int8" for each in contestants) else network
+    sources = {f"fp16{IMAGES}" if each.flavour and each.takes_images else each.source for each in contestants}
+    make_graphs(network, options.images, options.batches if "plain" in sources else ())
+    for precision in ("fp32", "fp16"):
+        if precision + IMAGES in sources:
+            make_image_graph(network, precision)
+    return make_int8_graph(network) if "int8" in sources else network
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:

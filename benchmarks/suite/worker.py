@@ -21,9 +21,9 @@ from PIL import Image
 from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
 from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
+from u2net.runtime.backend import Array
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, U2NetError
-from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
 
@@ -40,7 +40,7 @@ class Bench:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._input: FloatArray | None = None
+        self._input: Array | None = None
         self._timer: gpu.DeviceTimer | None = None
 
     def settle(self, package: str, device: str) -> float:
@@ -51,17 +51,18 @@ class Bench:
         gpu.free_gpu_mb(Device.parse(device))
         return time.perf_counter() - started
 
-    def open(self, opener: str, file: str, device: str, tensor: FloatArray, **options: Any) -> dict[str, Any]:
+    def open(self, opener: str, file: str, device: str, tensor: Array, **options: Any) -> dict[str, Any]:
         """Open the contestant and run it until nothing more is compiled or recorded.
 
         Args:
-            tensor: the input that is timed, N×3×H×W.
+            tensor: the input that is timed, N×3×H×W, or images N×H×W×3.
             options: further arguments of the opener, ``threads`` among them.
 
         Returns:
             What it is, how long each step took, the memory taken so far, and why runs cannot be timed on the device.
         """
-        place, preset = Device.parse(device), PRESETS["reference"].with_size(*tensor.shape[2:])
+        sides = tensor.shape[1:3] if tensor.dtype == np.uint8 else tensor.shape[2:]
+        place, preset = Device.parse(device), PRESETS["reference"].with_size(*sides)
         free_before = gpu.free_gpu_mb(place)
         started = time.perf_counter()
         session = OPENERS[opener](Path(file), place, preset, **options)
@@ -94,11 +95,11 @@ class Bench:
         return ceilings.measure_ceilings(device, arithmetic, threads)
 
     find_tensorrt = staticmethod(gpu.find_tensorrt)
-    build_for_batches = staticmethod(gpu.build_for_batches)
+    build_with_profiles = staticmethod(gpu.build_with_profiles)
     time_layers = staticmethod(gpu.time_layers)
 
-    def infer(self, tensor: FloatArray) -> FloatArray:
-        """Run the network on N×3×H×W and return d0."""
+    def infer(self, tensor: Array) -> Array:
+        """Run the network and return d0, or masks."""
         output = self._opened.info.mask_output
         return np.ascontiguousarray(self._opened.infer(tensor, [output])[output])
 
@@ -116,13 +117,14 @@ class Bench:
     def time_picture(self, encoded: bytes, rounds: int) -> dict[str, list[float]]:
         """Seconds of each step from an encoded picture to its mask."""
         session, image = self._opened, read_image_bytes(encoded)
-        steps = mask_steps(session, image, session.info.preset)
         ends: dict[str, Run] = {
             "decode": lambda: read_image_bytes(encoded),
             "whole": lambda: session(read_image_bytes(encoded)),
         }
-        # A session of another kind, as rembg's, takes steps of its own between picture and mask.
-        return time_in_turns(ends | steps if type(session) is Session else ends, rounds, 1)
+        # A session of another kind, as rembg's, takes steps of its own; a network that takes images has one step alone.
+        if type(session) is Session and not session.info.takes_images:
+            ends |= mask_steps(session, image, session.info.preset)
+        return time_in_turns(ends, rounds, 1)
 
     def call_from(self, callers: int, encoded: bytes) -> list[tuple[float, float]]:
         """Call the session from several threads at once. Returns start and end of each call in seconds."""

@@ -16,11 +16,15 @@ Enum = Any
 class ITensor(Protocol):
     name: str
     shape: Dims
+    dtype: Enum
 
 
 class ILayer(Protocol):
     name: str
+    type: Enum
     num_outputs: int
+
+    def get_output(self, index: int) -> ITensor: ...
 
 
 class INetworkDefinition(Protocol):

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from u2net.runtime.artifact import BEFORE, BEHIND
 from u2net.runtime.errors import EngineBuildError, InputError
 from u2net.runtime.files import hash_bytes, hash_file, written_whole
 from u2net.runtime.trt.api import IBuilderConfig, INetworkDefinition
@@ -112,7 +113,7 @@ def _configure(
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if features.fp16_flag and not features.strong_typing and source.precision == "fp16":
-        _allow_fp16(trt, config, network, source.artifact.fp32_nodes if source.artifact else ())
+        _allow_fp16(trt, config, network, source)
     if features.int8_flag and not features.strong_typing and source.precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
     if features.profile_sharing:
@@ -121,18 +122,25 @@ def _configure(
         _set_targets(library, config, options.targets)
 
 
-def _allow_fp16(trt: Any, config: IBuilderConfig, network: INetworkDefinition, fp32_nodes: tuple[str, ...]) -> None:
-    """TensorRT 8 chooses precision itself: allow FP16, except in the nodes that must stay in FP32."""
+def _allow_fp16(trt: Any, config: IBuilderConfig, network: INetworkDefinition, source: GraphSource) -> None:
+    """TensorRT 8 chooses precision itself: allow FP16, except in pre- and postprocessing and where FP16 overflows."""
     config.set_flag(trt.BuilderFlag.FP16)
-    if not fp32_nodes:
-        return
-    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    nodes = source.artifact.fp32_nodes if source.artifact else ()
+    parts = (f"{BEFORE}.", f"{BEHIND}.") if source.images else ()
     layers: list[Any] = [network.get_layer(index) for index in range(network.num_layers)]
-    for layer in layers:
-        if layer.name in fp32_nodes:
+    kept = [layer for layer in layers if layer.name in nodes or layer.name.startswith(parts)]
+    if kept:
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    for layer in kept:
+        # Layers that compute no numbers, or whole ones, have no choice of precision.
+        if layer.get_output(0).dtype == trt.DataType.FLOAT and layer.type not in _no_arithmetic(trt):
             layer.precision = trt.DataType.FLOAT
             for index in range(layer.num_outputs):
                 layer.set_output_type(index, trt.DataType.FLOAT)
+
+
+def _no_arithmetic(trt: Any) -> tuple[Any, ...]:
+    return trt.LayerType.CONSTANT, trt.LayerType.CAST, trt.LayerType.IDENTITY
 
 
 def _set_targets(library: TensorRTLibrary, config: Any, targets: tuple[str, ...]) -> None:

@@ -21,6 +21,8 @@ from tests.runtime.trt.fake_cuda import FakeCudaRuntime, Work, entry, errors  # 
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT  # noqa: E402
 from u2net.runtime.preprocess import FloatArray  # noqa: E402
 
+IMAGES = {"input": [-1, -1, -1, 3], "outputs": {"mask": 1}, "layers": [], "images": True}
+
 TICK = 0.25
 """Milliseconds that a run takes on this GPU."""
 
@@ -34,7 +36,7 @@ class TimedCuda(FakeCudaRuntime):
         self.times: dict[int, int] = {}
 
     def floats(self, address: int, shape: tuple[int, ...]) -> FloatArray:
-        self.runs += shape[1] == 3  # each run looks once at its input
+        self.runs += shape[1] == 3 or len(shape) == 3  # each run looks once at its input, or at its masks
         return super().floats(address, shape)
 
     def cudaMemGetInfo(self) -> tuple[Any, int, int]:
@@ -62,8 +64,7 @@ def simulate(set_module: Callable[[str, Any], object]) -> tuple[TimedCuda, FakeT
 
 
 def read_anything(self: Parser, path: str) -> bool:
-    del path
-    self.network.facts = NETWORK
+    self.network.facts = IMAGES if "-images" in path else NETWORK
     return True
 
 
@@ -75,15 +76,15 @@ def main() -> None:
     bindings.runtime = cuda
     Parser.parse_from_file = read_anything  # type: ignore[method-assign]
     worker.CALLER_SECONDS = 0.2
-    build = worker.Bench.build_for_batches
+    build = worker.Bench.build_with_profiles
 
-    def build_for_batches(opt_level: int | None = None, **arguments: Any) -> None:
+    def build_with_profiles(opt_level: int | None = None, **arguments: Any) -> None:
         if opt_level == 5:
             time.sleep(600)
         cuda.allowed = 0 if opt_level == 4 else None
         build(opt_level=opt_level, **arguments)
 
-    worker.Bench.build_for_batches = staticmethod(build_for_batches)
+    worker.Bench.build_with_profiles = staticmethod(build_with_profiles)
     worker.serve(Connection(int(sys.argv[1])), worker.Bench())
 
 

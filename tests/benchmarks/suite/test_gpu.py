@@ -20,7 +20,7 @@ from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.suite import cells, engines, inputs, suite
 from u2net.benchmarks.suite.contestants import EAGER, HERE, TensorRT, list_contestants
 from u2net.benchmarks.suite.engines import make_engines
-from u2net.benchmarks.suite.gpu import build_for_batches, free_gpu_mb
+from u2net.benchmarks.suite.gpu import build_with_profiles, free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.openers import OPENERS
@@ -39,7 +39,7 @@ from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.flavours import installed_flavours
-from u2net.runtime.trt.profiles import Profile
+from u2net.runtime.trt.profiles import Profile, ProfileRequest, Span
 from u2net.runtime.trt.record import read_record, write_engine
 
 SIZE = 64
@@ -164,7 +164,7 @@ def options(network: NetworkFiles) -> SuiteOptions:
         networks=("u2netp",),
         batches=(1,),
         size=SIZE,
-        contestants=(ENGINE, f"{ENGINE}-graph", "tensorrt-99"),
+        contestants=(ENGINE, f"{ENGINE}-graph", f"{ENGINE}-images", "tensorrt-99"),
         rounds=2,
         callers=(1, 2),
         pythons={"tensorrt": sys.executable},
@@ -190,7 +190,7 @@ def report(options: SuiteOptions, patch: pytest.MonkeyPatch) -> SuiteReport:
     del patch
     known: list[SuiteReport] = []
     report = run_suite(options, known=known.append)
-    assert [len(each.layers) for each in known] == [0, 1], "after the cell, then with the layers"
+    assert [len(each.layers) for each in known] == [0, 2], "after the cell, then with the layers"
     return report
 
 
@@ -199,9 +199,9 @@ def rows_of(report: SuiteReport, *keys: str) -> list[Row]:
 
 
 def test_engines_run_by_both_clocks(report: SuiteReport) -> None:
-    rows = rows_of(report, ENGINE, f"{ENGINE}-graph")
+    rows = rows_of(report, ENGINE, f"{ENGINE}-graph", f"{ENGINE}-images")
 
-    assert len(rows) == 2
+    assert len(rows) == 3
     for row in rows:
         assert row.error == ""
         assert row.device is not None and row.device.median_ms == TICK
@@ -209,7 +209,7 @@ def test_engines_run_by_both_clocks(report: SuiteReport) -> None:
         assert row.gpu_memory_mb is not None and row.gpu_memory_mb > 0
         assert set(row.cold) == {"import", "build", "open", "first_run"}
         assert row.fidelity_note == "the reference did not run"
-    assert [load.contexts for row in rows for load in row.load] == [4] * 4
+    assert [load.contexts for row in rows for load in row.load] == [4] * 6
 
 
 def test_what_is_not_here_says_why(report: SuiteReport) -> None:
@@ -231,7 +231,9 @@ def build(network: NetworkFiles, options: SuiteOptions) -> dict[str, str]:
     """Make the engine; returns what could not be made, by file name."""
     found = [TensorRT("tensorrt", "8.6.1", HERE)]
     contestants = list_contestants(CUDA, found, (ENGINE,))
-    made = make_engines(network, contestants, found, "Fake GPU", options=options, say=lambda _message: None)
+    made = make_engines(
+        network, contestants, found, "Fake GPU", options=options, pictures=(), say=lambda _message: None
+    )
     return {path.name: why for path, why in made.missing.items()}
 
 
@@ -268,17 +270,17 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
     if "tensorrt-rtx" not in installed_flavours():
         pytest.skip("TensorRT-RTX is not installed")
     graph, path = network.path("fp16", 1), network.path("tensorrt-rtx-1", 1)
-    artifact = read_artifact(read_graph(graph), graph).to_json()
+    artifact = read_artifact(read_graph(graph), graph)
     with Worker(sys.executable, network.folder / "rtx.log") as process:
         versions, _ = process.call("find_tensorrt", 120)
         process.call(
-            "build_for_batches",
+            "build_with_profiles",
             240,
             graph=str(graph),
             path=str(path),
             flavour="tensorrt-rtx",
             device="cuda:0",
-            batches=BATCHES,
+            profiles=ProfileRequest(tuple(map(Span.only, BATCHES))),
             opt_level=None,
             artifact=artifact,
         )
@@ -290,14 +292,14 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
 
 def test_a_graph_of_no_artifact_is_refused() -> None:
     with pytest.raises(InputError, match="no flavour 'tensorflow'"):
-        build_for_batches(
+        build_with_profiles(
             graph="",
             path="",
             flavour="tensorflow",
             device="cuda",
-            batches=(1,),
+            profiles=ProfileRequest(),
             opt_level=None,
-            artifact=ARTIFACT.to_json(),
+            artifact=ARTIFACT,
         )
 
 

@@ -42,9 +42,16 @@ class ProgressMonitor:
 class Layer:
     precision: Any = None
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, trt: Any, name: str) -> None:
+        """Make a convolution, or what the name ends with: ``.cast``, ``.constant``, or ``.int``, whole numbers."""
         self.name, self.num_outputs = name, 1
         self.output_types: dict[int, Any] = {}
+        kind = name.rpartition(".")[2].upper()
+        self.type = trt.LayerType[kind if kind in ("CAST", "CONSTANT") else "CONVOLUTION"]
+        self._dtype = trt.DataType["INT32" if kind == "INT" else "FLOAT"]
+
+    def get_output(self, _index: int) -> Any:
+        return SimpleNamespace(name=f"{self.name}:0", dtype=self._dtype)
 
     def set_output_type(self, index: int, kind: Any) -> None:
         self.output_types[index] = kind
@@ -67,7 +74,7 @@ class Parser:
             return False
         self.errors = facts.get("errors", [])
         self.network.facts = {**NETWORK, **facts}
-        self.network.layers = [Layer(name) for name in self.network.facts["layers"]]
+        self.network.layers = [Layer(self.network.trt, name) for name in self.network.facts["layers"]]
         return not self.errors
 
     def get_error(self, index: int) -> Any:

@@ -42,7 +42,8 @@ class FakeTensorRT:
     """The simulated module. Its attributes set how it behaves and record what it was asked to do."""
 
     __spec__ = ModuleSpec("tensorrt", None)
-    DataType = enum("FLOAT HALF UINT8", kind=Enum)
+    DataType = enum("FLOAT HALF UINT8 INT32", kind=Enum)
+    LayerType = enum("CONVOLUTION CONSTANT CAST IDENTITY")
     TensorIOMode = enum("NONE INPUT OUTPUT")
     ProfilingVerbosity = enum("LAYER_NAMES_ONLY DETAILED")
     LayerInformationFormat = enum("ONELINE JSON")

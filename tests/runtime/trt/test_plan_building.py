@@ -14,6 +14,7 @@ import pytest
 from tests.runtime.trt.conftest import ARTIFACT
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import MAGIC, FakeTensorRT
+from u2net.runtime.artifact import ImageIo
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
     DependencyError,
@@ -207,6 +208,20 @@ def test_tensorrt_8_keeps_fp32_nodes_in_fp32(old: FakeTensorRT, graph: Write) ->
     full = old.DataType.FLOAT
     assert [layer.precision for layer in old.networks[0].layers] == [None, full, full, None]
     assert [layer.output_types for layer in old.networks[0].layers] == [{}, {0: full}, {0: full}, {}]
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_tensorrt_8_keeps_the_arithmetic_around_the_network_in_fp32(
+    old: FakeTensorRT, graph: Write, images: bool
+) -> None:
+    names = ["preprocess.1.matmul", "preprocess.2.int", "preprocess.3.cast", "stage1.conv", "postprocess.9.matmul"]
+    artifact = replace(REFERENCE, image=ImageIo(None, None, "float32") if images else None)
+    size = SizeSpan(Span.only(64), Span.only(64))
+    shape = {"input": [-1, -1, -1, 3]} if images else {}
+    build(graph({"artifact": artifact}, layers=names, **shape), profiles=ProfileRequest(sizes=(size,)))
+
+    kept = [layer.name for layer in old.networks[0].layers if layer.precision is old.DataType.FLOAT]
+    assert kept == (["preprocess.1.matmul", "postprocess.9.matmul"] if images else [])
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
