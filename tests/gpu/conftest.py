@@ -1,13 +1,15 @@
 """Real engines on a real GPU. ``--graphs`` names an exported network for a Python that has TensorRT but no torch.
 
-Its folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17), its metadata ``artifact.json``, ``input.npz`` and
-``output.npz``: pictures, float32 P×3×H×W, and their maps in eager FP32, float32 P×1×H×W. ``make gpu-check`` writes it.
+Its folder holds ``graph.onnx`` (FP16, dynamic batch, opset 17) and ``image.onnx``, which takes images, each with its
+metadata in JSON; ``input.npz`` and ``output.npz``: pictures, float32 P×3×H×W, and their maps in eager FP32, float32
+P×1×H×W; ``scenes.npz`` and ``masks.npz``: images of several sizes and their FP32 masks. ``make gpu-check`` writes all.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,20 +28,33 @@ from u2net.runtime.trt.profiles import ProfileRequest, Span
 from u2net.runtime.trt.running.arrays import DeviceArray, new_device_array
 
 FloatArray = npt.NDArray[np.float32]
-BuildEngine = Callable[[Path, EngineOptions], Path]
+ByteArray = npt.NDArray[np.uint8]
 
 DEVICE = "cuda:0"
 LARGEST_BATCH = 4
 
 
 @dataclass(frozen=True)
-class Graphs:
-    """An exported network, pictures, and its maps in eager FP32."""
+class Graph:
+    """An exported network."""
 
     onnx: Path
     artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The network on tensors and on images, with inputs and what FP32 makes of them."""
+
+    tensor: Graph
+    image: Graph
     pictures: FloatArray
     maps: FloatArray
+    scenes: list[ByteArray]
+    masks: list[FloatArray]
+
+
+BuildEngine = Callable[[Path, EngineOptions, Graph], Path]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,18 +81,23 @@ def graphs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.importorskip("torch")
         folder = tmp_path_factory.mktemp("graphs")
         write_graphs(folder)
-    artifact = Artifact.from_json((folder / "artifact.json").read_text(encoding="utf-8"))
-    with np.load(folder / "input.npz") as pictures, np.load(folder / "output.npz") as maps:
-        return Graphs(folder / "graph.onnx", artifact, pictures["array"], maps["array"])
+    (pictures,), (maps,), scenes, masks = (
+        list(np.load(folder / f"{name}.npz").values()) for name in ("input", "output", "scenes", "masks")
+    )
+    tensor, image = (
+        Graph(folder / f"{name}.onnx", Artifact.from_json((folder / f"{name}.json").read_text(encoding="utf-8")))
+        for name in ("graph", "image")
+    )
+    return Graphs(tensor, image, pictures, maps, scenes, masks)
 
 
 @pytest.fixture(scope="session")
-def build(graphs: Graphs) -> BuildEngine:
-    """Build an engine of the exported network beside a copy of the graph, as a user does."""
+def build() -> BuildEngine:
+    """Build an engine of an exported network beside a copy of the graph, as a user does."""
 
-    def build(path: Path, options: EngineOptions) -> Path:
-        onnx, artifact = path.with_suffix(".onnx"), graphs.artifact
-        onnx.write_bytes(graphs.onnx.read_bytes())
+    def build(path: Path, options: EngineOptions, graph: Graph) -> Path:
+        onnx, artifact = path.with_suffix(".onnx"), graph.artifact
+        onnx.write_bytes(graph.onnx.read_bytes())
         compile_engine(GraphSource(onnx, artifact.precision, artifact.opset, artifact), path, options)
         return path
 
@@ -100,16 +120,26 @@ def engine(
     build: BuildEngine, options: EngineOptions, graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """An engine of batch 1:1:4. If the library does not support this GPU, the test is skipped with its message."""
-    path = build(tmp_path_factory.mktemp("engines") / "model.engine", options)
-    try:
-        with load(path, DEVICE) as session:
-            session.infer(graphs.pictures[:1])
-    except EngineGpuError as error:
-        pytest.skip(f"{options.flavour} does not take this GPU: {error}")
+    path = build(tmp_path_factory.mktemp("engines") / "model.engine", options, graphs.tensor)
+    skip_if_refused(path)
     return path
 
 
-def to_gpu(array: FloatArray) -> DeviceArray:
+def skip_if_refused(engine: Path) -> None:
+    """Skip the test if the library that built an engine does not support this GPU."""
+    try:
+        load(engine, DEVICE).close()
+    except EngineGpuError as error:
+        pytest.skip(f"this GPU is not supported: {error}")
+
+
+def iou(wanted: FloatArray, found: FloatArray) -> float:
+    """Intersection over union of two masks at 0.5."""
+    both, either = (wanted > 0.5) & (found > 0.5), (wanted > 0.5) | (found > 0.5)
+    return float(both.sum() / either.sum())
+
+
+def to_gpu(array: npt.NDArray[Any]) -> DeviceArray:
     """Copy values to new memory on the first GPU."""
     cuda = open_cuda()
     cuda.use(0)

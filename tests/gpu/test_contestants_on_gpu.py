@@ -19,7 +19,7 @@ def test_onnxruntime_matches_eager_fp32(
     runtime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
         pytest.skip("this ONNX Runtime has no CUDA")
-    with load(graphs.onnx, DEVICE, **options) as session:
+    with load(graphs.tensor.onnx, DEVICE, **options) as session:
         for count in (1, 1, 1, 1, 2, 1):
             chunks = [graphs.pictures[at : at + count] for at in range(0, len(graphs.pictures), count)]
             maps = np.concatenate([session.infer(chunk)["d0"] for chunk in chunks])

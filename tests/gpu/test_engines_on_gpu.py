@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.gpu.conftest import DEVICE, LARGEST_BATCH, BuildEngine, FloatArray, Graphs, to_gpu
+from tests.gpu.conftest import DEVICE, LARGEST_BATCH, BuildEngine, FloatArray, Graphs, iou, to_gpu
 from tests.gpu.graphs import SIDE
 from u2net.runtime import InputError, ProfileError, load
 from u2net.runtime.device import Device
@@ -24,11 +24,6 @@ pytestmark = pytest.mark.gpu
 
 ROUNDING = 5e-3
 """Tolerance of a probability between profiles, which may choose different kernels for the same FP16 layer."""
-
-
-def iou(wanted: FloatArray, found: FloatArray) -> float:
-    both, either = (wanted > 0.5) & (found > 0.5), (wanted > 0.5) | (found > 0.5)
-    return float(both.sum() / either.sum())
 
 
 def test_the_record_names_the_gpu_and_the_profile(engine: Path, options: EngineOptions, gpu: Gpu) -> None:
@@ -126,7 +121,7 @@ def test_each_batch_runs_under_its_own_profile(
 ) -> None:
     """Batches between two profiles are padded in host memory, and refused in GPU memory."""
     spans = (Span.only(1), Span.only(LARGEST_BATCH))
-    path = build(tmp_path / "two.engine", replace(options, profiles=ProfileRequest(spans)))
+    path = build(tmp_path / "two.engine", replace(options, profiles=ProfileRequest(spans)), graphs.tensor)
     with load(path, DEVICE) as session, load(engine, DEVICE) as other:
         for count in (1, 2, 3, LARGEST_BATCH):
             tensor = graphs.pictures[:count]

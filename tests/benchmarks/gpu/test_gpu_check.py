@@ -110,7 +110,7 @@ def test_the_engines_tests_get_their_graphs(tmp_path: Path) -> None:
     with np.load(graphs / "input.npz") as pictures, np.load(graphs / "output.npz") as maps:
         assert pictures["array"].shape[1:] == (3, *maps["array"].shape[2:])
         assert maps["array"].min() < 0.1 and maps["array"].max() > 0.9, "maps near 0.5 would look like anything"
-    assert json.loads((graphs / "artifact.json").read_text(encoding="utf-8"))["precision"] == "fp16"
+    assert json.loads((graphs / "graph.json").read_text(encoding="utf-8"))["precision"] == "fp16"
     assert (graphs / "graph.onnx").is_file()
 
 

@@ -49,6 +49,33 @@ def test_masks_have_the_size_of_their_images(session: Session) -> None:
     assert session.info.shape == InputShape(None, None, None) and session.info.takes_images
 
 
+def test_an_engine_of_one_size_may_come_from_a_graph_of_any(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+    shapes = [(1, 30, 40, 3)] * 3
+    profiles = (Profile.from_shapes(shapes, images=True),)
+    facts = {"images": True, "outputs": {"mask": 1}, "profiles": [shapes]}
+    path = write_engine(trt, record={"artifact": ANY_IMAGE, "profiles": profiles}, **facts)
+    with load(path, "cuda:0") as session:
+        info, image = session.info, pixels(30, 40, 3)
+        np.testing.assert_allclose(session(image), mean(image), atol=1e-6)
+        with pytest.raises(InputError, match="takes images of 30×40 pixels"):
+            session(pixels(40, 30, 3))
+
+    assert info.preset == ANY_IMAGE.preset and info.preset_stated, "the preset's size is the network's, not the images'"
+
+
+def test_large_images_go_in_smaller_batches(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
+    shapes = [[(1, 8, 8, 3), (1, 64, 96, 3), (1, 64, 96, 3)], [(1, 8, 8, 3), (4, 30, 40, 3), (4, 30, 40, 3)]]
+    profiles = tuple(Profile.from_shapes(each, images=True) for each in shapes)
+    facts = {"images": True, "outputs": {"mask": 1}, "profiles": shapes}
+    path = write_engine(trt, record={"artifact": ANY_IMAGE, "profiles": profiles}, **facts)
+    with load(path, "cuda:0", cuda_graph=False) as session:
+        images = [pixels(*size, 3, seed=seed) for seed, size in enumerate([(64, 96)] * 3 + [(30, 40)] * 5)]
+        for found, image in zip(session.batch(images), images, strict=True):
+            np.testing.assert_allclose(found, mean(image), atol=1e-6)
+
+    assert [shape[0] for _, shape in trt.executed] == [1, 1, 1, 4, 1]
+
+
 def test_images_in_gpu_memory_go_in_without_a_copy(session: Session, cuda: FakeCudaRuntime) -> None:
     images = pixels(2, 30, 40, 3)
     source = new_device_array(open_cuda(), images.shape, 0, np.uint8)
