@@ -136,8 +136,9 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int] | None:
     if text == DYNAMIC:
         return None
     sides = text.lower().replace("×", "x").split("x")
+    dynamic = f", or {DYNAMIC}" if option == "--size" else ""
     if len(sides) > 2 or not all(map(_is_number, sides)):
-        raise InputError(f"{option} is a number, HEIGHTxWIDTH or {DYNAMIC}; got {text!r}")
+        raise InputError(f"{option} is a number or HEIGHTxWIDTH{dynamic}; got {text!r}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -182,13 +183,16 @@ def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Op
 def image_options(io: str, source: str | None, **options: Any) -> "ImageOptions | None":
     """Return what a graph that takes images is like; None for one that takes tensors."""
     options["source"] = None if source is None else parse_size(source, "--source")
+    if source is not None and options["source"] is None:
+        raise InputError("--source is one size, HEIGHTxWIDTH; leave it out for images of any size")
     given = {name: value for name, value in options.items() if value is not None}
     if io == "image":
         from u2net.export.image_graph import ImageOptions
 
         return ImageOptions(**given)
     if given:
-        raise InputError(f"--{', --'.join(given)}: only for a file that takes images; add --io image")
+        flags = (f"--no-{name}" if value is False else f"--{name}" for name, value in given.items())
+        raise InputError(f"{', '.join(flags)}: only for a file that takes images; add --io image")
     return None
 
 

@@ -49,6 +49,34 @@ def gpu_table() -> str:
     return "\n".join(lines)
 
 
+def image_table() -> str:
+    """Files of tensors against files of images, from the encoded picture to the mask."""
+    pairs = {
+        "2 cores, FP32 in ONNX Runtime": ("images", "onnxruntime-fp32", "onnxruntime-images"),
+        "H200, FP16 in ONNX Runtime": ("h200-u2netp", "onnxruntime", "onnxruntime-images"),
+        "H200, FP16 in TensorRT 8.6": ("h200-u2netp", "tensorrt-8.6.1-graph", "tensorrt-8.6.1-images"),
+    }
+    lines = [
+        "| U2NETP, picture to mask, files of tensors → of images | 512×512 | 1920×1080 | 4000×3000 | "
+        "most masks of 1920×1080 a second |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for title, (name, *keys) in pairs.items():
+        rows = {
+            row["contestant"]["key"]: row
+            for row in read_result(f"{name}.json")["rows"]
+            if row["network"] == NETWORKS[0] and row["pictures"]
+        }
+        tensors, images = (rows[key] for key in keys)
+        times = [
+            f"{before['whole']:.0f} → {after['whole']:.0f} ms"
+            for before, after in zip(tensors["pictures"], images["pictures"], strict=True)
+        ]
+        most = " → ".join(f"{max(each['images_per_second'] for each in row['load']):.3g}" for row in (tensors, images))
+        lines.append(f"| {title} | {' | '.join(times)} | {most} |")
+    return "\n".join(lines)
+
+
 def processor() -> str:
     """The machine of the suite, and how steady it was."""
     report = read_result("suite.json")
@@ -70,6 +98,7 @@ def scores() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "suite": suite_table,
     "gpu": gpu_table,
+    "images": image_table,
     "processor": processor,
     "scores": scores,
 }

@@ -55,7 +55,7 @@ class FetchedWeights:
 
 
 def fetch_weights(
-    name: str, *, cache: Path | None = None, mirror: str = MIRROR, timeout: float = 30.0, progress: bool = False
+    name: str, *, cache: str | Path | None = None, mirror: str = MIRROR, timeout: float = 30.0, progress: bool = False
 ) -> FetchedWeights:
     """Download a published ONNX file into the cache and recover a checkpoint from it; what is there already is kept.
 
@@ -69,11 +69,13 @@ def fetch_weights(
     Raises:
         DependencyError: a package that downloads is not installed.
         ExportError: the file cannot be downloaded, or a file cannot be written.
-        InputError: there is no such name, or the cache cannot be made or is in use.
+        InputError: there is no such name, the mirror is no address, or the cache cannot be made or is in use.
     """
     if name not in RELEASES:
         raise InputError(f"there are no weights {name!r}; there are {', '.join(RELEASES)}")
-    release, folder = RELEASES[name], _user_cache() if cache is None else cache
+    if not mirror.startswith(("http://", "https://")):
+        raise InputError(f"the mirror is an address that begins with http:// or https://; got {mirror!r}")
+    release, folder = RELEASES[name], _user_cache() if cache is None else Path(cache)
     source = folder / f"{name}.onnx"
     with locked_folder(folder, wait=True):
         _download(f"{mirror.rstrip('/')}/{name}.onnx", source, release.digest, timeout=timeout, progress=progress)

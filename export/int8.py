@@ -16,7 +16,7 @@ from u2net.export.parity.figures import THRESHOLD
 from u2net.export.qdq import calibrate, quantize_convolutions
 from u2net.runtime.artifact import PROMISE, Agreement, Calibrator, LayerLoss, Quantization, Target
 from u2net.runtime.errors import ExportError, InputError
-from u2net.runtime.files import hash_bytes, hash_file, written_whole
+from u2net.runtime.files import check_target, hash_bytes, hash_file, written_whole
 from u2net.runtime.images import find_images
 from u2net.runtime.kinds import check_options
 from u2net.runtime.packages import installed_versions
@@ -167,24 +167,24 @@ class _Memory:
 
     def __init__(self, path: Path, source: Path, photographs: Sequence[str], options: Int8Options) -> None:
         """Read what an earlier search measured. ``photographs`` are their hashes."""
-        self._path = path
+        self.path = check_target(path)
         inputs = [options.target, options.calibrator, hash_file(source), *photographs]
         self._key = hash_bytes(" ".join(inputs).encode())
         self.losses: dict[str, float] = {}
         # A file of no use is made anew.
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            known = json.loads(self._path.read_text(encoding="utf-8"))
+            known = json.loads(self.path.read_text(encoding="utf-8"))
             if known["key"] == self._key:
                 losses = {str(name): float(loss) for name, loss in known["losses"].items()}
                 self.losses = losses if all(0 <= loss <= 1 for loss in losses.values()) else {}
 
     def keep(self, name: str, loss: float) -> None:
         self.losses[name] = loss
-        with written_whole(self._path) as partial:
+        with written_whole(self.path) as partial:
             partial.write_text(json.dumps({"key": self._key, "losses": self.losses}), encoding="utf-8")
 
     def forget(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def _rank(
@@ -197,6 +197,8 @@ def _rank(
     """Return the loss of each convolution if it alone is in INT8, the smallest first."""
     started = time.perf_counter()
     left = [name for name in convolutions if name not in memory.losses]
+    if left:
+        progress(f"int8: {len(left)} convolutions to measure; if interrupted, the search goes on from {memory.path}")
     for index, name in enumerate(left):
         minutes = (time.perf_counter() - started) / max(index, 1) * (len(left) - index) / 60
         told = f", {minutes:.0f} min left" if index else ""

@@ -39,7 +39,7 @@ Calibrator = Literal["minmax", "percentile"]
 
 @dataclass(frozen=True)
 class InputShape:
-    """Shape of the input tensor, N×3×H×W; None stands for a dynamic side."""
+    """Batch, height and width of the input, N×3×H×W or images N×H×W×3; None stands for a dynamic side."""
 
     batch: int | None
     height: int | None

@@ -33,7 +33,7 @@ class InputSpec:
     shape: InputShape
     layout: Layout = "NCHW"
     best_size: tuple[int, int] | None = None
-    """Height and width to use instead of a preset's size that an engine was not built for."""
+    """Height and width that an engine is tuned for: those of images, or those to use if it lacks the preset's size."""
 
     def __str__(self) -> str:
         return "uint8 array N×H×W×3" if self.layout == "NHWC" else "float32 array N×3×H×W"

@@ -59,6 +59,7 @@ def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:
         "variant": artifact.variant,
         "precision": artifact.precision,
         "kept in FP32": ", ".join(artifact.fp32_nodes) or "none",
+        **({"network": f"takes {artifact.shape} inside"} if artifact.image else {}),
         "outputs": ", ".join(artifact.outputs),
         "classes": artifact.classes,
         "opset": artifact.opset,

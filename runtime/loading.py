@@ -180,10 +180,11 @@ def new_session(
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
     chosen.check()
     if image and artifact and (chosen != artifact.preset or size is not None):
-        raise InputError(f"{path} takes images: its preset and size are built in, so leave preset and size out")
+        raise InputError(f"{path} takes images: its preset and size are built in, so pass no size and preset=None")
     if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):
         raise InputError(f"size is (height, width) in whole pixels; got {size!r}")
-    height, width = size or (shape.height or chosen.height, shape.width or chosen.width)
+    best = backend.input.best_size if image else None
+    height, width = best or size or (shape.height or chosen.height, shape.width or chosen.width)
     try:
         limit = backend.batch_limit(height, width)
     except ProfileError:
@@ -207,6 +208,7 @@ def new_session(
         checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
         rebuilt=rebuilt,
         image=image,
+        image_size=best,
     )
     return Session(backend, info)
 

@@ -38,8 +38,8 @@ def scale_masks(masks: FloatArray | ByteArray) -> FloatArray:
 def _require_finite(values: FloatArray | ByteArray) -> None:
     if not np.isfinite(values).all():
         raise ArtifactError(
-            "the network gave NaN or Inf: in an FP16 artifact an activation overflowed; "
-            "export it again with calibration images like yours, or use the FP32 artifact"
+            "the network gave NaN or Inf: in an FP16 file an activation overflowed, so export it again with "
+            "calibration images like yours, or in FP32; in another file the weights are damaged"
         )
 
 

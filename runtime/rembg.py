@@ -64,7 +64,7 @@ def session(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         preset: preprocessing contract. The default is rembg's, whatever the file states, so that the masks are rembg's;
             None takes the file's own, which is right for networks that rembg does not preprocess for, such as
-            ``cloth`` and ``portrait``.
+            ``cloth`` and ``portrait``, and needed for a file that takes images, whose preset is built in.
         options: further options of :func:`u2net.runtime.load`: ``backend``, ``threads``, ``contexts`` …
 
     Errors are those of :func:`u2net.runtime.load`.

@@ -47,6 +47,8 @@ class SessionInfo:
     """Why an engine was rebuilt on loading; None if it was not."""
     image: ImageIo | None = None
     """What goes in and comes out if pre- and postprocessing are inside the network; None if tensors do."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the images that an engine is tuned for; None for other files."""
 
     @property
     def takes_images(self) -> bool:

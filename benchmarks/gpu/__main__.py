@@ -34,7 +34,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--size", type=int, default=base.size, help="side of the input in pixels (%(default)s)")
     add("--contestants", type=_words, default=base.contestants, help="keys, separated by commas; by default all")
     add("--rounds", type=int, default=base.rounds, help="largest number of turns of each (%(default)s)")
-    add("--minutes", type=float, default=base.minutes, help="limit of all but the tests (%(default)s)")
+    add("--minutes", type=float, default=base.minutes, help="limit of the measurement itself (%(default)s)")
     add("--build-minutes", type=float, default=base.build_minutes, help="limit of building an engine (%(default)s)")
     add("--opt-level", type=int, default=base.opt_level, help="of TensorRT's builder, 0 to 5")
     add("--checkpoint", type=Path, action="append", default=[], dest="checkpoints", help="weights; may be repeated")

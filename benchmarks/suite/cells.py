@@ -158,7 +158,7 @@ class Cell:
                 row.fidelity = compare_maps(reference, found)
 
     def _maps(self, row: Row) -> FloatArray | None:
-        """d0 of every photograph, run in batches of the cell's size."""
+        """d0, or the mask, of every photograph, run in batches of the cell's size."""
         found, photographs = [], self._inputs.of(row.contestant)
         for start in range(0, len(photographs), self._batch):
             chunk = photographs[start : start + self._batch]

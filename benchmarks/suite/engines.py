@@ -64,10 +64,12 @@ def make_engines(
         if engine is None or python is None:
             missing[path] = f"not here: no Python that was asked has it; --python {ENGINES}=PATH names another"
             continue
-        if _is_built(path, network.checkpoint.sha256, engine.version, gpu, options):
+        images = source.endswith(IMAGES)
+        profiles = _request_profiles(options, pictures if images else ())
+        wanted = network.checkpoint.sha256, engine.version, options.opt_level, profiles
+        if _is_built(path, wanted, gpu):
             continue
         say(f"{network.variant}: building with {source}")
-        images = source.endswith(IMAGES)
         graph = network.path(f"fp16{IMAGES}" if images else "fp16", 1)
         try:
             with Worker(python, path.with_suffix(".log")) as process:
@@ -78,7 +80,7 @@ def make_engines(
                     path=str(path.absolute()),
                     flavour=engine.flavour,
                     device=str(options.device),
-                    profiles=_request_profiles(options, pictures if images else ()),
+                    profiles=profiles,
                     opt_level=options.opt_level,
                     artifact=find_artifact(read_graph(graph), graph),
                 )
@@ -98,17 +100,19 @@ def _request_profiles(options: SuiteOptions, pictures: Sequence[tuple[int, int]]
     return ProfileRequest(batches, tuple(wide if batch == min(options.batches) else own for batch in options.batches))
 
 
-def _is_built(path: Path, checkpoint: str, version: str, gpu: str | None, options: SuiteOptions) -> bool:
-    """True for an engine of the same checkpoint, TensorRT, GPU, batch sizes and optimization level."""
+def _is_built(path: Path, wanted: tuple[str, str, int | None, ProfileRequest], gpu: str | None) -> bool:
+    """True for an engine of the wanted checkpoint, version, optimization level and profiles, built on this GPU."""
     try:
         record = read_record(path) if path.is_file() else None
     except ArtifactError:
         return False
     if record is None or record.artifact is None:
         return False
-    batches = tuple(profile.batch.best for profile in record.profiles)
-    built = (record.artifact.checkpoint_sha256, record.version, batches, record.opt_level)
-    return built == (checkpoint, version, options.batches, options.opt_level) and record.gpu in (gpu, None)
+    batches = tuple(profile.batch for profile in record.profiles)
+    sizes = tuple(SizeSpan(profile.height, profile.width) for profile in record.profiles)
+    request = ProfileRequest(batches, sizes if wanted[-1].sizes else ())
+    built = record.artifact.checkpoint_sha256, record.version, record.opt_level, request
+    return built == wanted and record.gpu in (gpu, None)
 
 
 def time_engines(

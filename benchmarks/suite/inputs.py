@@ -1,7 +1,7 @@
 """Pictures that every contestant is fed."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.backend import Array
 from u2net.runtime.images import find_images, read_image
-from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess_batch
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_batch
 from u2net.runtime.presets import PRESETS
 
 PICTURE_SIZES = ((512, 512), (1080, 1920), (3000, 4000))
@@ -47,8 +47,13 @@ class Inputs:
     @property
     def middle(self) -> bytes:
         """The encoded picture of the middle size, which concurrent callers hand in."""
-        sizes = sorted(self.encoded)
-        return self.encoded[sizes[len(sizes) // 2]]
+        return self.encoded[middle_size(self.encoded)]
+
+
+def middle_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return the middle one of some sizes of pictures."""
+    ordered = sorted(sizes)
+    return ordered[len(ordered) // 2]
 
 
 def repeat_to(photographs: Array, count: int) -> Array:
@@ -69,10 +74,10 @@ def gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
         images, what = make_scenes(SCENE_COUNT), f"{SCENE_COUNT} synthetic scenes"
     else:
         paths = find_images(options.images)[:MOST_PHOTOGRAPHS]
-        images, what = [read_image(path) for path in paths], f"{len(paths)} photographs"
+        images, what = [as_rgb(read_image(path)) for path in paths], f"{len(paths)} photographs"
     pictures = {size: images[0] if options.images else make_scene(0, *size)[0] for size in PICTURE_SIZES}
     encoded = {size: encode_picture(image, *size) for size, image in pictures.items()}
     sides = options.size, options.size
-    small = np.stack([Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR) for image in images])
+    small = np.stack([np.asarray(Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR)) for image in images])
     tensor = preprocess_batch(list(small), PRESETS["reference"].with_size(*sides))
     return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT], small), what

@@ -34,7 +34,7 @@ class SuiteOptions:
         size: side of the square input in pixels.
         contestants: keys of those to measure beside eager PyTorch; none means all.
         rounds: largest number of turns for each contestant.
-        minutes: limit of the whole measurement. What is known by then is reported.
+        minutes: limit of the measurement, after graphs and engines are made. What is known by then is reported.
         build_minutes: limit of building one engine.
         opt_level: optimization level of TensorRT's builder, 0 to 5; None takes its default.
         open_minutes: limit of opening one contestant: loading, compiling, first run.

@@ -9,7 +9,7 @@ from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
 from u2net.benchmarks.suite.gpu_report import gpu_sections
 from u2net.benchmarks.suite.growth import growth_section
-from u2net.benchmarks.suite.inputs import PICTURE_SIZES
+from u2net.benchmarks.suite.inputs import PICTURE_SIZES, middle_size
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.row_tables import (
     bar_plots,
@@ -61,7 +61,8 @@ def _matrix(report: SuiteReport) -> Section:
     text = (
         "Times are medians of whole batches from host memory to host memory, taken in turns with eager PyTorch; the "
         "ratio has a 95 % bootstrap interval, and an interval that includes 1 is a tie. IoU and mean Δ compare the "
-        f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant."
+        f"maps with eager FP32 on {report.photographs}. Peak memory is that of a process that runs one contestant. "
+        "Graphs of images get pictures of the network's size here, so they resize nothing; they do not stretch masks."
     )
     return Section("Everyone in one run", text, speed_table(report.rows), plots=speed_plots(report.rows))
 
@@ -105,7 +106,8 @@ def _load(report: SuiteReport) -> Section:
             }
             knees = {row.contestant.key: knee(row.load) for row in loaded}
             plots[f"{network}: throughput under load, knees ringed"] = plot_lines(lines, knees, "callers", "images/s")
-    height, width = PICTURE_SIZES[1]
+    sizes = [(each.height, each.width) for row in report.rows for each in row.pictures]
+    height, width = middle_size(set(sizes)) if sizes else PICTURE_SIZES[1]
     text = (
         f"Each hands in a decoded picture of {width}×{height} and waits for its mask. The knee is the smallest number "
         "of callers that reaches 95 % of the largest throughput."

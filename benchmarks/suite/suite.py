@@ -88,7 +88,6 @@ def run_suite(
         U2NetError: weights or graphs cannot be read or made.
     """
     options.check()
-    end = time.monotonic() + 60 * options.minutes
     make_folder(options.work)
     options, device, on_gpu = _fill_in(options), options.device, options.device.kind == "cuda"
     machine = describe_machine(device)
@@ -102,6 +101,7 @@ def run_suite(
         )
         for each in graphs
     ]
+    end = time.monotonic() + 60 * options.minutes
     gpu_states = (read_gpu_state(device),) if on_gpu else ()  # the matrix products below may reach its power limit
     progress("measuring what the machine can do")
     noise = NoiseMeter(usable_cores())

@@ -9,10 +9,18 @@ import numpy as np
 
 from u2net.export.calibration import gather_images
 from u2net.export.parity.figures import Comparison, ComparisonMeter
-from u2net.export.parity.inputs import Probe, fit_image, gather_probes, hard_images, image_sets, sized_presets
+from u2net.export.parity.inputs import (
+    Probe,
+    fit_image,
+    gather_probes,
+    hard_images,
+    image_sets,
+    resize_image,
+    sized_presets,
+    takes,
+)
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
-from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.loading import BackendName
@@ -101,7 +109,9 @@ class ParityGate:
                     f"{candidate.info.path} has the preset {candidate.info.preset.name!r} built in; it cannot be "
                     f"compared with {self._wanted.name!r}"
                 )
-            return self._judge(candidate, (), self._compare_images(candidate))
+            best = candidate.info.image_size
+            note = f"images that no profile takes were resized to {best[0]}×{best[1]}" if best else ""
+            return self._judge(candidate, (), self._compare_images(candidate), note)
         names = pair_outputs(self._reference, candidate)
         preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
         meters = {name: ComparisonMeter(wanted) for name, wanted in names.items()}
@@ -128,16 +138,16 @@ class ParityGate:
         preset = replace(claimed_preset(candidate, self._wanted), stretch=info.preset.stretch)
         meter = ComparisonMeter("mask", logits=False)
         rounding = 0.5 / 255 if info.image and info.image.mask == "uint8" else 0
-        for images in image_sets(self._photographs, info.shape):
+        for images in image_sets(self._photographs, candidate):
             for (name, image), mask in zip(images.items(), _masks(candidate, list(images.values())), strict=True):
                 maps = reference.infer(preprocess(image, preset), [reference.info.mask_output])
                 wanted = _mask(maps[reference.info.mask_output], preset, image)
                 meter.add(name, wanted, np.clip(wanted, mask - rounding, mask + rounding), overlap=True)
         photograph = next(iter(self._photographs.values()))
         for name, hard in hard_images().items():  # stretching a flat map shows noise, so each is compared with itself
-            image = fit_image(hard, info.shape)
+            image = fit_image(hard, candidate)
             (alone,) = _masks(candidate, [image])
-            other = fit_image(photograph, InputShape(None, *image.shape[:2]))
+            other = resize_image(photograph, *image.shape[:2])
             meter.add(f"{name}, in a batch", alone, _masks(candidate, [other, image])[1], overlap=False)
         return meter.comparison()
 
@@ -188,6 +198,8 @@ def _mask(maps: FloatArray, preset: Preset, image: ByteArray) -> FloatArray:
 def _masks(candidate: Session, images: Sequence[ByteArray]) -> list[FloatArray]:
     """Compute the masks of images of one size in as few runs as the network allows; NaN stays in them."""
     step, output = candidate.info.batch_limit or len(images), candidate.info.mask_output
+    if candidate.info.image_size is not None and not takes(candidate, np.stack(images[:step])):
+        step = 1
     batches = (np.stack(images[start : start + step]) for start in range(0, len(images), step))
     found = np.concatenate([candidate.infer(batch, [output])[output] for batch in batches])
     return list(found / np.float32(255) if found.dtype == np.uint8 else found)

@@ -7,7 +7,8 @@ from itertools import islice, product
 import numpy as np
 from PIL import Image
 
-from u2net.runtime.artifact import LARGEST, STEP, InputShape
+from u2net.runtime.artifact import LARGEST, STEP
+from u2net.runtime.backend import Array
 from u2net.runtime.errors import ProfileError
 from u2net.runtime.preprocess import ByteArray
 from u2net.runtime.presets import Preset
@@ -46,22 +47,29 @@ def hard_images() -> dict[str, ByteArray]:
     }
 
 
-def image_sets(photographs: Mapping[str, ByteArray], shape: InputShape) -> Iterator[dict[str, ByteArray]]:
-    """Yield images for a network that takes images of this size, by name; those of a set can be one batch.
+def image_sets(photographs: Mapping[str, ByteArray], session: Session) -> Iterator[dict[str, ByteArray]]:
+    """Yield images for a network that takes images, by name; those of a set can be one batch.
 
     Each photograph comes with a darker copy, whose maximum is its own, and cut to odd sides, for the resize.
     """
     for name, photograph in photographs.items():
-        image = fit_image(photograph, shape)
+        image = fit_image(photograph, session)
         yield {name: image, f"{name}, darker": image // 4}
-        if shape.height is None and shape.width is None:
+        if session.info.shape.height is None and session.info.shape.width is None:
             height, width = image.shape[:2]
-            yield {f"{name}, cut": image[: height - height // 5 | 1, : width - width // 3 | 1]}
+            cut = image[: height - height // 5 | 1, : width - width // 3 | 1]
+            yield {f"{name}, cut": fit_image(cut, session)}
 
 
-def fit_image(image: ByteArray, shape: InputShape) -> ByteArray:
-    """Resize an image to the size that a network takes."""
-    height, width = shape.height or image.shape[0], shape.width or image.shape[1]
+def fit_image(image: ByteArray, session: Session) -> ByteArray:
+    """Resize an image that a network does not take: to its fixed sides, or to the size that an engine is tuned for."""
+    shape, best = session.info.shape, session.info.image_size
+    fitted = resize_image(image, shape.height or image.shape[0], shape.width or image.shape[1])
+    return fitted if best is None or takes(session, fitted[None]) else resize_image(image, *best)
+
+
+def resize_image(image: ByteArray, height: int, width: int) -> ByteArray:
+    """Resize an image with Pillow."""
     return np.asarray(Image.fromarray(image).resize((width, height)))
 
 
@@ -76,14 +84,15 @@ def sized_presets(sessions: Sequence[Session], preset: Preset) -> list[Preset]:
         fixed = [side for each in sessions if (side := getattr(each.info.shape, name))]
         sides.append(fixed[:1] or [other, min(own + STEP, LARGEST), own])
     *others, first = product(*sides)
-    second = (size for size in others if size != first and all(_takes(each, *size) for each in sessions))
+    empty = {size: np.zeros((1, 3, *size), np.float32) for size in others if size != first}
+    second = (size for size, tensor in empty.items() if all(takes(each, tensor) for each in sessions))
     return [preset.with_size(*size) for size in (first, *islice(second, 1))]
 
 
-def _takes(session: Session, height: int, width: int) -> bool:
-    """Find out by a run, because only the backend knows the profiles of an engine."""
+def takes(session: Session, tensor: Array) -> bool:
+    """Tell whether an engine has a profile for an input: by a run, because only the backend knows the profiles."""
     try:
-        session.infer(np.zeros((1, 3, height, width), np.float32), [session.info.mask_output])
+        session.infer(tensor, [session.info.mask_output])
     except ProfileError:
         return False
     return True

@@ -40,7 +40,8 @@ class Features:
             strong_typing=has("NetworkDefinitionCreationFlag", "STRONGLY_TYPED"),
             explicit_batch=has("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
             fp16_flag=has("BuilderFlag", "FP16", "OBEY_PRECISION_CONSTRAINTS")
-            and has("ILayer", "precision", "set_output_type"),
+            and has("ILayer", "precision", "set_output_type")
+            and has("LayerType", "CONSTANT", "CAST", "IDENTITY"),
             int8_flag=has("BuilderFlag", "INT8"),
             profile_sharing=has("PreviewFeature", "PROFILE_SHARING_0806"),
             progress_monitor=has("IProgressMonitor", "phase_start", "step_complete", "phase_finish")

@@ -1,6 +1,7 @@
 """Layers of an engine, as TensorRT's engine inspector reports them."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,11 +39,19 @@ def read_layers(trt: TensorRTModule, engine: ICudaEngine, context: IExecutionCon
     return parse_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
+FURTHER_PROFILE = re.compile(r" \[profile [1-9]\d*\]$")
+"""End of the name of a layer that belongs to another profile than the first."""
+
+
 def parse_layers(text: str) -> tuple[Layer, ...]:
-    """Parse the inspector's JSON, which holds only the names if the engine was built without details."""
+    """Parse the inspector's JSON, which holds only the names if the engine was built without details.
+
+    The layers are those of the first profile: TensorRT lists all of them again for each further one.
+    """
     # Not strict, because TensorRT separates the graph's nodes in a layer's metadata by a control character.
     found: list[Any] = json.loads(text, strict=False).get("Layers", [])
-    return tuple(_parse(each if isinstance(each, dict) else {"Name": each}) for each in found)
+    layers = (_parse(each if isinstance(each, dict) else {"Name": each}) for each in found)
+    return tuple(layer for layer in layers if not FURTHER_PROFILE.search(layer.name))
 
 
 def summarize_layers(layers: Sequence[Layer]) -> list[str]:
@@ -50,9 +59,10 @@ def summarize_layers(layers: Sequence[Layer]) -> list[str]:
     convolutions = [layer for layer in layers if layer.convolution]
     resizes = [layer.name for layer in layers if layer.kind == "Resize"]
     precisions = Counter(layer.precision or "unknown" for layer in layers)
+    int8 = sum(each.precision == "int8" for each in convolutions)
     return [
         f"layers: {len(layers)} ({', '.join(f'{count} {name}' for name, count in precisions.items())})",
-        f"convolutions in INT8: {sum(each.precision == 'int8' for each in convolutions)} of {len(convolutions)}",
+        *([f"convolutions in INT8: {int8} of {len(convolutions)}"] if int8 else []),
         f"convolutions with bias and ReLU in one kernel: {sum(each.fused for each in layers)} of {len(convolutions)}",
         f"copies that only change the format of a tensor: {sum(each.kind == 'Reformat' for each in layers)}",
         f"upsamplings that run as separate kernels: {len(resizes)}" + (f" ({', '.join(resizes)})" if resizes else ""),

@@ -67,7 +67,9 @@ def test_bench_names_what_it_can_time(model: Path, run_u2net: Command) -> None:
     [
         ("--mask uint8", "--mask: only for a file that takes images; add --io image"),
         ("--source 1080x1920 --stretch", "--stretch, --source: only for a file that takes images; add --io image"),
-        ("--io image --source wide", "--source is a number, HEIGHTxWIDTH or dynamic; got 'wide'"),
+        ("--no-stretch", "--no-stretch: only for a file that takes images; add --io image"),
+        ("--io image --source dynamic", "--source is one size, HEIGHTxWIDTH; leave it out for images of any size"),
+        ("--io image --source wide", "--source is a number or HEIGHTxWIDTH; got 'wide'"),
         ("--io image --preset rembg", "preset 'rembg' resizes with lanczos in uint8"),
         ("--io image --size dynamic", "export it with a fixed --size"),
         ("--io image --outputs all", "gives the mask alone; got outputs d0, d1"),
@@ -82,3 +84,10 @@ def test_what_cannot_be_exported_is_told_before_the_work(
 
     assert said.returncode == 2
     assert found in said.stderr
+
+
+def test_import_names_the_file_to_take_instead(model: Path, run_u2net: Command, tmp_path: Path) -> None:
+    said = run_u2net("import", model, "-o", tmp_path / "weights.safetensors")
+
+    assert said.returncode == 2
+    assert "takes images; recover the file of tensors that it was made from" in said.stderr

@@ -38,7 +38,6 @@ def test_recorded_layers_are_listed_and_counted(run_u2net: Command, engine: Path
     assert "recorded when it was built on NVIDIA H200" in result.stdout
     assert rows[-5:] == [
         "layers: 4 (3 fp16, 1 fp32)",
-        "convolutions in INT8: 0 of 2",
         "convolutions with bias and ReLU in one kernel: 1 of 2",
         "copies that only change the format of a tensor: 1",
         "upsamplings that run as separate kernels: 1 (stage1.upsample)",

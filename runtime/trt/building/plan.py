@@ -133,14 +133,11 @@ def _allow_fp16(trt: Any, config: IBuilderConfig, network: INetworkDefinition, s
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     for layer in kept:
         # Layers that compute no numbers, or whole ones, have no choice of precision.
-        if layer.get_output(0).dtype == trt.DataType.FLOAT and layer.type not in _no_arithmetic(trt):
+        copies = trt.LayerType.CONSTANT, trt.LayerType.CAST, trt.LayerType.IDENTITY
+        if layer.get_output(0).dtype == trt.DataType.FLOAT and layer.type not in copies:
             layer.precision = trt.DataType.FLOAT
             for index in range(layer.num_outputs):
                 layer.set_output_type(index, trt.DataType.FLOAT)
-
-
-def _no_arithmetic(trt: Any) -> tuple[Any, ...]:
-    return trt.LayerType.CONSTANT, trt.LayerType.CAST, trt.LayerType.IDENTITY
 
 
 def _set_targets(library: TensorRTLibrary, config: Any, targets: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
+from u2net.export.parity.inputs import image_sets
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import ImageIo, InputShape
 from u2net.runtime.errors import InputError, ProfileError
@@ -47,6 +48,16 @@ def test_masks_have_the_size_of_their_images(session: Session) -> None:
     for found, image in zip(session.batch(images), images, strict=True):
         np.testing.assert_allclose(found, mean(image), atol=1e-6)
     assert session.info.shape == InputShape(None, None, None) and session.info.takes_images
+
+
+def test_the_gate_resizes_images_that_an_engine_does_not_take(session: Session) -> None:
+    sizes = [(20, 30), (1, 5000), (500, 400), (64, 96)]
+    sets = image_sets({str(size): pixels(*size, 3) for size in sizes}, session)
+    found = [image.shape[:2] for each in sets for image in each.values()]
+
+    assert session.info.image_size == (30, 40)
+    assert [(8, 8) <= shape <= (64, 96) for shape in found] == [True] * 3 * len(sizes)
+    assert (20, 30) in found and (64, 96) in found
 
 
 def test_an_engine_of_one_size_may_come_from_a_graph_of_any(trt: FakeTensorRT, write_engine: WriteEngine) -> None:

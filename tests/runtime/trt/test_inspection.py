@@ -173,3 +173,9 @@ def test_the_summary_counts_what_matters_for_speed() -> None:
         "copies that only change the format of a tensor: 1",
         "upsamplings that run as separate kernels: 1 (stage1.upsample5)",
     ]
+
+
+def test_layers_of_further_profiles_are_not_counted_again() -> None:
+    (layer,) = parse(convolution("Half"), {**convolution("Half"), "Name": "stage1.rebnconvin.conv_s1 [profile 1]"})
+
+    assert not layer.name.endswith("]")
