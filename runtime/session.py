@@ -118,8 +118,9 @@ class Session:
             return self.info.batch_limit or CHUNKS[kind]
         if kind == "cpu":
             return 1  # whole images take memory, and gain no time
-        self.info.shape.check_image(*shape[:2], self.info.path)
-        return backend.batch_limit(*shape[:2]) or CHUNKS[kind]
+        height, width = shape[:2]
+        self.info.shape.check_image(height, width, self.info.path)
+        return backend.batch_limit(height, width) or CHUNKS[kind]
 
     def _masks(self, backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
         """Compute the masks of one run, which lasts no longer than the network: a run holds one of a few contexts."""
