@@ -136,9 +136,9 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int] | None:
     if text == DYNAMIC:
         return None
     sides = text.lower().replace("×", "x").split("x")
-    dynamic = f", or {DYNAMIC}" if option == "--size" else ""
+    choices = f"number, HEIGHTxWIDTH or {DYNAMIC}" if option == "--size" else "number or HEIGHTxWIDTH"
     if len(sides) > 2 or not all(map(_is_number, sides)):
-        raise InputError(f"{option} is a number or HEIGHTxWIDTH{dynamic}; got {text!r}")
+        raise InputError(f"{option} is a {choices}; got {text!r}")
     return int(sides[0]), int(sides[-1])
 
 

@@ -93,7 +93,7 @@ def test_fetch_prints_the_path_alone_on_stdout(run_u2net: Command, mirror: str, 
     ("words", "found"),
     [
         ("u2net --mirror {mirror}", "u2net.onnx cannot be fetched: the server answered 404"),
-        ("u2net --mirror nonsense", "cannot be fetched: there is no connection: Invalid URL"),
+        ("u2net --mirror nonsense", "the mirror is an address that begins with http:// or https://; got 'nonsense'"),
         ("u3net", "u3net"),
         ("", "name"),
     ],

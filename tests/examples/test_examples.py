@@ -217,10 +217,10 @@ def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path, monkeypa
     """The graph is smaller than the example's, and the training takes seconds."""
 
     def build_small(checkpoint: Path, folder: Path, options: BuildOptions, say: Callable[[str], None]) -> BuildResult:
-        return build_artifacts(checkpoint, folder, replace(options, export=ExportOptions(size=(160, 160))), say)
+        return build_artifacts(checkpoint, folder, replace(options, export=ExportOptions(size=(96, 96))), say)
 
     monkeypatch.setattr("u2net.export.build_artifacts", build_small)
-    write_scenes(tmp_path / "scenes", 8, seed=3, size=160)
+    write_scenes(tmp_path / "scenes", 8, seed=3, size=96)
 
     with pytest.raises(SystemExit) as stop:
         run_script("finetune.py", tmp_path / "scenes", tmp_path / "out", 0.05)
@@ -233,7 +233,7 @@ def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path, monkeypa
     )
     moved = max(float((tuned[key] - value).abs().max()) for key, value in bundled.items() if key.endswith("weight"))
     assert 0 < moved < 0.1
-    image, truth = make_scene(40, 160, 160)
+    image, truth = make_scene(40, 96, 96)
     with load(tmp_path / "out" / "model.onnx") as session:
         mask = session(image)
     assert mask[truth > 127].mean() > mask[truth < 128].mean() + 0.2

@@ -42,7 +42,7 @@ from u2net.runtime.trt.flavours import installed_flavours
 from u2net.runtime.trt.profiles import Profile, ProfileRequest, Span
 from u2net.runtime.trt.record import read_record, write_engine
 
-SIZE = 64
+SIZE = 128
 BATCHES = (1, 2)
 ENGINE = "tensorrt-8.6.1"
 SIMULATED = "u2net.tests.benchmarks.suite.simulated_gpu"
