@@ -28,10 +28,9 @@ types: .venv/ready
 	$(BIN)/mypy tests examples
 
 # Three processes, each with whole test files, because the tests of a file share what they export, and with one thread of
-# torch, because more would wait for each other. Files come in the order of their names, because those of the runtime, which
-# are quick, fill up the end. A process that crashes ends the run. The timing tests run alone.
+# torch, because more would wait for each other; a process that crashes ends the run. The timing tests run alone.
 tests: .venv/ready .bindings/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder -m "not timing"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile -m "not timing"
 	$(BIN)/python -m pytest -m timing
 
 WEB := examples/web
