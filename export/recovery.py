@@ -46,7 +46,7 @@ def recover_checkpoint(path: str | Path, output: str | Path) -> RecoveredWeights
     source, target = Path(path), check_target(output, (".safetensors",))
     model = read_graph(source)
     if [value.dtype for value in model.graph.inputs] == [ir.DataType.UINT8]:
-        raise CheckpointError(f"{source} takes images; recover the file of tensors that it was made from")
+        raise CheckpointError(f"{source} takes images; a checkpoint comes from a file of tensors (`--io tensor`) alone")
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     network = _read_network(model, source)
     difference, note = prove_weights(network, model, source)

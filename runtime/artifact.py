@@ -67,7 +67,10 @@ class InputShape:
         """Raise InputError if a network that takes images does not take this size."""
         if min(height, width) < 1 or self.height not in (None, height) or self.width not in (None, width):
             wanted = "×".join("any" if side is None else str(side) for side in (self.height, self.width))
-            raise InputError(f"{where} takes images of {wanted} pixels, height first; got {height}×{width}")
+            raise InputError(
+                f"{where} takes images of {wanted} pixels, height first; got {height}×{width}; resize them, or "
+                "use a file for any size, exported without --source"
+            )
 
     def __str__(self) -> str:
         sides = ("dynamic" if side is None else str(side) for side in (self.batch, 3, self.height, self.width))

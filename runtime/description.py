@@ -58,7 +58,8 @@ def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:
     return {
         "variant": artifact.variant,
         "precision": artifact.precision,
-        "kept in FP32": ", ".join(artifact.fp32_nodes) or "none",
+        "kept in FP32": ", ".join([*artifact.fp32_nodes, *(["pre- and postprocessing"] if artifact.image else [])])
+        or "none",
         **({"network": f"takes {artifact.shape} inside"} if artifact.image else {}),
         "outputs": ", ".join(artifact.outputs),
         "classes": artifact.classes,

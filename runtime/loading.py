@@ -180,7 +180,10 @@ def new_session(
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
     chosen.check()
     if image and artifact and (chosen != artifact.preset or size is not None):
-        raise InputError(f"{path} takes images: its preset and size are built in, so pass no size and preset=None")
+        raise InputError(
+            f"{path} takes images: its preset {artifact.preset.name!r} and its size are built in, so leave "
+            "size and preset out (preset=None)"
+        )
     if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):
         raise InputError(f"size is (height, width) in whole pixels; got {size!r}")
     best = backend.input.best_size if image else None

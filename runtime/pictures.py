@@ -9,7 +9,7 @@ from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.files import make_folder
 from u2net.runtime.images import CUTOUT, MASK, MEGAPIXELS, find_images, is_output, read_first_frame, write_image
 from u2net.runtime.postprocess import cut_out, to_grey
-from u2net.runtime.preprocess import reading_picture
+from u2net.runtime.preprocess import ByteArray, FloatArray, reading_picture
 from u2net.runtime.session import Session
 
 
@@ -68,12 +68,18 @@ def write_pictures(
     for files in plan:
         try:
             image, more = read_first_frame(files.source, megapixels=megapixels)
-            mask = session(image)
+            mask = _compute_mask(session, image, files.source)
             write_image(files.mask, to_grey(mask))
             write_image(files.cutout, cut_out(image, mask))
         except InputError as error:
             yield error
-        except ArtifactError as error:  # the activations of this one picture overflowed
-            yield InputError(f"{files.source} has no mask: {error}")
         else:
             yield replace(files, more_frames=more)
+
+
+def _compute_mask(session: Session, image: ByteArray, source: Path) -> FloatArray:
+    """Compute the mask of a picture. Raise InputError that names it if it is of a wrong size, or overflows FP16."""
+    try:
+        return session(image)
+    except (InputError, ArtifactError) as error:
+        raise InputError(f"{source} has no mask: {error}") from error

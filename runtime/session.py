@@ -98,7 +98,9 @@ class Session:
             raise InputError("batch takes a list of images; for a single image call session(image)")
         preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
         if self.info.takes_images and preset != self.info.preset:
-            raise InputError(f"{self.info.path} has stretch={self.info.preset.stretch} built in; leave stretch out")
+            own = self.info.preset.stretch
+            other = "--no-stretch" if own else "--stretch"
+            raise InputError(f"{self.info.path} has stretch={own} built in; for the other export it with {other}")
         pixels = [as_rgb(image) for image in images]
         alike: dict[tuple[int, ...] | None, list[int]] = {}
         for index, image in enumerate(pixels):

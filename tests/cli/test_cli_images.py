@@ -28,7 +28,10 @@ def model(run_u2net: Command, export_once: Callable[..., GraphStage], tmp_path_f
 
 
 def test_info_says_what_goes_in(model: Path, run_u2net: Command) -> None:
-    assert "images of any×any, masks in float32" in run_u2net("info", model).stdout
+    said = " ".join(run_u2net("info", model).stdout.split())
+
+    assert "images of any×any, masks in float32" in said
+    assert "pre- and postprocessing" in said
 
 
 def test_run_writes_its_masks(model: Path, run_u2net: Command, pictures: Path, tmp_path: Path) -> None:
@@ -90,4 +93,4 @@ def test_import_names_the_file_to_take_instead(model: Path, run_u2net: Command, 
     said = run_u2net("import", model, "-o", tmp_path / "weights.safetensors")
 
     assert said.returncode == 2
-    assert "takes images; recover the file of tensors that it was made from" in said.stderr
+    assert "takes images; a checkpoint comes from a file of tensors" in said.stderr

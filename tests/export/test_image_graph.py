@@ -191,7 +191,7 @@ def test_a_batch_gives_each_image_what_it_gets_alone(photographs: dict[str, Pixe
 
 def test_options_that_are_built_in_are_refused(fused: Path) -> None:
     for options in ({"preset": "raw"}, {"size": (64, 64)}):
-        with pytest.raises(InputError, match="its preset and size are built in"):
+        with pytest.raises(InputError, match="its preset 'reference' and its size are built in"):
             load(fused, **options)
     with load(fused) as session, pytest.raises(InputError, match="infer takes a uint8 array N×H×W×3; got float32"):
         session.infer(np.zeros((1, 3, *TINY), np.float32))
