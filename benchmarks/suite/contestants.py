@@ -49,6 +49,13 @@ class Contestant:
         return self.source.endswith(IMAGES)
 
     @property
+    def graph(self) -> str:
+        """Source of what is exported for it: of an engine, the graph that it is built from."""
+        if not self.flavour:
+            return self.source
+        return f"fp16{IMAGES}" if self.takes_images else "fp16"
+
+    @property
     def package(self) -> str:
         """The package that it imports before it opens its file."""
         if self.options.get("backend") in ("openvino", "openvino-bf16"):

@@ -58,19 +58,18 @@ def make_engines(
         pictures: height and width of the pictures that engines of images take at the smallest batch.
     """
     missing, engines = dict(network.missing), {each.key: each for each in found}
-    for source in dict.fromkeys(each.source for each in contestants if each.flavour):
+    for source, contestant in {each.source: each for each in contestants if each.flavour}.items():
         path, engine = network.path(source, 1), engines.get(source.removesuffix(IMAGES))
         python = options.python(engine.python) if engine else None
         if engine is None or python is None:
             missing[path] = f"not here: no Python that was asked has it; --python {ENGINES}=PATH names another"
             continue
-        images = source.endswith(IMAGES)
-        profiles = _request_profiles(options, pictures if images else ())
+        profiles = _request_profiles(options, pictures if contestant.takes_images else ())
         wanted = network.checkpoint.sha256, engine.version, options.opt_level, profiles
         if _is_built(path, wanted, gpu):
             continue
         say(f"{network.variant}: building with {source}")
-        graph = network.path(f"fp16{IMAGES}" if images else "fp16", 1)
+        graph = network.path(contestant.graph, 1)
         try:
             with Worker(python, path.with_suffix(".log")) as process:
                 process.call(

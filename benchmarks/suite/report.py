@@ -106,8 +106,8 @@ def _load(report: SuiteReport) -> Section:
             }
             knees = {row.contestant.key: knee(row.load) for row in loaded}
             plots[f"{network}: throughput under load, knees ringed"] = plot_lines(lines, knees, "callers", "images/s")
-    sizes = [(each.height, each.width) for row in report.rows for each in row.pictures]
-    height, width = middle_size(set(sizes)) if sizes else PICTURE_SIZES[1]
+    sizes = {(each.height, each.width) for row in report.rows for each in row.pictures}
+    height, width = middle_size(sizes or PICTURE_SIZES)
     text = (
         f"Each hands in a decoded picture of {width}×{height} and waits for its mask. The knee is the smallest number "
         "of callers that reaches 95 % of the largest throughput."

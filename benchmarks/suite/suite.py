@@ -116,11 +116,8 @@ def run_suite(
         gpu_states=gpu_states,
         shown=inputs.shown,
     )
-    # The smallest batch comes last and gets two parts of the time: its pictures and callers take as long as the turns.
-    cells = [(network, batch) for network in networks for batch in sorted(options.batches, reverse=True)]
-    parts = [2 if batch == min(options.batches) else 1 for _, batch in cells]
-    for index, (network, batch) in enumerate(cells):
-        until = time.monotonic() + (end - time.monotonic()) / sum(parts[index:])
+    for network, batch, share in _plan_cells(networks, options.batches):
+        until = time.monotonic() + (end - time.monotonic()) * share
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
         _set_shares(found, count_work(network.path("fp32", batch), batch), report.ceilings, device)
         rows = sorted((*report.rows, *found), key=lambda row: (options.networks.index(row.network), row.batch))
@@ -135,6 +132,17 @@ def run_suite(
         report = replace(report, layers=time_engines(networks, contestants, options))
         known(report)
     return report
+
+
+def _plan_cells(networks: Sequence[NetworkFiles], batches: Sequence[int]) -> Iterable[tuple[NetworkFiles, int, float]]:
+    """Yield every network at every batch size, and the share of the time left that its turns may take.
+
+    The smallest batch comes last and gets two parts of the time: its pictures and callers take as long as the turns.
+    """
+    cells = [(network, batch) for network in networks for batch in sorted(batches, reverse=True)]
+    parts = [2 if batch == min(batches) else 1 for _, batch in cells]
+    for index, cell in enumerate(cells):
+        yield *cell, 1 / sum(parts[index:])
 
 
 def _fill_in(options: SuiteOptions) -> SuiteOptions:
@@ -153,12 +161,12 @@ def _export_network(
 ) -> NetworkFiles:
     network = find_network(variant, options)
     say(f"{variant}: exporting")
-    sources = {f"fp16{IMAGES}" if each.flavour and each.takes_images else each.source for each in contestants}
-    make_graphs(network, options.images, options.batches if "plain" in sources else ())
+    wanted = {each.graph for each in contestants}
+    make_graphs(network, options.images, options.batches if "plain" in wanted else ())
     for precision in ("fp32", "fp16"):
-        if precision + IMAGES in sources:
+        if precision + IMAGES in wanted:
             make_image_graph(network, precision)
-    return make_int8_graph(network) if "int8" in sources else network
+    return make_int8_graph(network) if "int8" in wanted else network
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:

@@ -26,6 +26,7 @@ from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, U2NetError
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
+from u2net.runtime.trt.profiles import sides_of
 
 FURTHER_RUNS = {"cpu": 0, "cuda": 2}
 """Runs after the first, before anything is timed: the second of an engine records its CUDA graph, the third launches it
@@ -61,7 +62,7 @@ class Bench:
         Returns:
             What it is, how long each step took, the memory taken so far, and why runs cannot be timed on the device.
         """
-        sides = tensor.shape[1:3] if tensor.dtype == np.uint8 else tensor.shape[2:]
+        _, *sides = sides_of(tensor.shape, images=tensor.dtype == np.uint8)
         place, preset = Device.parse(device), PRESETS["reference"].with_size(*sides)
         free_before = gpu.free_gpu_mb(place)
         started = time.perf_counter()

@@ -17,12 +17,12 @@ from u2net.export.parity.inputs import (
     image_sets,
     resize_image,
     sized_presets,
-    takes,
 )
 from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
+from u2net.runtime.backend import Array
 from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import ArtifactError, InputError
+from u2net.runtime.errors import ArtifactError, InputError, ProfileError
 from u2net.runtime.loading import BackendName
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
@@ -198,10 +198,15 @@ def _mask(maps: FloatArray, preset: Preset, image: ByteArray) -> FloatArray:
 def _masks(candidate: Session, images: Sequence[ByteArray]) -> list[FloatArray]:
     """Compute the masks of images of one size in as few runs as the network allows; NaN stays in them."""
     step, output = candidate.info.batch_limit or len(images), candidate.info.mask_output
-    if candidate.info.image_size is not None and not takes(candidate, np.stack(images[:step])):
-        step = 1
-    batches = (np.stack(images[start : start + step]) for start in range(0, len(images), step))
-    found = np.concatenate([candidate.infer(batch, [output])[output] for batch in batches])
+
+    def run(step: int) -> Array:
+        batches = (np.stack(images[start : start + step]) for start in range(0, len(images), step))
+        return np.concatenate([candidate.infer(batch, [output])[output] for batch in batches])
+
+    try:
+        found = run(step)
+    except ProfileError:  # another profile of an engine takes images of this size, one at a time
+        found = run(1)
     return list(found / np.float32(255) if found.dtype == np.uint8 else found)
 
 

@@ -65,7 +65,7 @@ def fit_image(image: ByteArray, session: Session) -> ByteArray:
     """Resize an image that a network does not take: to its fixed sides, or to the size that an engine is tuned for."""
     shape, best = session.info.shape, session.info.image_size
     fitted = resize_image(image, shape.height or image.shape[0], shape.width or image.shape[1])
-    return fitted if best is None or takes(session, fitted[None]) else resize_image(image, *best)
+    return fitted if best is None or _takes(session, fitted[None]) else resize_image(image, *best)
 
 
 def resize_image(image: ByteArray, height: int, width: int) -> ByteArray:
@@ -85,11 +85,11 @@ def sized_presets(sessions: Sequence[Session], preset: Preset) -> list[Preset]:
         sides.append(fixed[:1] or [other, min(own + STEP, LARGEST), own])
     *others, first = product(*sides)
     empty = {size: np.zeros((1, 3, *size), np.float32) for size in others if size != first}
-    second = (size for size, tensor in empty.items() if all(takes(each, tensor) for each in sessions))
+    second = (size for size, tensor in empty.items() if all(_takes(each, tensor) for each in sessions))
     return [preset.with_size(*size) for size in (first, *islice(second, 1))]
 
 
-def takes(session: Session, tensor: Array) -> bool:
+def _takes(session: Session, tensor: Array) -> bool:
     """Tell whether an engine has a profile for an input: by a run, because only the backend knows the profiles."""
     try:
         session.infer(tensor, [session.info.mask_output])

@@ -42,7 +42,5 @@ def test_eager_pytorch_is_timed_by_both_clocks(graphs: Graphs, options: dict[str
     found = bench.time(5, 2)
 
     assert len(found["device"]) == len(found["wall"]) == 5
-    assert 0 < min(found["device"]) < 1.2 * max(found["wall"]), (
-        "the same work by both clocks; other work may run beside"
-    )
+    assert 0 < min(found["device"]) < min(found["wall"])  # the quickest, because other work may run beside
     assert np.abs(bench.infer(graphs.pictures[:2]) - graphs.maps[:2]).mean() <= 2e-3
