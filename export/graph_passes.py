@@ -9,6 +9,7 @@ from onnx import helper
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from u2net.export.graph import add_initializer
+from u2net.runtime.artifact import InputShape
 from u2net.runtime.errors import ExportError
 
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
@@ -19,14 +20,15 @@ NEWER_ATTRIBUTES = ("antialias", "axes", "keep_aspect_ratio_policy")
 """Attributes of Resize that opset 17 does not have and that no U²-Net needs."""
 
 PORTABLE = frozenset({"Add", "Cast", "Concat", "Conv", "Identity", "MaxPool", "Relu", "Resize", "Sigmoid", "Softmax"})
-"""Operators whose meaning, as used here, is the same in every opset from 17 to 21."""
+"""Operators that mean the same in every opset from 17 to 21, and that take any batch and size as used here."""
 
 
-def tidy_graph(model: ir.Model, opset: int) -> None:
+def tidy_graph(model: ir.Model, shape: InputShape, opset: int) -> None:
     """Run every pass on a model in place. Raise ExportError if it is not what torch is known to write for a U²-Net."""
     name_after_modules(model)
-    make_upsampling_constant(model)
+    make_upsampling_constant(model, shape.batch)
     declare_opset(model, opset)
+    declare_shape(model, shape)
     ClearMetadataAndDocStringPass()(model)  # the metadata holds paths of this machine
     RemoveUnusedOpsetsPass()(model)
 
@@ -51,7 +53,7 @@ def name_after_modules(model: ir.Model) -> None:
         model.graph.register_initializer(value)
 
 
-def make_upsampling_constant(model: ir.Model) -> None:
+def make_upsampling_constant(model: ir.Model, batch: int | None) -> None:
     """Give each Resize constant scales or constant sizes, and remove the nodes that computed them.
 
     A Resize by a whole factor gets scales. A Resize to another size gets sizes if the batch is fixed, and
@@ -63,14 +65,15 @@ def make_upsampling_constant(model: ir.Model) -> None:
             node.attributes.pop(name, None)
         scales = node.inputs[2] if len(node.inputs) > 2 else None
         if scales is None or not scales.is_initializer():
-            _set_target(model.graph, node, index)
+            _set_target(model.graph, node, index, batch)
     RemoveUnusedNodesPass()(model)
 
 
-def _set_target(graph: ir.Graph, node: ir.Node, index: int) -> None:
+def _set_target(graph: ir.Graph, node: ir.Node, index: int, batch: int | None) -> None:
     source, target = _known_shape(node.inputs[0]), _known_shape(node.outputs[0])
     whole = all(large % small == 0 for small, large in zip(source[2:], target[2:], strict=True))
-    if target[0] and not whole:
+    if batch and not whole:
+        target[0] = batch
         node.resize_inputs(4)
         node.replace_input_with(2, None)
         node.replace_input_with(3, add_initializer(graph, f"sizes.{index}", np.array(target, np.int64)))
@@ -82,10 +85,10 @@ def _set_target(graph: ir.Graph, node: ir.Node, index: int) -> None:
 
 
 def _known_shape(value: ir.Value | None) -> list[int]:
-    """Return the shape of a map; 0 stands for a dynamic batch. Raise ExportError if another side is not known."""
+    """Return the shape of a map. Raise ExportError if it is not known."""
     shape = value.shape if value is not None else None
-    sides = [side if isinstance(side, int) else 0 for side in shape or ()]
-    if len(sides) != 4 or not all(sides[1:]):
+    sides = [side for side in shape or () if isinstance(side, int)]
+    if len(sides) != 4:
         raise ExportError(f"the size of an upsampled map is not in torch's export ({shape}); this torch is too new")
     return sides
 
@@ -96,6 +99,22 @@ def _exact_scale(source: int, target: int) -> float:
     while int(source * float(scale)) < target:
         scale = np.nextafter(scale, np.float32(np.inf))
     return float(scale)
+
+
+def declare_shape(model: ir.Model, shape: InputShape) -> None:
+    """Declare the batch and size of the inputs and outputs, and forget the shapes that the trace gave all other values.
+
+    Only operators of :data:`PORTABLE` are left, and every Resize has constants that fit the declared shape.
+    """
+    batch, height, width = shape.batch or "batch", shape.height or "height", shape.width or "width"
+    ends = (*model.graph.inputs, *model.graph.outputs)
+    for value in ends:
+        channels = _known_shape(value)[1]
+        value.shape = ir.Shape((batch, channels, height, width))
+    for node in model.graph:
+        for value in node.outputs:
+            if value not in ends:
+                value.shape = None
 
 
 def declare_opset(model: ir.Model, opset: int) -> None:

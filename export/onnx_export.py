@@ -12,10 +12,10 @@ import torch
 
 from u2net.export.graph import GraphStage, write_graph
 from u2net.export.graph_passes import tidy_graph
-from u2net.export.wrapping import ChosenOutputs, wrap_network
+from u2net.export.wrapping import wrap_network
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
-from u2net.runtime.artifact import INPUT_NAME, LARGEST, STEP, Artifact, InputShape
+from u2net.runtime.artifact import INPUT_NAME, STEP, Artifact, InputShape
 from u2net.runtime.errors import ExportError, InputError
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.presets import PRESETS, Preset
@@ -24,6 +24,9 @@ from u2net.runtime.trt.profiles import LARGEST_VALUE
 OPSETS = range(17, 22)
 TORCH_OPSET = 18
 """Opset that torch's exporter writes; :func:`tidy_graph` declares the one that was asked for."""
+
+TRACED_BATCH, TRACED_SIZE = 2, (2 * STEP, 3 * STEP)
+"""Batch, and height and width, that every graph of whole factors is traced at."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class ExportOptions:
     outputs: tuple[str, ...] = ("d0",)
     opset: int = 17
     preset: Preset = PRESETS["reference"]
+
+    @property
+    def odd_size(self) -> tuple[int, int] | None:
+        """The size if a side is no multiple of 32, else None."""
+        return self.size if self.size and any(side % STEP for side in self.size) else None
 
     def check(self) -> None:
         """Raise InputError if a value is out of range."""
@@ -72,15 +80,15 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path, options: ExportOptions
     options = options or ExportOptions()
     options.check()
     started = time.perf_counter()
-    whole_factors = options.size is None or all(side % STEP == 0 for side in options.size)
-    model = _trace(wrap_network(checkpoint.network, options.outputs, whole_factors=whole_factors), options)
-    tidy_graph(model, options.opset)
+    shape = InputShape(options.batch, *(options.size or (None, None)))
+    model = trace_network(checkpoint, options.outputs, options.odd_size)
+    tidy_graph(model, shape, options.opset)
     artifact = Artifact(
         variant=checkpoint.variant,
         checkpoint_sha256=checkpoint.sha256,
         preset=options.preset.with_size(*options.size) if options.size else options.preset,
         precision="fp32",
-        shape=InputShape(options.batch, *(options.size or (None, None))),
+        shape=shape,
         outputs=options.outputs,
         classes=checkpoint.network.out_channels,
         opset=options.opset,
@@ -90,24 +98,28 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path, options: ExportOptions
     return write_graph(model, Path(path), artifact, started)
 
 
-def _trace(wrapped: ChosenOutputs, options: ExportOptions) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
-    height, width = options.size or (2 * STEP, 3 * STEP)
-    axes: dict[int, object] = {}
-    if options.batch is None:
-        axes[0] = torch.export.Dim("batch", min=1)
-    if options.size is None:
-        axes[2] = STEP * torch.export.Dim("height_32", min=1, max=LARGEST // STEP)
-        axes[3] = STEP * torch.export.Dim("width_32", min=1, max=LARGEST // STEP)
+def trace_network(
+    checkpoint: Checkpoint, outputs: tuple[str, ...], odd_size: tuple[int, int] | None
+) -> "torch.onnx.ir.Model":  # type: ignore[name-defined]
+    """Return what torch exports, at a batch and a size that :func:`tidy_graph` replaces.
+
+    Args:
+        odd_size: height and width whose upsampling factors are not whole; None traces at multiples of 32, at which the
+            graph is the same for every size.
+
+    Raises:
+        ExportError: torch cannot export the network.
+    """
+    wrapped = wrap_network(checkpoint.network, outputs, whole_factors=odd_size is None)
     try:
         with quiet_exporter():
             program = torch.onnx.export(
                 wrapped,
-                (torch.zeros(options.batch or 2, 3, height, width),),
+                (torch.zeros(TRACED_BATCH, 3, *(odd_size or TRACED_SIZE)),),
                 dynamo=True,
                 opset_version=TORCH_OPSET,
                 input_names=[INPUT_NAME],
-                output_names=list(options.outputs),
-                dynamic_shapes=(axes,),
+                output_names=list(outputs),
                 verbose=False,
             )
     except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:  # too little memory, for example

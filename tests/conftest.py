@@ -1,23 +1,22 @@
 """Fixtures that several folders of tests share."""
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import pytest
 from skimage import data
 
-from u2net.export.graph import GraphStage, read_artifact, read_graph
-from u2net.export.onnx_export import ExportOptions, export_onnx
+from u2net.export.graph import read_graph
+from u2net.export.onnx_export import ExportOptions, export_onnx, trace_network
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_bytes, locked_folder
 
 Image = npt.NDArray[np.uint8]
-
-TRACED = "u2net.export.build.export_onnx"
 
 SMALL = (160, 160)
 """Height and width at which tests run the network where the size does not matter."""
@@ -42,39 +41,32 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
     return own if worker_id == "master" else own.parent
 
 
-@pytest.fixture(scope="session")
-def exported(shared_folder: Path, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
-    """Export the bundled weights; the same options give the same file, written once for all processes of a run."""
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(shared_folder: Path) -> Iterator[None]:
+    """Trace each network once for all processes of a run: it takes seconds, and the rest of an export does not."""
 
-    def export(options: ExportOptions) -> Path:
-        path = shared_folder / "exported" / hash_bytes(repr(options).encode()) / "model.onnx"
+    def trace(checkpoint: Checkpoint, outputs: tuple[str, ...], odd_size: tuple[int, int] | None) -> ir.Model:
+        key = repr((checkpoint.sha256, checkpoint.network, outputs, odd_size))
+        path = shared_folder / "traced" / hash_bytes(key.encode()) / "model.onnx"
         with locked_folder(path.parent, wait=True):
-            return path if path.is_file() else export_onnx(checkpoint, path, options).path
+            if not path.is_file():
+                ir.save(trace_network(checkpoint, outputs, odd_size), path)
+            return read_graph(path)
 
-    return export
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("u2net.export.onnx_export.trace_network", trace)
+        yield
 
 
 @pytest.fixture(scope="session")
-def export_once(
-    exported: Callable[[ExportOptions], Path], checkpoint: Checkpoint
-) -> Callable[[Checkpoint, Path, ExportOptions], GraphStage]:
-    """Stands in for ``export_onnx``, which takes seconds: copies the file that was exported with the same options."""
+def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
+    """Export the bundled weights; the same options give the same file."""
 
-    def export(source: Checkpoint, path: Path, options: ExportOptions) -> GraphStage:
-        if source.sha256 != checkpoint.sha256:
-            return export_onnx(source, path, options)
-        graph = read_graph(Path(shutil.copy(exported(options), path)))
-        return GraphStage(path, len(graph.graph), path.stat().st_size, 0.0, read_artifact(graph, path))
+    @cache
+    def export(options: ExportOptions) -> Path:
+        return export_onnx(checkpoint, tmp_path_factory.mktemp("exported") / "model.onnx", options).path
 
     return export
-
-
-@pytest.fixture
-def no_tracing(
-    export_once: Callable[[Checkpoint, Path, ExportOptions], GraphStage], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Export through :func:`export_once`."""
-    monkeypatch.setattr(TRACED, export_once)
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,8 @@ import torch
 from PIL import Image
 
 from tests.benchmarks.worker_here import WorkerHere
-from tests.conftest import TRACED
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
-from u2net.export import GraphStage
 from u2net.runtime.files import locked_folder
 
 Command = Callable[..., CompletedProcess[str]]
@@ -59,13 +57,12 @@ def pictures(photographs: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: py
 
 
 @pytest.fixture(scope="session")
-def run_once(shared_folder: Path, run_u2net: Command, export_once: Callable[..., GraphStage]) -> Callable[..., Run]:
+def run_once(shared_folder: Path, run_u2net: Command) -> Callable[..., Run]:
     """Run ``u2net`` with ``-o`` a folder of this name, once for all processes of a run; return folder and result."""
 
     def run(name: str, *words: object) -> Run:
         folder, said = shared_folder / name / "out", shared_folder / name / "said.json"
-        with locked_folder(folder.parent, wait=True), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(TRACED, export_once)
+        with locked_folder(folder.parent, wait=True):
             if not said.is_file():
                 result = run_u2net(*words, "-o", folder)
                 said.write_text(json.dumps((result.args, result.returncode, result.stdout, result.stderr)))

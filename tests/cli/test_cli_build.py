@@ -99,7 +99,7 @@ def test_the_pictures_are_masks_and_cut_outs_of_the_photographs(built: Run, pict
     np.testing.assert_array_equal(np.asarray(cutout), np.dstack([np.asarray(source), np.asarray(mask)]))
 
 
-@pytest.mark.usefixtures("no_tracing", "quick_bench")
+@pytest.mark.usefixtures("quick_bench")
 def test_a_build_whose_gate_fails_says_so_and_still_reports(
     run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +148,7 @@ def test_options_reach_the_stages(
     assert asked == [BUNDLED_WEIGHTS, Path("there"), DeployOptions(options)]
 
 
-@pytest.mark.usefixtures("no_tracing", "quick_bench")
+@pytest.mark.usefixtures("quick_bench")
 def test_a_build_on_a_data_set_tells_what_each_file_costs(
     run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.usefixtures("no_tracing", "quick_bench")
+@pytest.mark.usefixtures("quick_bench")
 def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_u2net: Command, folder: Path) -> None:
     (folder / f"{STAGING}dead").mkdir()  # a build that was killed left it
 
@@ -44,7 +44,7 @@ def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_
     assert json.loads(report)["bench"]["rows"][1]["file"] == str(folder / "model.onnx")
 
 
-@pytest.mark.usefixtures("no_tracing", "quick_bench")
+@pytest.mark.usefixtures("quick_bench")
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("the disk is full")])
 def test_a_build_that_is_interrupted_changes_nothing(
     run_u2net: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException

@@ -110,7 +110,6 @@ def test_fixed_shape_with_all_outputs(run_u2net: Command, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
-@pytest.mark.usefixtures("no_tracing")
 def test_fp16(run_u2net: Command, pictures: Path, built_onnx: Path, tmp_path: Path) -> None:
     words = ("--size", 64, "--precision", "fp16", "--images", pictures)
 

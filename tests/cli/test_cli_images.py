@@ -1,6 +1,5 @@
 """A file that takes images, through every command that takes a model."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,6 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Command
-from tests.conftest import TRACED
-from u2net.export import GraphStage
 from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import load
@@ -17,12 +14,10 @@ from u2net.runtime.images import read_image
 
 
 @pytest.fixture(scope="module")
-def model(run_u2net: Command, export_once: Callable[..., GraphStage], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(run_u2net: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled weights at 96×96, exported by the command."""
     path = tmp_path_factory.mktemp("images") / "model.onnx"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRACED, export_once)
-        said = run_u2net("export", "--size", 96, "--io", "image", "-o", path)
+    said = run_u2net("export", "--size", 96, "--io", "image", "-o", path)
     assert "in fp32, input images of any×any, masks in float32, outputs mask" in said.stdout
     return path
 
@@ -81,7 +76,7 @@ def test_bench_names_what_it_can_time(model: Path, run_u2net: Command) -> None:
 def test_what_cannot_be_exported_is_told_before_the_work(
     run_u2net: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, found: str
 ) -> None:
-    monkeypatch.setattr(TRACED, None)
+    monkeypatch.setattr("u2net.export.build.export_onnx", None)
 
     said = run_u2net("export", *words.split(), "-o", tmp_path / "model.onnx")
 

@@ -188,7 +188,6 @@ def test_a_gpu_that_is_not_there(run_u2net: Command, places: Places, words: str)
     assert "cuda" in refusal(run_u2net, places, f"{words} --device cuda").lower()
 
 
-@pytest.mark.usefixtures("no_tracing")
 @pytest.mark.parametrize("words", ["build --size 64", "export --size 64 --precision fp16", "verify {model} {model}"])
 @pytest.mark.parametrize(("folder", "found"), [("nowhere", "is not a folder"), ("{empty}", "holds no picture")])
 def test_a_folder_of_images_that_cannot_be_used(
@@ -197,7 +196,6 @@ def test_a_folder_of_images_that_cannot_be_used(
     assert found in refusal(run_u2net, places, f"{words} --images {folder}")
 
 
-@pytest.mark.usefixtures("no_tracing")
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -121,7 +121,6 @@ def test_a_small_data_set_is_told_and_not_judged() -> None:
     assert report.failures == ()
 
 
-@pytest.mark.usefixtures("no_tracing")
 def test_a_build_measures_accuracy_where_it_is_given_a_data_set(
     dataset: Path, tmp_path: Path, photograph_folder: Path
 ) -> None:

@@ -23,7 +23,6 @@ from u2net.runtime.errors import (
 )
 
 
-@pytest.mark.usefixtures("no_tracing")
 def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) -> None:
     """Paths may be strings."""
     said: list[str] = []
@@ -127,7 +126,6 @@ def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
         build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(engine=EngineOptions("tensorrt")))
 
 
-@pytest.mark.usefixtures("no_tracing")
 def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) -> None:
     stage = export_model(BUNDLED_WEIGHTS, tmp_path / "half.onnx", STATIC, half=True, images=photograph_folder)
     assert stage.artifact.precision == "fp16"

@@ -31,7 +31,7 @@ def test_upsampled_map_of_unknown_size_is_refused(tiny_onnx: Path) -> None:
     resize.replace_input_with(2, None)
     resize.outputs[0].shape = None
     with pytest.raises(ExportError, match="upsampled"):
-        make_upsampling_constant(model)
+        make_upsampling_constant(model, None)
 
 
 def test_graph_without_metadata_is_refused(tiny_onnx: Path) -> None:

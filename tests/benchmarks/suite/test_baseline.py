@@ -22,7 +22,6 @@ LEAST_CHANGE = 0.2
 
 
 @pytest.mark.timing
-@pytest.mark.usefixtures("no_tracing")
 def test_nothing_got_worse_since_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("u2net.benchmarks.suite.inputs.PICTURE_SIZES", ((32, 32),))
     monkeypatch.setattr("u2net.benchmarks.suite.suite._measure_ceilings", lambda _options: {})

@@ -2,14 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import TRACED
 from u2net.benchmarks.noise import NoiseMeter
 from u2net.benchmarks.statistics import Latency, Ratio
 from u2net.benchmarks.suite import cells
@@ -21,7 +19,6 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Load, Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.workers import Worker, WorkerError
-from u2net.export.graph import GraphStage
 from u2net.model.synthetic import make_scenes
 from u2net.runtime.loading import load
 from u2net.runtime.preprocess import preprocess_batch
@@ -33,11 +30,9 @@ FAULTS = ("none", "slow", "wrong", "crash", "hang", "missing package")
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]) -> Iterator[SuiteOptions]:
+def options(tmp_path_factory: pytest.TempPathFactory) -> SuiteOptions:
     work = tmp_path_factory.mktemp("suite")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRACED, export_once)
-        yield SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=3, threads=1, callers=(), work=work)
+    return SuiteOptions(networks=("u2netp",), batches=(2,), size=SIZE, rounds=3, threads=1, callers=(), work=work)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ import pytest
 from cuda import bindings
 
 from tests.benchmarks.suite.simulated_gpu import TICK, TimedCuda, simulate
-from tests.conftest import TRACED
 from tests.runtime.trt.conftest import ARTIFACT, record_of
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.benchmarks.machine import Machine
@@ -30,7 +29,7 @@ from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.worker import Bench
 from u2net.benchmarks.suite.workers import Worker
-from u2net.export.graph import GraphStage, read_artifact, read_graph
+from u2net.export.graph import read_artifact, read_graph
 from u2net.runtime.device import CPU, CUDA, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.loading import load
@@ -147,12 +146,10 @@ def test_a_session_without_device_arrays_says_so(small_onnx: Path, monkeypatch: 
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory, export_once: Callable[..., GraphStage]) -> NetworkFiles:
+def network(tmp_path_factory: pytest.TempPathFactory) -> NetworkFiles:
     options = SuiteOptions(size=SIZE, work=tmp_path_factory.mktemp("gpu"))
     network = find_network("u2netp", options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRACED, export_once)
-        make_graphs(network, None)
+    make_graphs(network, None)
     return network
 
 
