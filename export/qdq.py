@@ -61,8 +61,9 @@ def quantize_convolutions(
 ) -> ir.Model:
     """Return the graph with every convolution, or the named ones, in INT8: per-channel symmetric weights.
 
-    Everything else is in FP32. For ``cpu`` activations are uint8 with a zero point, and those behind a Relu are rounded
-    once. For ``tensorrt`` they are int8 with zero point 0, rounded before each convolution alone, and biases stay in
+    Everything else is in FP32. For ``cpu`` activations are uint8 with a zero point, those behind a Relu are rounded
+    once, and weights have 7 bits, from -64 to 64, so that the 16-bit sums of a processor without VNNI do not overflow.
+    For ``tensorrt`` activations are int8 with zero point 0, rounded before each convolution alone, and biases stay in
     FP32.
     """
     signed = target == "tensorrt"
@@ -82,7 +83,7 @@ def quantize_convolutions(
     activations = QuantType.QInt8 if signed else QuantType.QUInt8
     with _quiet():
         quantizer = QDQQuantizer(
-            model, True, False, QuantType.QInt8, activations, ranges, [*chosen, *relus], [], OPERATORS, options
+            model, True, not signed, QuantType.QInt8, activations, ranges, [*chosen, *relus], [], OPERATORS, options
         )
         quantizer.quantize_model()
     quantized: ir.Model = ir.from_proto(quantizer.model.model)

@@ -203,7 +203,9 @@ class Session:
             raise InputError("a NumPy array returns new NumPy arrays; arrays to write to need a device array as input")
         if not isinstance(tensor, np.ndarray) or not backend.input.takes(tensor.shape, tensor.dtype):
             got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
-            raise InputError(f"infer takes a {backend.input}; got {got}")
+            alone = isinstance(tensor, np.ndarray) and backend.input.takes((1, *tensor.shape), tensor.dtype)
+            hint = "; array[None] makes it a batch of one" if alone else ""
+            raise InputError(f"infer takes a {backend.input}; got {got}{hint}")
         return self._run(backend, tensor, outputs)
 
     def _require_open(self) -> Backend:

@@ -284,7 +284,8 @@ def test_a_correct_graph_passes_the_gate(
         result = gate.compare(open_for_parity(fuse_images(source, tmp_path / "model.onnx", options).path, CPU))
 
         assert result.failures == () and result.outputs == ()
-        assert result.mask.probability.largest.value > 0, "two programs never agree in every bit"
+        # Grey levels are compared as they are written, and so may agree in each.
+        assert result.mask.probability.largest.value > 0 or options.mask == "uint8"
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import pytest
 from PIL import Image
 
@@ -95,7 +96,7 @@ def test_the_promise_is_kept_and_more_would_break_it(search: Interrupted) -> Non
     names = [each.name for each in quantization.losses]
 
     assert quantization.agreement.keeps(PROMISE)
-    assert len(names) == 118 and 1 < len(kept) < 60
+    assert len(names) == 118 and 1 < len(kept) < 90
     assert {"outconv", *names[-len(kept) + 1 :]} == set(kept), "the fusion and the costliest stay in FP32"
     assert [each.loss for each in quantization.losses] == sorted(each.loss for each in quantization.losses)
 
@@ -109,6 +110,8 @@ def test_the_graph_is_what_its_metadata_says(search: Interrupted, photographs: I
     onnx.checker.check_model(onnx.load(search.stage.path), full_check=True)
     assert {node.op_type for pair in quantized for node in pair if node} == {"DequantizeLinear"}
     assert len(quantized) == 119 - len(search.stage.artifact.fp32_nodes)
+    weights = [each.const_value.numpy() for each in model.graph.initializers.values() if each.dtype == ir.DataType.INT8]
+    assert max(np.abs(each.astype(int)).max() for each in weights) == 64, "more overflows on a processor without VNNI"
     assert find_precision(model) == read_artifact(model, search.stage.path).precision == "int8"
     with load(search.source) as before, load(search.stage.path) as after:
         tensor = preprocess_batch(list(photographs.values()), before.info.preset)
