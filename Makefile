@@ -30,8 +30,8 @@ types: .venv/ready
 # Three processes, each with whole test files, because the tests of a file share what they export, and with one thread of
 # torch, because more would wait for each other; a process that crashes ends the run. The timing tests run alone.
 tests: .venv/ready .bindings/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile -m "not timing"
-	$(BIN)/python -m pytest -m timing
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile --ignore tests/timing
+	$(BIN)/python -m pytest tests/timing
 
 WEB := examples/web
 web: $(WEB)/node_modules $(WEB)/model.onnx

@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite import cells
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import WorkerError
-from u2net.export import ExportOptions
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.opening import open_session
 from u2net.model.weights import BUNDLED_WEIGHTS
@@ -223,11 +222,3 @@ def test_a_device_that_torch_does_not_see_is_refused(small_onnx: Path, monkeypat
 def test_an_option_that_cannot_be_used_is_refused(small_onnx: Path, options: BenchOptions, found: str) -> None:
     with pytest.raises(InputError, match=found):
         measure_models([small_onnx], BUNDLED_WEIGHTS, options)
-
-
-@pytest.mark.timing
-def test_the_export_is_faster_than_eager(exported: Callable[[ExportOptions], Path]) -> None:
-    """At 320×320 and batch 1; the report of a build shows the ratio, whose aim is 1.7."""
-    report = measure_models([exported(ExportOptions())], BUNDLED_WEIGHTS, BenchOptions(rounds=9))
-
-    assert report.rows[1].ratio is not None and report.rows[1].ratio.value > 1.2

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from tests.benchmarks.worker_here import WorkerHere
+from u2net.benchmarks.suite.limits import Ceilings
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
 from u2net.runtime.files import locked_folder
@@ -87,6 +88,7 @@ def suite_run(run_once: Callable[..., Run], tmp_path_factory: pytest.TempPathFac
         patch.setattr("u2net.benchmarks.suite.inputs.PICTURE_SIZES", ((90, 120),))
         patch.setattr("u2net.benchmarks.suite.inputs.SCENE_COUNT", 3)
         patch.setattr("u2net.benchmarks.suite.networks.make_plain_graph", lambda *_: None)  # nobody here opens it
+        patch.setattr("u2net.benchmarks.suite.suite._measure_ceilings", lambda _: {"fp32": Ceilings(1e11, 1e10)})
         return run_once("suite", "bench", "--suite", *words)
 
 

@@ -3,8 +3,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from u2net.export.onnx_export import ExportOptions
 
 LIMIT = 1.5
@@ -34,7 +32,6 @@ print(time.perf_counter() - started)
 """
 
 
-@pytest.mark.timing
 def test_the_first_mask_comes_soon_after_onnx_runtime_itself(exported: Callable[[ExportOptions], Path]) -> None:
     """In turns, so that a busy machine slows both."""
     path = str(exported(ExportOptions()))
