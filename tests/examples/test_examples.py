@@ -18,8 +18,10 @@ from PIL import Image
 from u2net.export import BuildOptions, BuildResult, ExportOptions, build_artifacts
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.synthetic import make_scene, write_scenes
+from u2net.model.training import Recipe, find_recipe
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import ArtifactError, Session, SessionClosedError, cut_out, load, to_grey
+from u2net.runtime.device import Device
 
 Picture = npt.NDArray[np.uint8]
 
@@ -214,12 +216,16 @@ def test_the_photographs_are_written(tmp_path: Path, photographs: dict[str, Pict
 
 
 def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graph is smaller than the example's, and the training takes seconds."""
+    """Graph and pictures are smaller than the example's, and the training takes seconds."""
+
+    def find_small(name: str, device: Device) -> Recipe:
+        return find_recipe(name, device).with_overrides(size=112, crop=96)
 
     def build_small(checkpoint: Path, folder: Path, options: BuildOptions, say: Callable[[str], None]) -> BuildResult:
         return build_artifacts(checkpoint, folder, replace(options, export=ExportOptions(size=(96, 96))), say)
 
     monkeypatch.setattr("u2net.export.build_artifacts", build_small)
+    monkeypatch.setattr("u2net.model.training.find_recipe", find_small)
     write_scenes(tmp_path / "scenes", 8, seed=3, size=96)
 
     with pytest.raises(SystemExit) as stop:
