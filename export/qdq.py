@@ -83,7 +83,16 @@ def quantize_convolutions(
     activations = QuantType.QInt8 if signed else QuantType.QUInt8
     with _quiet():
         quantizer = QDQQuantizer(
-            model, True, not signed, QuantType.QInt8, activations, ranges, [*chosen, *relus], [], OPERATORS, options
+            model,
+            per_channel=True,
+            reduce_range=not signed,
+            weight_qType=QuantType.QInt8,
+            activation_qType=activations,
+            tensors_range=ranges,
+            nodes_to_quantize=[*chosen, *relus],
+            nodes_to_exclude=[],
+            op_types_to_quantize=OPERATORS,
+            extra_options=options,
         )
         quantizer.quantize_model()
     quantized: ir.Model = ir.from_proto(quantizer.model.model)

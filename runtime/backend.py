@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from u2net.runtime.artifact import Artifact, InputShape, Precision
-from u2net.runtime.errors import ArtifactError
+from u2net.runtime.errors import ArtifactError, InputError
 
 FLOATS = {"f32": np.float32, "f16": np.float16}
 """Accepted types of a network's inputs and outputs; FP16 is converted from and to float32."""
@@ -38,8 +38,13 @@ class InputSpec:
     def __str__(self) -> str:
         return "uint8 array N×H×W×3" if self.layout == "NHWC" else "float32 array N×3×H×W"
 
-    def takes(self, shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
-        """Tell whether an array is an input as far as type, dimensions and channels go."""
+    def check(self, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+        """Raise InputError unless an array is an input as far as type, dimensions and channels go."""
+        if not self._takes(shape, dtype):
+            hint = "; array[None] makes it a batch of one" if self._takes((1, *shape), dtype) else ""
+            raise InputError(f"infer takes a {self}; got {np.dtype(dtype)} {tuple(shape)}{hint}")
+
+    def _takes(self, shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
         return np.dtype(dtype) == self.dtype and len(shape) == 4 and shape[3 if self.layout == "NHWC" else 1] == 3
 
     @property

@@ -201,11 +201,9 @@ class Session:
     ) -> dict[str, Array]:
         if isinstance(outputs, Mapping):
             raise InputError("a NumPy array returns new NumPy arrays; arrays to write to need a device array as input")
-        if not isinstance(tensor, np.ndarray) or not backend.input.takes(tensor.shape, tensor.dtype):
-            got = f"{tensor.dtype} {tensor.shape}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
-            alone = isinstance(tensor, np.ndarray) and backend.input.takes((1, *tensor.shape), tensor.dtype)
-            hint = "; array[None] makes it a batch of one" if alone else ""
-            raise InputError(f"infer takes a {backend.input}; got {got}{hint}")
+        if not isinstance(tensor, np.ndarray):
+            raise InputError(f"infer takes a {backend.input}; got {type(tensor).__name__}")
+        backend.input.check(tensor.shape, tensor.dtype)
         return self._run(backend, tensor, outputs)
 
     def _require_open(self) -> Backend:

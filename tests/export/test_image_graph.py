@@ -284,8 +284,8 @@ def test_a_correct_graph_passes_the_gate(
         result = gate.compare(open_for_parity(fuse_images(source, tmp_path / "model.onnx", options).path, CPU))
 
         assert result.failures == () and result.outputs == ()
-        # Grey levels are compared as they are written, and so may agree in each.
-        assert result.mask.probability.largest.value > 0 or options.mask == "uint8"
+        # Of two FP32 programs the grey levels may agree in each pixel; their values never agree in every bit.
+        assert result.mask.probability.largest.value > 0 or (source, options.mask) == (tiny_onnx, "uint8")
 
 
 @pytest.mark.parametrize("name", FAULTS)

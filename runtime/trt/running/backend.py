@@ -66,7 +66,8 @@ class TensorRTBackend:
         """Run on C-contiguous arrays of the same GPU, without a copy; see :class:`DeviceBackend`."""
         array = as_device_array(tensor, self._device, None)
         shape = array.shape
-        if not self.input.takes(shape, array.kind) or shape[0] < 1:
+        self.input.check(shape, array.kind)
+        if shape[0] < 1:
             raise InputError(f"infer takes a {self.input}; got {np.dtype(array.kind)} {shape}")
         index, padded = self._fit(shape)
         if padded != shape:
