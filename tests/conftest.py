@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from skimage import data
 
@@ -39,6 +40,22 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
     """A folder that all processes of a run share."""
     own = tmp_path_factory.getbasetemp()
     return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads_that_sleep(worker_id: str) -> Iterator[None]:
+    """Where several processes share the processor, let ONNX Runtime's threads sleep instead of spin while they wait."""
+    options = onnxruntime.SessionOptions
+
+    def make_options() -> onnxruntime.SessionOptions:
+        made = options()
+        made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        if worker_id != "master":
+            patch.setattr("onnxruntime.SessionOptions", make_options)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

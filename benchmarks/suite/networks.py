@@ -1,7 +1,7 @@
 """Files of a network that contestants open; those that an earlier run left are used again."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,22 +83,27 @@ def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
     return NetworkFiles(found, trained, options.work, options.size)
 
 
-def make_graphs(network: NetworkFiles, images: Path | None, plain_batches: Iterable[int] = ()) -> None:
-    """Write our FP32 and FP16 graphs of dynamic batch, and plain ones of each batch named, unless they are there."""
+def make_graphs(network: NetworkFiles, wanted: Container[str], options: SuiteOptions) -> NetworkFiles:
+    """Write the graphs that contestants open, unless they are there; return the network with those that are missing.
+
+    FP32 is always written, because FLOPs are counted in it.
+
+    Args:
+        wanted: names of graphs; see :attr:`Contestant.graph`.
+    """
     fp32, fp16 = (network.path(source, 1) for source in ("fp32", "fp16"))
     if not is_made_from(fp32, network.checkpoint):
         export_model(network.checkpoint, fp32, ExportOptions(size=(network.size, network.size)))
-    if not is_made_from(fp16, network.checkpoint):
-        convert_fp16(fp32, fp16, images)
-    for batch in plain_batches:
-        make_plain_graph(network, batch)
-
-
-def make_image_graph(network: NetworkFiles, precision: str) -> None:
-    """Write our graph of a precision with pre- and postprocessing inside, whose masks are not stretched."""
-    source, path = network.path(precision, 1), network.path(precision + IMAGES, 1)
-    if not is_made_from(path, network.checkpoint):
-        fuse_images(source, path, ImageOptions(stretch=False))
+    if ("fp16" in wanted or f"fp16{IMAGES}" in wanted) and not is_made_from(fp16, network.checkpoint):
+        convert_fp16(fp32, fp16, options.images)
+    for precision in ("fp32", "fp16"):
+        path = network.path(precision + IMAGES, 1)
+        if precision + IMAGES in wanted and not is_made_from(path, network.checkpoint):
+            fuse_images(network.path(precision, 1), path, ImageOptions(stretch=False))  # so that its masks are maps
+    if "plain" in wanted:
+        for batch in options.batches:
+            make_plain_graph(network, batch)
+    return make_int8_graph(network) if "int8" in wanted else network
 
 
 def make_int8_graph(network: NetworkFiles) -> NetworkFiles:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from u2net.benchmarks.machine import Machine, describe_machine, describe_processor, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell
-from u2net.benchmarks.suite.contestants import IMAGES, Contestant, list_contestants
+from u2net.benchmarks.suite.contestants import Contestant, list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
@@ -28,8 +28,6 @@ from u2net.benchmarks.suite.networks import (
     NetworkFiles,
     find_network,
     make_graphs,
-    make_image_graph,
-    make_int8_graph,
 )
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, DEFAULT_CALLERS, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
@@ -161,12 +159,7 @@ def _export_network(
 ) -> NetworkFiles:
     network = find_network(variant, options)
     say(f"{variant}: exporting")
-    wanted = {each.graph for each in contestants}
-    make_graphs(network, options.images, options.batches if "plain" in wanted else ())
-    for precision in ("fp32", "fp16"):
-        if precision + IMAGES in wanted:
-            make_image_graph(network, precision)
-    return make_int8_graph(network) if "int8" in wanted else network
+    return make_graphs(network, {each.graph for each in contestants}, options)
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:

@@ -47,7 +47,10 @@ def test_every_output_and_the_mask_are_compared(exported: Export, on_photographs
     assert result.passed
 
 
-def test_dynamic_size_is_tried_at_two_sizes(dynamic_onnx: Path, on_photographs: VerifyOptions) -> None:
+def test_dynamic_size_is_tried_at_two_sizes(
+    dynamic_onnx: Path, on_photographs: VerifyOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("u2net.export.parity.inputs.OTHER_SIZE", (96, 160))
     (result,) = verify_models(BUNDLED_WEIGHTS, [dynamic_onnx], on_photographs)
     assert result.passed
     assert "×" in result.outputs[0].probability.largest.image
