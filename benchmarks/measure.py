@@ -16,6 +16,7 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.row_tables import describe_troubles
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.writing import short_names
+from u2net.export.parity.sessions import check_variant
 from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
@@ -112,11 +113,7 @@ def measure_models(
     eager = _look_at(checkpoint, options, preset)
     for info in infos:
         info.shape.check_size(preset.height, preset.width)
-        if info.variant not in (None, eager.variant):
-            raise InputError(
-                f"{info.path} is {info.variant}, the reference {eager.path} is {eager.variant}; "
-                "name its own checkpoint with --reference"
-            )
+        check_variant(eager, info)
     exact = {"tf32": True, "weights": checkpoint.weights}
     everyone = [(Contestant(EAGER, EAGER_TITLE, "eager", "checkpoint", "fp32", exact), eager)]
     everyone += _name_contestants(infos, options.preset, options.backend)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.memory import keep_freed_memory
 from u2net.cli.options import DATASET, Backend, DeviceName, JsonFile, OwnPreset, SheetFile
 from u2net.cli.printing import console, print_table, progress_lines
 from u2net.runtime.device import CPU
@@ -35,6 +34,7 @@ def evaluate(
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import check_pairs, find_pairs
     from u2net.model.evaluation import centred_gaussian, score_masks, score_sessions
+    from u2net.model.memory import keep_freed_memory
 
     keep_freed_memory()
     pairs = find_pairs(dataset)

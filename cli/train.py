@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from u2net.cli.main import STATUS_INTERRUPTED
-from u2net.cli.memory import keep_freed_memory
 from u2net.cli.options import DATASET, DeviceName
 from u2net.cli.printing import console, describe_scores, training_bar
 from u2net.runtime.device import CPU
@@ -40,6 +39,7 @@ def train(
 ) -> None:
     """Train a network with seven-way deep supervision."""
     from u2net.model import training
+    from u2net.model.memory import keep_freed_memory
 
     keep_freed_memory()
     options = training.TrainOptions(

@@ -10,7 +10,7 @@ README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
 
 NETWORKS = ("u2netp", "u2net")
-LEFT_OUT = ("eager-channels-last", "openvino")
+LEFT_OUT = ("eager-channels-last", "openvino", "onnxruntime-images")
 """Contestants that the suite's page has and README, for brevity, has not."""
 ON_GPU = ("eager-fp32", "eager-fp16-graph", "onnxruntime-graph", "tensorrt-8.6.1-graph")
 """Contestants of the table of the GPU: the reference, and each library with its launches in one CUDA graph."""
@@ -52,7 +52,7 @@ def gpu_table() -> str:
 def image_table() -> str:
     """Files of tensors against files of images, from the encoded picture to the mask."""
     pairs = {
-        "2 cores, FP32 in ONNX Runtime": ("images", "onnxruntime-fp32", "onnxruntime-images"),
+        "2 cores, FP32 in ONNX Runtime": ("suite", "onnxruntime-fp32", "onnxruntime-images"),
         "H200, FP16 in ONNX Runtime": ("h200-u2netp", "onnxruntime", "onnxruntime-images"),
         "H200, FP16 in TensorRT 8.6": ("h200-u2netp", "tensorrt-8.6.1-graph", "tensorrt-8.6.1-images"),
     }

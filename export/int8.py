@@ -47,7 +47,7 @@ class Int8Options:
     target: Target = "cpu"
     promise: Agreement = PROMISE
     calibrator: Calibrator = "minmax"
-    memory: Path | None = None
+    memory: str | Path | None = None
 
     def check(self) -> None:
         """Raise InputError if there are too few photographs, or if a promise is no share or cannot be broken."""
@@ -97,7 +97,7 @@ def quantize_int8(
     def quantize(names: Collection[str]) -> ir.Model:
         return quantize_convolutions(source, ranges, options.target, names)
 
-    memory = _Memory(options.memory or memory_path(path), source, hashes, options)
+    memory = _Memory(Path(options.memory or memory_path(path)), source, hashes, options)
     convolutions = [str(node.name) for node in model.graph if node.op_type == "Conv"]
     convolutions.remove(_find_fusion(model))
     losses = _rank(convolutions, quantize, judge, memory, progress)

@@ -69,7 +69,7 @@ def take_checkpoint(source: Checkpoint | str | Path) -> Checkpoint:
     return source if isinstance(source, Checkpoint) else load_checkpoint(source)
 
 
-def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
+def save_weights(network: U2Net, path: str | Path, *, half: bool = False) -> None:
     """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole, or raise OSError."""
     from safetensors.torch import save
 
@@ -78,7 +78,7 @@ def save_weights(network: U2Net, path: Path, *, half: bool = False) -> None:
         for key, value in network.state_dict().items()
     }
     content = save(state, metadata={"variant": network.variant, "out_channels": str(network.out_channels)})
-    with written_whole(path) as partial:
+    with written_whole(Path(path)) as partial:
         partial.write_bytes(content)  # safetensors' own save_file hides the file from all other users
 
 

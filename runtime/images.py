@@ -82,7 +82,7 @@ def _opened(source: str | Path | BinaryIO, megapixels: float = MEGAPIXELS) -> It
             yield picture
 
 
-def write_image(path: Path, image: ByteArray | Image.Image) -> None:
+def write_image(path: str | Path, image: ByteArray | Image.Image) -> None:
     """Write a Pillow picture or uint8 H×W, H×W×3 or H×W×4 as PNG, whole or not at all.
 
     Raise InputError if the array is none of these, or the file cannot be written.
@@ -92,7 +92,7 @@ def write_image(path: Path, image: ByteArray | Image.Image) -> None:
         found = f"{pixels.dtype} {pixels.shape}"
         raise InputError(f"{path} is not written: a picture is uint8 H×W, H×W×3 or H×W×4; got {found}")
     try:
-        with written_whole(path) as partial:
+        with written_whole(Path(path)) as partial:
             Image.fromarray(pixels).save(partial, format="PNG")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}") from error

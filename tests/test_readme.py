@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_the_results(figures: ModuleType) -> None:
 
 
 def test_other_results_give_other_figures(figures: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("suite.json", "images.json", "h200-u2netp.json", "h200-u2net.json", "duts-te-1000.json"):
+    for name in ("suite.json", "h200-u2netp.json", "h200-u2net.json", "duts-te-1000.json"):
         shutil.copy(figures.RESULTS / name, tmp_path)
     scores = json.loads((tmp_path / "duts-te-1000.json").read_text(encoding="utf-8"))
     scores["scores"]["centred Gaussian"]["mae"] = 0.123

@@ -29,6 +29,10 @@ LEAST_ROUNDS = 3
 TURN_SECONDS, TURN_RUNS = 0.05, 20
 """Duration to aim at for a turn of short runs, and the largest number of runs in it."""
 
+SHORT_ROUND = 5.0
+"""Seconds that one run of everybody may take for each turn to begin with a run that is not counted, as the first one
+does: a process that slept meanwhile finds nothing of its own in the caches, which short runs feel."""
+
 PATIENCE = 120.0
 """Seconds that a call may take, beyond opening, before its process is taken for hung."""
 
@@ -184,11 +188,12 @@ class Cell:
             if not racing or (index >= LEAST_ROUNDS and time.monotonic() > until):
                 return
             self._say(f"{self._network.variant}, batch {self._batch}: round {index + 1} of {self._options.rounds}")
+            quickest = {key: min(map(min, turns)) for key, turns in self._seconds["wall"].items()}
+            warmup = int(sum(quickest.values()) < SHORT_ROUND)
             for row in order.sample(racing, len(racing)):
-                turns = self._seconds["wall"].get(row.contestant.key, [])
-                quickest = min((min(turn) for turn in turns), default=TURN_SECONDS)
-                repeats = max(1, min(TURN_RUNS, round(TURN_SECONDS / quickest)))
-                found = self._ask(row, "timing", "time", repeats=repeats, warmup=int(index == 0 or quickest < 0.1))
+                repeats = round(TURN_SECONDS / quickest.get(row.contestant.key, TURN_SECONDS))
+                repeats = max(1, min(TURN_RUNS, repeats))
+                found = self._ask(row, "timing", "time", repeats=repeats, warmup=warmup)
                 for clock, seconds in (found or {}).items():
                     self._seconds[clock].setdefault(row.contestant.key, []).append(seconds)
 

@@ -18,7 +18,7 @@ from u2net.export.parity.inputs import (
     resize_image,
     sized_presets,
 )
-from u2net.export.parity.sessions import claimed_preset, open_for_parity, pair_outputs
+from u2net.export.parity.sessions import check_variant, claimed_preset, open_for_parity, pair_outputs
 from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.backend import Array
 from u2net.runtime.device import CPU, Device
@@ -75,7 +75,7 @@ class StageParity:
     tolerance: Tolerance
     failures: tuple[Failure, ...]
     note: str = ""
-    """How the candidate's outputs were matched, if not by name."""
+    """What else a reader of the figures must know, such as outputs that were matched by position."""
 
     @property
     def passed(self) -> bool:
@@ -103,15 +103,19 @@ class ParityGate:
 
         Raise U2NetError if it cannot be run. A difference is not an error: see :attr:`StageParity.passed`.
         """
+        check_variant(self._reference.info, candidate.info)
         if candidate.info.takes_images:
             if self._wanted is not None and self._wanted.name != candidate.info.preset.name:
                 raise InputError(
                     f"{candidate.info.path} has the preset {candidate.info.preset.name!r} built in; it cannot be "
                     f"compared with {self._wanted.name!r}"
                 )
-            best = candidate.info.image_size
-            note = f"images that no profile takes were resized to {best[0]}×{best[1]}" if best else ""
-            return self._judge(candidate, (), self._compare_images(candidate), note)
+            notes = []
+            if best := candidate.info.image_size:
+                notes.append(f"images that no profile takes were resized to {best[0]}×{best[1]}")
+            if _rounds(candidate):
+                notes.append("its masks are whole grey levels, so half a level is no difference")
+            return self._judge(candidate, (), self._compare_images(candidate), "; ".join(notes))
         names = pair_outputs(self._reference, candidate)
         preset = claimed_preset(candidate if candidate.info.preset_stated else self._reference, self._wanted)
         meters = {name: ComparisonMeter(wanted) for name, wanted in names.items()}
@@ -137,7 +141,7 @@ class ParityGate:
         info, reference = candidate.info, self._reference
         preset = replace(claimed_preset(candidate, self._wanted), stretch=info.preset.stretch)
         meter = ComparisonMeter("mask", logits=False)
-        rounding = 0.5 / 255 if info.image and info.image.mask == "uint8" else 0
+        rounding = 0.5 / 255 if _rounds(candidate) else 0
         for images in image_sets(self._photographs, candidate):
             for (name, image), mask in zip(images.items(), _masks(candidate, list(images.values())), strict=True):
                 maps = reference.infer(preprocess(image, preset), [reference.info.mask_output])
@@ -185,6 +189,11 @@ def verify_models(
     gate = ParityGate(open_for_parity(Path(reference), options.device, assumed=assumed), options)
     opened = partial(open_for_parity, device=options.device, backend=options.backend, assumed=assumed)
     return tuple(gate.compare(opened(Path(each))) for each in candidates)
+
+
+def _rounds(candidate: Session) -> bool:
+    """Tell whether the candidate gives masks as whole grey levels."""
+    return candidate.info.image is not None and candidate.info.image.mask == "uint8"
 
 
 def _mask(maps: FloatArray, preset: Preset, image: ByteArray) -> FloatArray:

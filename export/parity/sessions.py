@@ -12,7 +12,7 @@ from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.loading import BackendName, find_fastest
 from u2net.runtime.presets import PRESETS, Preset
-from u2net.runtime.session import Session
+from u2net.runtime.session import Session, SessionInfo
 
 
 def open_for_parity(
@@ -44,6 +44,15 @@ def open_for_parity(
     if precision == "int8" or session.info.precision != "bf16":
         session.info = replace(session.info, precision=precision)
     return session
+
+
+def check_variant(reference: SessionInfo, candidate: SessionInfo) -> None:
+    """Raise InputError if the files say that one is a U2NET and the other a U2NETP."""
+    if None not in (reference.variant, candidate.variant) and reference.variant != candidate.variant:
+        raise InputError(
+            f"{candidate.path} is {candidate.variant}, the reference {reference.path} is {reference.variant}; name its "
+            "own checkpoint as the reference, which is --reference of `bench` and the first argument of `verify`"
+        )
 
 
 def claimed_preset(candidate: Session, wanted: Preset | None) -> Preset:

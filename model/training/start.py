@@ -28,7 +28,7 @@ from u2net.runtime.files import locked_folder, make_folder
 
 
 def train_network(
-    folder: Path, output: Path, options: TrainOptions, report: StatusCallback = lambda _status: None
+    folder: str | Path, output: str | Path, options: TrainOptions, report: StatusCallback = lambda _status: None
 ) -> TrainResult:
     """Train on ``folder/images`` and ``folder/masks``; write weights, a checkpoint and a log into ``output``.
 
@@ -43,7 +43,7 @@ def train_network(
         TrainingError: the loss or the network's maps became NaN or Inf, the memory is too small for two pictures, or
             the disk is full.
     """
-    called = time.monotonic()
+    called, output = time.monotonic(), Path(output)
     options.check()
     pairs = find_pairs(folder)
     data = fingerprint(pairs)

@@ -23,7 +23,7 @@ class TrainOptions:
     pause: float | None = None
     """Minutes after which this run pauses; reading and compiling count."""
     seed: int = 0
-    init: Path | None = None
+    init: str | Path | None = None
     resume: bool = False
     val_fraction: float = 0.02
     """Share of the pictures that is held out for validation."""

@@ -286,6 +286,7 @@ def test_a_correct_graph_passes_the_gate(
         assert result.failures == () and result.outputs == ()
         # Of two FP32 programs the grey levels may agree in each pixel; their values never agree in every bit.
         assert result.mask.probability.largest.value > 0 or (source, options.mask) == (tiny_onnx, "uint8")
+        assert ("half a level" in result.note) == (options.mask == "uint8")
 
 
 @pytest.mark.parametrize("name", FAULTS)

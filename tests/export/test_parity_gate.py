@@ -15,6 +15,7 @@ from u2net.export.onnx_export import ExportOptions
 from u2net.export.parity import ParityGate, VerifyOptions, verify_models
 from u2net.export.parity.inputs import sized_presets
 from u2net.export.parity.sessions import open_for_parity
+from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
@@ -116,6 +117,11 @@ def test_foreign_graph_is_judged_by_a_named_preset(
 def test_output_that_the_reference_lacks_is_refused(exported: Export, tiny_onnx: Path) -> None:
     with pytest.raises(InputError, match="d1"):
         verify_models(tiny_onnx, [exported(SEVEN_OUTPUTS)])
+
+
+def test_a_graph_of_the_other_network_is_refused(u2net_checkpoint: Checkpoint, tiny_onnx: Path) -> None:
+    with pytest.raises(InputError, match=r"is u2netp, the reference .* is u2net; name its own checkpoint"):
+        verify_models(u2net_checkpoint.path, [tiny_onnx])
 
 
 @pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ExportError)])

@@ -142,7 +142,7 @@ def test_batch_counters_may_be_missing(tmp_path: Path, fresh_state: MakeState) -
 def test_half_precision_is_read_as_single(tmp_path: Path, fresh_state: MakeState) -> None:
     network = U2NETP()
     network.load_state_dict(fresh_state(1))
-    save_weights(network, tmp_path / "half.safetensors", half=True)
+    save_weights(network, str(tmp_path / "half.safetensors"), half=True)
 
     loaded = load_checkpoint(tmp_path / "half.safetensors").network
 

@@ -23,7 +23,7 @@ def test_a_written_picture_is_read_back_with_its_alpha(tmp_path: Path, bands: in
 
 
 def test_grey_is_written_as_grey_and_read_as_rgb(tmp_path: Path) -> None:
-    write_image(tmp_path / "a.png", PIXELS[:, :, 0])
+    write_image(str(tmp_path / "a.png"), PIXELS[:, :, 0])
 
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == "L"

@@ -32,7 +32,7 @@ class EngineOptions:
     profiles: ProfileRequest = field(default_factory=ProfileRequest)
     opt_level: int | None = None
     tf32: bool = False
-    timing_cache: Path | None = None
+    timing_cache: str | Path | None = None
     targets: tuple[str, ...] = ()
     device: Device = CUDA
 

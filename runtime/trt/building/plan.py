@@ -154,11 +154,12 @@ def _set_targets(library: TensorRTLibrary, config: Any, targets: tuple[str, ...]
 
 
 @contextmanager
-def _timing_cache(config: IBuilderConfig, path: Path | None) -> Iterator[None]:
+def _timing_cache(config: IBuilderConfig, file: str | Path | None) -> Iterator[None]:
     """Start with the kernel timings in the file, and write them back with those of this build."""
-    if path is None:
+    if file is None:
         yield
         return
+    path = Path(file)
     try:
         known = path.read_bytes() if path.is_file() else b""
     except OSError as error:

@@ -73,7 +73,8 @@ def test_init_starts_from_given_weights(
     torch.save(start, tmp_path / "start.pth")
     still = replace(RECIPE, learning_rate=1e-12)
 
-    result = train_network(scenes, tmp_path, replace(OPTIONS, recipe=still, epochs=1, init=tmp_path / "start.pth"))
+    options = replace(OPTIONS, recipe=still, epochs=1, init=str(tmp_path / "start.pth"))
+    result = train_network(str(scenes), str(tmp_path), options)
 
     network = load_checkpoint(result.weights).network
     for name, parameter in network.named_parameters():
