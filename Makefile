@@ -28,10 +28,9 @@ types: .venv/ready
 	$(BIN)/mypy tests examples
 
 # Three processes, each with whole test files, because the tests of a file share what they export, and with one thread of
-# torch, because more would wait for each other; a process that crashes ends the run. In the order of the folders the
-# quick files of runtime/ come last, so that all processes end together. The timing tests run alone.
+# torch, because more would wait for each other; a process that crashes ends the run. The timing tests run alone.
 tests: .venv/ready .bindings/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --ignore tests/timing
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist loadfile --ignore tests/timing
 	$(BIN)/python -m pytest tests/timing
 
 WEB := examples/web
