@@ -128,8 +128,8 @@ def _staging_in(folder: Path) -> Iterator[Path]:
 def _swap_in(staging: Path, folder: Path) -> None:
     """Replace the owned files of the folder by those of the staging folder.
 
-    The old report goes first and the new one comes last, so that no report stands beside files of another build. It
-    says which pictures are its own: masks and cut-outs that ``u2net run`` wrote there stay.
+    The old report goes first and the new one comes last, so that no report stands beside files of another build. Only
+    pictures that the old report lists are removed: masks and cut-outs that ``u2net run`` wrote there stay.
     """
     old_pictures = _read_pictures(folder)
     for name in REPORTS:

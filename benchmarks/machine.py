@@ -59,7 +59,7 @@ def usable_cores() -> int:
 
 
 def describe_processor() -> str:
-    """Say which instructions this processor has, where the system tells, and what runs a file on it by choice."""
+    """Say which instruction sets this processor has, if the system reports them, and what ``backend="auto"`` picks."""
     flags = _read_cpuinfo("flags").split()
     found = dict.fromkeys(name for flag, name in INSTRUCTIONS.items() if flag in flags)
     return f"Instructions: {', '.join(found) or 'unknown'}. Here `backend='auto'` takes `{find_fastest(CPU)}`."

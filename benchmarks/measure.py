@@ -30,7 +30,7 @@ from u2net.runtime.session import SessionInfo
 PICTURE_SIZE = (720, 1280)
 """Height and width of the picture that is timed from file to mask."""
 
-SCENE_COUNT = 4
+FIDELITY_SCENES = 4
 """Number of synthetic scenes on which the maps are compared."""
 
 EAGER_TITLE = "eager PyTorch"
@@ -119,7 +119,7 @@ def measure_models(
     everyone += _name_contestants(infos, options.preset, options.backend)
     files = {each.source: info.path for each, info in everyone}
     inputs = Inputs(
-        preprocess_batch(make_scenes(SCENE_COUNT), preset),
+        preprocess_batch(make_scenes(FIDELITY_SCENES), preset),
         {PICTURE_SIZE: encode_picture(make_scene(0, *PICTURE_SIZE)[0], *PICTURE_SIZE)},
     )
     rows, noise = list[Row](), NoiseMeter(usable_cores())

@@ -21,7 +21,7 @@ class Noise:
     """What disturbed a benchmark."""
 
     spread: float
-    """The reference's 90th less its 10th percentile, over its median, at the batch size where this is largest."""
+    """(90th − 10th percentile) / median of the reference's times, the largest over all networks and batch sizes."""
     foreign_load: float | None
     """Share of the processor, 0 to 1, that other processes took meanwhile; None outside Linux."""
 

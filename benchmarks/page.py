@@ -120,7 +120,7 @@ def _mark_code(text: str) -> Any:
 
 
 def _spans(cells: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Cells with the number of columns that each takes: words in place of figures take those of the dashes behind."""
+    """Return each cell with its column span: a message in place of figures also spans the dashes to its right."""
     kept = list(cells)
     while kept[-1] == NONE:
         kept.pop()

@@ -78,7 +78,7 @@ def plot_points(points: Mapping[str, Point], across: str, up: str) -> str:
 
 
 def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float | None], across: str, up: str) -> str:
-    """Lines with their names, logarithmic across, and a ring around the point of each whose x is marked."""
+    """Plot named lines on a logarithmic x-axis, and ring the point of each line at its marked x."""
 
     def draw(axes: "Axes") -> None:
         for (name, points), colour in zip(lines.items(), COLOURS * len(lines), strict=False):

@@ -9,17 +9,17 @@ from u2net.runtime.preprocess import ByteArray, preprocess
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
-Name = TypeVar("Name")
+Key = TypeVar("Key")
 
 Run = Callable[[], object]
 """Does one whole piece of work and returns when it is finished."""
 
 
 def time_in_turns(
-    runs: Mapping[Name, Run], rounds: int, warmup: int, progress: Callable[[int], None] = lambda _done: None
-) -> dict[Name, list[float]]:
+    runs: Mapping[Key, Run], rounds: int, warmup: int, progress: Callable[[int], None] = lambda _done: None
+) -> dict[Key, list[float]]:
     """Seconds of each run, one per round: A B A B …, after ``warmup`` rounds that do not count."""
-    seconds: dict[Name, list[float]] = {name: [] for name in runs}
+    seconds: dict[Key, list[float]] = {name: [] for name in runs}
     for index in range(-warmup, rounds):
         for name, run in runs.items():
             started = time.perf_counter()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Backend, DeviceName, JsonFile, OwnPreset, checkpoint_or_bundled, parse_numbers
+from u2net.cli.options import DeviceName, JsonFile, OnnxBackend, OwnPreset, checkpoint_or_bundled, parse_numbers
 from u2net.cli.printing import console, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 
@@ -21,7 +21,7 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="Processor threads; by default all usable cores.")] = None,
     json_file: JsonFile = None,
     device: DeviceName = CPU,
-    backend: Backend = None,
+    backend: OnnxBackend = None,
 ) -> None:
     """Time model files against eager PyTorch, in turns within one run.
 

@@ -4,7 +4,7 @@ from u2net.cli.printing import console, print_table
 
 
 def doctor() -> None:
-    """Say which backends and tools work here. Those that do not get a remedy."""
+    """Say which backends and tools work here, and what would fix those that do not."""
     from u2net.runtime.doctor import examine
 
     findings = examine()

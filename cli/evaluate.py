@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import DATASET, Backend, DeviceName, JsonFile, OwnPreset, SheetFile
+from u2net.cli.options import DATASET, DeviceName, JsonFile, OnnxBackend, OwnPreset, SheetFile
 from u2net.cli.printing import console, print_table, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
@@ -22,7 +22,7 @@ def evaluate(
     json_file: JsonFile = None,
     sheet: SheetFile = None,
     device: DeviceName = CPU,
-    backend: Backend = None,
+    backend: OnnxBackend = None,
 ) -> None:
     """Score models on photographs with masks.
 

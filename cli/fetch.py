@@ -9,11 +9,11 @@ from u2net.cli.import_weights import print_recovered
 from u2net.cli.main import printable
 from u2net.cli.printing import console, progress_console
 
-Name = Literal["u2net", "u2netp", "u2net_human_seg", "u2net_cloth_seg", "silueta"]
+WeightsName = Literal["u2net", "u2netp", "u2net_human_seg", "u2net_cloth_seg", "silueta"]
 
 
 def fetch(
-    name: Annotated[Name, typer.Argument(help="Weights that rembg publishes as ONNX.")],
+    name: Annotated[WeightsName, typer.Argument(help="Weights that rembg publishes as ONNX.")],
     mirror: Annotated[
         str | None, typer.Option(help="Address of a folder that holds NAME.onnx, instead of rembg's.")
     ] = None,

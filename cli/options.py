@@ -1,4 +1,4 @@
-"""Options that several commands share: how they are declared, and how their text is read."""
+"""Options of the commands: how they are declared, and how their text is read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DYNAMIC = "dynamic"
 MOST_DIGITS = 20
 
-DATASET = "Data set: a folder with images/ and masks/ of the same stems, or …-Image/ and …-Mask/ as DUTS."
+DATASET = "Data set: a folder with images/ and masks/, or …-Image/ and …-Mask/ as in DUTS; pairs share a stem."
 
 
 def _parsed(parse: Callable[[str], object], help: str, *names: str, metavar: str = "NAME", **more: Any) -> Any:
@@ -74,14 +74,14 @@ FlavourName = Annotated[
     Flavour | None, _parsed(parse_flavour, "tensorrt or tensorrt-rtx; by default the installed one.", "--flavour")
 ]
 DeviceName = Annotated[Device, _parsed(Device.parse, "cpu, cuda or cuda:N.", "--device")]
-Backend = Annotated[
+OnnxBackend = Annotated[
     BackendName | None, typer.Option(help="What runs ONNX files, by default ONNX Runtime; BF16 is less exact.")
 ]
 GpuName = Annotated[
     Device | None,
     _parsed(
         Device.parse,
-        "GPU to time the layers on; by default those that the full TensorRT recorded are listed.",
+        "GPU to time the layers on; without it, the layers recorded by the full TensorRT are listed.",
         "--device",
     ),
 ]
@@ -99,7 +99,7 @@ QuantizationTarget = Annotated[
 ]
 CalibratorName = Annotated[
     Calibrator,
-    typer.Option(help="Ranges of INT8 values: all that occur, or without the rarest."),
+    typer.Option(help="Ranges of INT8 values: minmax holds all that occur, percentile leaves out the rarest."),
 ]
 Promise = Annotated[
     Agreement,
@@ -168,20 +168,20 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
 
 
 def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Options | None":
-    """Return how to quantize; None for other precisions. Raise InputError if there are no photographs for it."""
+    """Parse the options of INT8; return None for other precisions. Raise InputError without photographs."""
     if precision != "int8":
         return None
     from u2net.export.int8 import WANTED_IMAGES, Int8Options
 
     if images is None:
         raise InputError(
-            f"INT8 is calibrated on photographs like those to come; name a folder of some {WANTED_IMAGES} with --images"
+            f"INT8 is calibrated on photographs like yours; name a folder of some {WANTED_IMAGES} with --images"
         )
     return Int8Options(images, **options)
 
 
 def image_options(io: str, source: str | None, **options: Any) -> "ImageOptions | None":
-    """Return what a graph that takes images is like; None for one that takes tensors."""
+    """Parse the options of a graph that takes images; return None for one that takes tensors."""
     options["source"] = None if source is None else parse_size(source, "--source")
     if source is not None and options["source"] is None:
         raise InputError("--source is one size, HEIGHTxWIDTH; leave it out for images of any size")

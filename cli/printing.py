@@ -24,7 +24,7 @@ progress_console = Console(highlight=False, markup=False, emoji=False, stderr=Tr
 """Prints what is not a result, so that standard output stays clean for programs."""
 
 QUIET_SECONDS = 5
-"""Longest silence, in seconds, if there is no terminal to draw a spinner on."""
+"""Shortest time, in seconds, between two lines of progress where there is no terminal for a spinner."""
 
 FIRST_WIDTH = 8
 """Least width of a table's first column in characters, so that no stage's name is broken."""
@@ -41,7 +41,7 @@ def print_table(
 ) -> None:
     """Print a table: the first ``words`` columns left-aligned, figures right-aligned.
 
-    On a terminal it fits 80 columns; in a file or a pipe each row is one line, however long.
+    On a terminal it fits the width; in a file or a pipe each row is one line, however long.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     lines = [[printable(cell) for cell in row] for row in rows]
@@ -62,7 +62,7 @@ def print_table(
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Say which figures a busy machine has spoilt, and which are missing."""
+    """Print warnings in yellow, such as which figures a busy machine has spoilt."""
     for warning in warnings:
         console.print(warning, style="yellow", soft_wrap=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.main import printable
-from u2net.cli.options import Backend, DeviceName, OwnPreset
+from u2net.cli.options import DeviceName, OnnxBackend, OwnPreset
 from u2net.cli.printing import console, progress_console
 from u2net.runtime.device import CPU
 from u2net.runtime.images import MEGAPIXELS
@@ -19,7 +19,7 @@ def run(
     preset: OwnPreset = None,
     megapixels: Annotated[int, typer.Option(help="Largest picture to read, in millions of pixels.")] = MEGAPIXELS,
     device: DeviceName = CPU,
-    backend: Backend = None,
+    backend: OnnxBackend = None,
 ) -> None:
     """Write the mask and the cut-out of each picture."""
     from u2net.runtime import InputError, load

@@ -66,12 +66,12 @@ def train(
     )
     with training_bar() as report:
         result = training.train_network(folder, output, options, report)
-    if result.is_main_process:
-        console.print(f"{result.weights}: {_describe(result)}", soft_wrap=True)
+    _print_result(result)
     raise typer.Exit(STATUS_INTERRUPTED if result.interrupted else 0)
 
 
-def _describe(result: "TrainResult") -> str:
-    if result.scores is None:
-        return f"paused at {result.progress:.0%}; go on with --resume"
-    return describe_scores(result.scores)
+def _print_result(result: "TrainResult") -> None:
+    paused = f"paused at {result.progress:.0%}; go on with --resume"
+    said = paused if result.scores is None else describe_scores(result.scores)
+    if result.is_main_process:
+        console.print(f"{result.weights}: {said}", soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Backend, DeviceName, Images, OwnPreset
+from u2net.cli.options import DeviceName, Images, OnnxBackend, OwnPreset
 from u2net.cli.printing import console, print_table
 from u2net.runtime.device import CPU
 
@@ -16,7 +16,7 @@ def verify(
     images: Images = None,
     preset: OwnPreset = None,
     device: DeviceName = CPU,
-    backend: Backend = None,
+    backend: OnnxBackend = None,
 ) -> None:
     """Compare models on photographs and hard inputs.
 

@@ -11,7 +11,7 @@ RESULTS = Path(__file__).parent / "results"
 
 NETWORKS = ("u2netp", "u2net")
 LEFT_OUT = ("eager-channels-last", "openvino", "onnxruntime-images")
-"""Contestants that the suite's page has and README, for brevity, has not."""
+"""Contestants on the suite's page that README leaves out for brevity."""
 ON_GPU = ("eager-fp32", "eager-fp16-graph", "onnxruntime-graph", "tensorrt-8.6.1-graph")
 """Contestants of the table of the GPU: the reference, and each library with its launches in one CUDA graph."""
 

@@ -11,7 +11,7 @@ LARGEST_COST = 5e-4
 LARGEST_INT8_COST = 5e-3
 
 LEAST_PICTURES = 200
-"""Smallest data set on which the limit applies: one outline that scores 0.1 worse moves the mean of 200 by as much."""
+"""Smallest data set on which the limit applies: a picture that scores 0.1 worse moves the mean of 200 by the limit."""
 
 METRICS = {
     "max_f": "max F",

@@ -136,7 +136,7 @@ def build_artifacts(
     if options.int8:
         options.int8.check()
     if options.engine and options.engine.flavour:
-        import_flavour(options.engine.flavour)  # a missing package is told before the work, not after
+        import_flavour(options.engine.flavour)  # report a missing package before the work, not after
     progress("reading the checkpoint")
     checkpoint, folder = take_checkpoint(checkpoint), Path(folder)
     pairs = find_pairs(options.dataset) if options.dataset else []
@@ -218,7 +218,7 @@ def export_model(
     if fusion:
         fusion.check(options.preset, options.size, options.outputs)
     if half and images is not None:
-        find_images(images)  # a folder without pictures is told before the work
+        find_images(images)  # refuse a folder without pictures before the work
     started = time.perf_counter()
     checkpoint = take_checkpoint(checkpoint)
     with TemporaryDirectory() as scratch:

@@ -10,7 +10,7 @@ from u2net.runtime.artifact import Artifact
 from u2net.runtime.images import find_images, read_image
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
 
-SCENES = 8
+CALIBRATION_SCENES = 8
 """Number of synthetic scenes that are used if no images are given."""
 
 MAX_IMAGES = 32
@@ -23,7 +23,7 @@ def gather_images(folder: str | Path | None, most: int = MAX_IMAGES) -> dict[str
     Raise InputError if the folder is missing or has no readable picture.
     """
     if folder is None:
-        return {f"scene {index}": scene for index, scene in enumerate(make_scenes(SCENES))}
+        return {f"scene {index}": scene for index, scene in enumerate(make_scenes(CALIBRATION_SCENES))}
     paths = find_images(folder)
     count = min(len(paths), most)
     spaced = (paths[index * len(paths) // count] for index in range(count))

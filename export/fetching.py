@@ -69,7 +69,7 @@ def fetch_weights(
     Raises:
         DependencyError: a package that downloads is not installed.
         ExportError: the file cannot be downloaded, or a file cannot be written.
-        InputError: there is no such name, the mirror is no address, or the cache cannot be made or is in use.
+        InputError: there is no such name, the mirror is not an address, or the cache cannot be made or is in use.
     """
     if name not in RELEASES:
         raise InputError(f"there are no weights {name!r}; there are {', '.join(RELEASES)}")
@@ -140,7 +140,7 @@ def _explain(error: Exception, timeout: float) -> str:
 
 
 def _recover_once(source: Path, digest: str) -> "RecoveredWeights":
-    """Recover the checkpoint beside a file, unless a record shows that it is there, whole and from the same file."""
+    """Recover a file's checkpoint beside it, unless a record shows that it is there, whole and from this file."""
     from u2net.export.recovery import RecoveredWeights, recover_checkpoint
 
     target, record = source.with_suffix(".safetensors"), source.with_suffix(".json")

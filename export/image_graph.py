@@ -63,7 +63,7 @@ class ImageOptions:
 
 
 def fuse_images(source: str | Path, path: str | Path, options: ImageOptions | None = None) -> GraphStage:
-    """Write a graph that takes images and gives masks, of one that takes preprocessed tensors, in any precision.
+    """Turn a graph that takes preprocessed tensors, in any precision, into one that takes images and gives masks.
 
     The new graph has the input ``image``, uint8 N×H×W×3 RGB, and the output ``mask``, N×H×W. What is added is
     FP32 in any graph, and does what the preset in the metadata says.

@@ -39,7 +39,7 @@ class Int8Options:
         images: folder of photographs, some 200: the even ones calibrate, the odd ones judge.
         target: what is to run the file: ``cpu`` for ONNX Runtime and OpenVINO, ``tensorrt`` for TensorRT.
         promise: how close the masks of the held-out photographs stay to those of the FP32 graph.
-        calibrator: ranges of the values: from ``minmax``, or without the rarest ones, ``percentile``.
+        calibrator: ``minmax`` covers all values that occur, ``percentile`` leaves out the rarest.
         memory: file that keeps what the search measured until it is done; None puts it beside the graph.
     """
 
@@ -50,11 +50,11 @@ class Int8Options:
     memory: str | Path | None = None
 
     def check(self) -> None:
-        """Raise InputError if there are too few photographs, or if a promise is no share or cannot be broken."""
+        """Raise InputError if there are too few photographs, or a value of the promise is out of range."""
         check_options(self, "the INT8 options")
         wanted = self.promise
         if not (0 <= wanted.iou <= 1 and 0 <= wanted.low_iou <= 1 and 0 < wanted.mean <= 1):
-            raise InputError(f"a promise has IoUs from 0 to 1 and a mean difference above 0; got {wanted}")
+            raise InputError(f"a promise has IoUs from 0 to 1 and a mean difference above 0, at most 1; got {wanted}")
         count = len(find_images(self.images))
         if count < FEWEST_IMAGES:
             raise InputError(
@@ -129,7 +129,7 @@ def memory_path(graph: Path) -> Path:
 def _find_fusion(model: ir.Model) -> str:
     """Return the name of the last convolution before the fused map.
 
-    It stays in FP32: of the bundled network's arithmetic it is 0.003 %, and in INT8 it costs more than any other.
+    It stays in FP32: it is 0.003 % of the bundled network's arithmetic, and in INT8 it costs more than any other.
     """
     value: ir.Value | None = model.graph.outputs[0]
     while value is not None and (node := value.producer()) is not None:
@@ -163,7 +163,7 @@ class _Judge:
 
 
 class _Memory:
-    """The losses measured so far, in a file: of this graph, these photographs and these options alone."""
+    """Keeps the losses measured so far in a file, which serves only the same graph, photographs and options."""
 
     def __init__(self, path: Path, source: Path, photographs: Sequence[str], options: Int8Options) -> None:
         """Read what an earlier search measured. ``photographs`` are their hashes."""
@@ -171,7 +171,7 @@ class _Memory:
         inputs = [options.target, options.calibrator, hash_file(source), *photographs]
         self._key = hash_bytes(" ".join(inputs).encode())
         self.losses: dict[str, float] = {}
-        # A file of no use is made anew.
+        # A file that is damaged or of another search is overwritten.
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             known = json.loads(self.path.read_text(encoding="utf-8"))
             if known["key"] == self._key:
@@ -214,7 +214,7 @@ def _choose(
     promise: Agreement,
     progress: Callable[[str], None],
 ) -> tuple[list[str], Agreement]:
-    """Return the largest set that keeps the promise, of those that leave out the costliest, and its agreement."""
+    """Bisect for how many of the cheapest convolutions keep the promise; return them and their agreement."""
     names, kept, refused = list(losses), 0, len(losses) + 1
     best = None
     while refused - kept > 1:

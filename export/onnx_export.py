@@ -26,7 +26,7 @@ TORCH_OPSET = 18
 """Opset that torch's exporter writes; :func:`tidy_graph` declares the one that was asked for."""
 
 TRACED_BATCH, TRACED_SIZE = 2, (2 * STEP, 3 * STEP)
-"""Batch, and height and width, that every graph of whole factors is traced at."""
+"""Batch that every graph is traced at, and the height and width of those whose sides are multiples of 32."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ExportOptions:
 def export_onnx(checkpoint: Checkpoint, path: str | Path, options: ExportOptions | None = None) -> GraphStage:
     """Export a checkpoint as an FP32 ONNX graph with metadata.
 
-    Raise InputError if an option is out of range, and ExportError if the file cannot be written.
+    Raise InputError if an option is out of range, ExportError if torch cannot export or the file cannot be written.
     """
     options = options or ExportOptions()
     options.check()

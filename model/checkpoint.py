@@ -70,7 +70,7 @@ def take_checkpoint(source: Checkpoint | str | Path) -> Checkpoint:
 
 
 def save_weights(network: U2Net, path: str | Path, *, half: bool = False) -> None:
-    """Write the published state-dict layout as safetensors, in FP16 with ``half``; whole, or raise OSError."""
+    """Write weights as safetensors in the published layout, in FP16 with ``half``. OSError leaves no partial file."""
     from safetensors.torch import save
 
     state = {

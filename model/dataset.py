@@ -44,7 +44,7 @@ def find_pairs(source: str | Path) -> list[Pair]:
 
 
 def _find_side(folder: Path, kind: str) -> Path:
-    """The subfolder ``images``, else the only one named like ``DUTS-TE-Image``; for masks alike."""
+    """Return the subfolder ``images``, or else the only one named like ``DUTS-TE-Image``; likewise for masks."""
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder")
     if (plain := folder / f"{kind}s").is_dir():

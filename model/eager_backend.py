@@ -28,7 +28,7 @@ class EagerBackend:
     def __init__(
         self, network: U2Net, device: Device, *, outputs: tuple[str, ...] = OUTPUT_NAMES, tf32: bool = False
     ) -> None:
-        """Put the network on the device, as a copy unless it is there already; ``tf32`` keeps PyTorch's own setting."""
+        """Use the network itself on a processor, a copy on a GPU; ``tf32`` keeps PyTorch's own TF32 setting."""
         self._device = torch_device(device)
         self._network = (network if device.kind == "cpu" else deepcopy(network)).eval().to(self._device)
         self._precise = device.kind == "cuda" and not tf32

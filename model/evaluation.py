@@ -65,7 +65,7 @@ def score_masks(model: Path | str, predict: Callable[[ByteArray], FloatArray], p
 
 
 def centred_gaussian(image: ByteArray) -> FloatArray:
-    """Return a blob in the middle of the image, a baseline that photographers make good by centring their subjects."""
+    """Return a blob in the middle of the image: a baseline that scores well because most subjects are centred."""
     height, width = image.shape[:2]
     rows, columns = (
         np.exp(-0.5 * (np.linspace(-0.5, 0.5, side) / GAUSSIAN_WIDTH) ** 2).astype(np.float32)

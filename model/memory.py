@@ -13,7 +13,7 @@ def keep_freed_memory() -> None:
     """Make glibc keep freed blocks for the next tensors; without glibc this does nothing.
 
     By default glibc returns large blocks to the kernel, so the maps of each layer get new pages, which the kernel must
-    find and clear: at 320×320 on two cores a quarter of the time of eager U2NETP at batch 1, two fifths at batch 4.
+    find and clear. At 320×320 on two cores this is a quarter of eager U2NETP's time at batch 1, two fifths at batch 4.
     Only commands and the processes of a benchmark call this; a library must not decide it for its caller.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

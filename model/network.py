@@ -33,9 +33,9 @@ class U2Net(nn.Module):
 
     variant: ClassVar[str]
     encoder: ClassVar[tuple[tuple[int, int], ...]]
-    """Channels of the stages 1 to 6."""
+    """Inner and output channels of stages 1 to 6."""
     decoder: ClassVar[tuple[tuple[int, int], ...]]
-    """Channels of the stages 5 to 1 on the way back."""
+    """Inner and output channels of decoder stages 5 to 1."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 1) -> None:
         super().__init__()

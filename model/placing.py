@@ -21,7 +21,7 @@ def torch_device(device: Device) -> torch.device:
 
 @contextmanager
 def full_fp32() -> Iterator[None]:
-    """Keep CUDA from rounding FP32 products to TF32. One thread at a time: the setting is the whole process's."""
+    """Keep CUDA from rounding FP32 products to TF32. The setting is process-wide, so other threads wait."""
     with _FLAGS:
         matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

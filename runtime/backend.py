@@ -65,7 +65,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> Precision | None:
-        """What the backend computes in if that is not the precision of the file and less exact; else None."""
+        """Precision that the backend computes in, where the file's metadata cannot tell; else None."""
 
     @property
     def artifact(self) -> Artifact | None:
@@ -79,9 +79,9 @@ class Backend(Protocol):
     ) -> AbstractContextManager[Mapping[str, Array]]:
         """Run one batch and return the named outputs, valid until the context is left.
 
-        They are float32 N×C×H×W, of a graph that takes images float32 or uint8 N×H×W.
+        They are float32 N×C×H×W or, from a graph that takes images, float32 or uint8 N×H×W.
 
-        Only the named outputs are copied, though an engine computes all. A larger fixed batch is filled up with zeros.
+        Only the named outputs are copied, though an engine computes all. Zeros pad the batch to one that is fixed.
         """
 
 

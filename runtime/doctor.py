@@ -27,7 +27,7 @@ ONE_CONVOLUTION = base64.b64decode(
     "CAg6bQoQCgF4CgF3EgJkMCIEQ29udhIBZyobCAEIAwgBCAEQASIMAACAPwAAgD8AAIA/QgF3WhsKAXgSFgoUCAESEAoCCAEKAggDCgIIAQoC"
     "CAFiHAoCZDASFgoUCAESEAoCCAEKAggBCgIIAQoCCAFCBAoAEBE="
 )
-"""An ONNX file that shows whether a provider works: having one says nothing about the libraries that it needs."""
+"""An ONNX file to try a provider with: ONNX Runtime lists providers even if libraries they need are missing."""
 
 
 FindingState = Literal["works", "builds only", "not here", "does not work"]

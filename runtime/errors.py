@@ -6,7 +6,7 @@
     ├── InputError            an image, tensor or option value that cannot be used (also a ValueError)
     │   └── ProfileError          a tensor of a shape that the engine was not built for
     ├── CheckpointError       a file that is not a U²-Net checkpoint, or not a whole one
-    ├── DatasetError          a training folder that cannot be used
+    ├── DatasetError          a folder of photographs and masks that cannot be used
     ├── TrainingError         training cannot start or continue
     ├── ExportError           a stage cannot write what was asked for
     │   └── EngineBuildError      TensorRT cannot parse or build
@@ -43,7 +43,7 @@ class CheckpointError(U2NetError):
 
 
 class DatasetError(U2NetError):
-    """A training folder that cannot be used."""
+    """A folder of photographs and masks that cannot be used."""
 
 
 class TrainingError(U2NetError):
@@ -92,6 +92,23 @@ class DriverTooOldError(DeviceError):
 
 class OutOfMemoryError(DeviceError):
     """Memory ran out, in most cases the GPU's."""
+
+
+NO_MEMORY_WORDS = (
+    "out of memory",
+    "outofmemory",
+    "failed to allocate",
+    "could not allocate",
+    "alloc_failed",
+    "bad_alloc",
+    "smaller than requested bytes",
+)
+"""How ONNX Runtime, OpenVINO, TensorRT, CUDA and C++ say, in lower case, that memory ran out."""
+
+
+def means_no_memory(said: str) -> bool:
+    """Tell whether a library's message says that memory ran out."""
+    return any(words in said.lower() for words in NO_MEMORY_WORDS)
 
 
 class DependencyError(U2NetError, ImportError):

@@ -15,7 +15,7 @@ from u2net.runtime.errors import InputError
 NOT_A_FILE = "something other than a file has that name"
 
 FULL = 2**20
-"""Free bytes below which a disk counts as full after an error without a reason: torch gives none for a failed write."""
+"""If a write fails without an errno, as torch's do, a disk with fewer free bytes than this counts as full."""
 
 
 @contextlib.contextmanager
@@ -47,9 +47,9 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Make a folder if it is missing, and keep out other processes that lock it too; ``wait`` until they are done.
+    """Make a folder if it is missing, and lock it against other processes that lock it too.
 
-    A folder that was made for nothing is removed at the end.
+    With ``wait``, wait for them instead of raising. A folder made here that is still empty at the end is removed.
 
     The system releases the lock when the process ends, even after a crash, and no lock file is left. Windows and NFS
     cannot lock a folder, so there no process is kept out. Raise InputError if another process has locked the folder, or

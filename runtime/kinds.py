@@ -1,4 +1,4 @@
-"""Dataclasses from values that a file or a user gave: made of JSON, and checked against the types they declare."""
+"""Make dataclasses from JSON, and check the fields of any dataclass against the types they declare."""
 
 from collections.abc import Callable
 from dataclasses import is_dataclass

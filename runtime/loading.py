@@ -58,8 +58,8 @@ def load(
         threads: processor threads for ONNX files, of each operator (ONNX Runtime) or of all runs together (OpenVINO);
             None lets the backend choose.
         tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
-        contexts: largest number of runs at once; further threads wait. Each run needs memory of its own. None means 1
-            on a processor and 4 on a GPU.
+        contexts: largest number of runs at once, in an engine per profile; further threads wait. Each run needs memory
+            of its own. None means 1 on a processor and 4 on a GPU.
         cuda_graph: launch repeated shapes of an engine as one CUDA graph; of an ONNX file on a GPU one shape, and only
             with ``contexts=1``, because ONNX Runtime cannot run such a graph twice at once.
         rebuild: if an engine was built for another TensorRT or GPU, build it again from the ONNX file it was built
@@ -174,7 +174,7 @@ def new_session(
     image = artifact.image if artifact else None
     told = (image.height or shape.height, image.width or shape.width) if image else None
     if told != ((shape.height, shape.width) if backend.input.layout == "NHWC" else None):
-        raise ArtifactError(f"{path} takes a {backend.input}, and its metadata say otherwise; export it again")
+        raise ArtifactError(f"{path} takes a {backend.input}, but its metadata says otherwise; export it again")
     chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")

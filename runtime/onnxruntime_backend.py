@@ -17,7 +17,15 @@ import numpy as np
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
+from u2net.runtime.errors import (
+    ArtifactError,
+    DependencyError,
+    DeviceError,
+    InputError,
+    OutOfMemoryError,
+    U2NetError,
+    means_no_memory,
+)
 from u2net.runtime.files import why_no_file
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -29,15 +37,6 @@ INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf"
 
 INPUT_REFUSAL_WORDS = "Got invalid dimensions for input"
 """How a bound run, whose exceptions are all of one type, says that the tensor is at fault."""
-
-NO_MEMORY_WORDS = (
-    "out of memory",
-    "failed to allocate",
-    "alloc_failed",
-    "bad_alloc",
-    "smaller than requested bytes",
-)
-"""How ONNX Runtime, CUDA and C++ say, in lower case, that memory ran out."""
 
 QUIET = 3
 """ONNX Runtime's log level for errors only; failures come back as exceptions."""
@@ -77,8 +76,8 @@ class OnnxRuntimeBackend:
         """Load a file, or a graph that is in memory. Options and errors are those of :func:`u2net.runtime.load`.
 
         Args:
-            cuda_graph: on CUDA with one context, launch the first shape that repeats as one CUDA graph. ONNX Runtime
-                allows neither other shapes nor runs at once in it: those are plain.
+            cuda_graph: on CUDA with one context, launch the first shape that repeats as one CUDA graph. The graph is
+                for that shape alone, and for one run at a time; runs of other shapes do without it.
             optimize: let ONNX Runtime fuse and reorder nodes; False runs each node as it is written, so that a pair
                 of casts that rounds is not removed.
         """
@@ -170,7 +169,7 @@ class OnnxRuntimeBackend:
 def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetError], advice: str = "") -> U2NetError:
     """The error for an exception of ONNX Runtime; ``refusal`` if the file or the tensor caused it."""
     said = f"{what} on {device}: {error}"
-    if any(words in said.lower() for words in NO_MEMORY_WORDS):
+    if means_no_memory(said):
         return OutOfMemoryError(f"{said}; use a smaller batch or size, fewer contexts, or stop other programs")
     if type(error).__name__ in INPUT_REFUSALS or INPUT_REFUSAL_WORDS in said:
         return refusal(said)
@@ -178,7 +177,7 @@ def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetErr
 
 
 def _preload_libraries(runtime: Any) -> str:
-    """Load the CUDA libraries that pip installed. Return the advice for a session that does not open all the same."""
+    """Load the CUDA libraries that pip installed. Return advice for the error if the session still does not open."""
     with redirect_stdout(StringIO()) as printed:
         getattr(runtime, "preload_dlls", lambda: None)()  # there from 1.21 on
     missing = ", ".join(re.findall(r"Failed to load (\S+):", printed.getvalue())) or "a library of CUDA or cuDNN"

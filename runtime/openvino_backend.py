@@ -11,13 +11,17 @@ import numpy as np
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError, U2NetError
+from u2net.runtime.errors import (
+    ArtifactError,
+    DependencyError,
+    DeviceError,
+    InputError,
+    OutOfMemoryError,
+    U2NetError,
+    means_no_memory,
+)
 from u2net.runtime.files import why_no_file
 from u2net.runtime.pool import Pool
-
-NO_MEMORY_WORDS = ("bad_alloc", "could not allocate", "out of memory")
-"""How OpenVINO and C++ say, in lower case, that memory ran out."""
-
 
 NO_GRAPH_WORDS = ("Unable to read the model", "Model can't be parsed", "externally stored data")
 """How OpenVINO says that a file is not a whole ONNX graph, after the places in its own source."""
@@ -32,7 +36,7 @@ class OpenVinoBackend:
         """Compile a file for the processor. Errors are those of :func:`u2net.runtime.load`.
 
         Args:
-            bf16: compute in BF16, else in FP32, also in an FP16 file; what is quantized is computed in INT8 either way.
+            bf16: compute in BF16 instead of FP32, even for an FP16 file; quantized operations run in INT8 either way.
             threads: processor threads of all runs together; None lets OpenVINO choose.
             contexts: largest number of runs at once; further threads wait.
         """
@@ -113,8 +117,8 @@ def computes_in_bf16() -> bool:
 def _core(openvino: Any) -> Any:
     """Return the only Core of the process, which is never freed.
 
-    OpenVINO gives the thread that makes the first Core a stack for its signals and unmaps it with the last one. Where
-    another thread frees that one, the next signal ends the process.
+    OpenVINO gives the thread that makes the first Core a signal stack, and unmaps it when the last Core is freed. If
+    another thread frees that Core, the next signal kills the process.
     """
     return openvino.Core()
 
@@ -138,7 +142,7 @@ def _describe(port: Any) -> TensorInfo:
 
 def _failure(error: Exception, what: str, refusal: type[U2NetError]) -> U2NetError:
     said = str(error).strip()
-    if any(words in said.lower() for words in NO_MEMORY_WORDS):
+    if means_no_memory(said):
         return OutOfMemoryError(f"{what}: {said}; use a smaller batch or size, fewer contexts, or stop other programs")
     if any(words in said for words in NO_GRAPH_WORDS):
         said = "it is damaged, or no ONNX file, or weights that it keeps in another file are missing"

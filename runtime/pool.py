@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 MOST_OVERTAKEN = 8
-"""How often in a row others may be served before the thread that has waited longest, because an item suits them."""
+"""How many times in a row the thread that has waited longest may be passed over for one that an item suits."""
 
 
 class Turn(Future[Item | None]):

@@ -27,7 +27,7 @@ def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> Fl
 def scale_masks(masks: FloatArray | ByteArray) -> FloatArray:
     """Return the masks of a network that takes images as float32 in [0, 1]. Raise ArtifactError for NaN or Inf.
 
-    The graph itself does not clip what rounding puts above 1, because OpenVINO's Clip makes a number of NaN.
+    The graph itself does not clip what rounding puts above 1, because OpenVINO's Clip turns NaN into a number.
     """
     if masks.dtype == np.uint8:
         return np.divide(masks, 255, dtype=np.float32)
@@ -49,7 +49,7 @@ def to_grey(mask: FloatArray) -> ByteArray:
 
 
 def cut_out(image: object, mask: FloatArray) -> ByteArray:
-    """Make a mask, float32 H×W in [0, 1], the alpha channel of an image, as a session takes it: uint8 H×W×4.
+    """Return an image, anything a session takes, with a mask, float32 H×W in [0, 1], as its alpha: uint8 H×W×4.
 
     The image's own alpha is multiplied by the mask, so what is transparent stays so. Raise InputError if the image
     cannot be used, or the mask is of another size.

@@ -42,7 +42,7 @@ class Preset:
     mask_kernel: Kernel
     """Kernel that resizes the map to the image's size."""
     stretch_floor: float = 1 / 255
-    """Largest range of a map that is not stretched: it is flat, and stretching would invent an object."""
+    """A map whose values span no more than this is flat and not stretched: that would invent an object."""
     divisor_floor: float = 1e-6
     """Smallest divisor, so that a black image stays black instead of becoming NaN."""
 

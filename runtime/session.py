@@ -17,7 +17,7 @@ from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_b
 from u2net.runtime.presets import Preset
 
 CHUNKS = {"cpu": 4, "cuda": 8}
-"""Images per run of a network with a dynamic batch: a processor gains no time from more, only memory use."""
+"""Images per run of a network with a dynamic batch: on a processor more cost memory and save no time."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class SessionInfo:
     outputs: tuple[str, ...]
     """Names of the outputs of :meth:`Session.infer`, in order."""
     batch_limit: int | None
-    """Largest batch at the preset's size, of a network that takes images at the size it is tuned for; None if only
-    memory limits it."""
+    """Largest batch at the preset's size or, for a network that takes images, at the size it is tuned for; None if
+    only memory limits it."""
     preset: Preset
     preset_stated: bool
     """True if the preset is the one in the file's metadata; False if the caller named it or it was assumed."""
@@ -81,8 +81,8 @@ class Session:
             stretch: stretch the map to [0, 1]; None follows the preset, False returns plain probabilities.
 
         Raises:
-            InputError: the argument is not an image; or it or ``stretch`` is not what a network that takes images was
-                exported for.
+            InputError: the argument is not an image, or a network that takes images was exported for another size or
+                another ``stretch``.
             ArtifactError: the network's output holds NaN or Inf.
             SessionClosedError: the session was closed.
         """
@@ -125,7 +125,7 @@ class Session:
         return backend.batch_limit(height, width) or CHUNKS[kind]
 
     def _masks(self, backend: Backend, images: list[ByteArray], preset: Preset) -> list[FloatArray]:
-        """Compute the masks of one run, which lasts no longer than the network: a run holds one of a few contexts."""
+        """Compute the masks of one batch. Pre- and postprocessing stay outside the run, which occupies a context."""
         output = self.info.mask_output
         if self.info.takes_images:
             return list(scale_masks(self._run(backend, np.stack(images), [output])[output]))
@@ -146,7 +146,8 @@ class Session:
             self.info.shape.check_size(second, third, self.info.path)
         fixed = self.info.shape.batch
         if batch < 1 or (fixed is not None and batch > fixed):
-            raise InputError(f"the network takes 1 to {fixed or 'any number of'} images at once; got {batch}")
+            wanted = f"1 to {fixed} images" if fixed else "one image or more"
+            raise InputError(f"the network takes {wanted} at once; got {batch}")
         with backend.run((batch, first, second, third), lambda target: np.copyto(target, tensor), outputs) as found:
             return {name: np.array(values) for name, values in found.items()}
 

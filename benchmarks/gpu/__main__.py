@@ -20,7 +20,7 @@ try:
     from u2net.runtime.errors import U2NetError
     from u2net.runtime.files import make_folder
 except ImportError as error:
-    sys.exit(f"gpu-check compares with eager PyTorch and exports graphs; this Python lacks something for that: {error}")
+    sys.exit(f"gpu-check needs PyTorch and the packages of [export], and this Python lacks one: {error}")
 
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--size", type=int, default=base.size, help="side of the input in pixels (%(default)s)")
     add("--contestants", type=_words, default=base.contestants, help="keys, separated by commas; by default all")
     add("--rounds", type=int, default=base.rounds, help="largest number of turns of each (%(default)s)")
-    add("--minutes", type=float, default=base.minutes, help="limit of the measurement itself (%(default)s)")
+    add("--minutes", type=float, default=base.minutes, help="time limit of the measurement, in minutes (%(default)s)")
     add("--build-minutes", type=float, default=base.build_minutes, help="limit of building an engine (%(default)s)")
     add("--opt-level", type=int, default=base.opt_level, help="of TensorRT's builder, 0 to 5")
     add("--checkpoint", type=Path, action="append", default=[], dest="checkpoints", help="weights; may be repeated")

@@ -13,7 +13,7 @@ GRAPHS_SECONDS = 180.0
 
 
 def run_engine_tests(python: str, work: Path, seconds: float) -> tuple[str, bool]:
-    """Export what the tests need into ``test-graphs``, and run them. Returns the outcome, and if all went well."""
+    """Export what the tests need into ``test-graphs``, and run them. Return the outcome, and whether all passed."""
     graphs, log = work.absolute() / "test-graphs", work.absolute() / "tests.log"
     export = [sys.executable, "-P", str(TREE), "u2net.tests.gpu.graphs", str(graphs)]
     python = str(Path(shutil.which(python) or python).absolute())

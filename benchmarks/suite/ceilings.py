@@ -7,12 +7,12 @@ from functools import partial
 import torch
 
 SECONDS = 1.0
-"""Time for the runs of one product or copy, of which the best counts."""
+"""Seconds for which each product or copy is repeated; the fastest run counts."""
 MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}
 """Rows and columns of the matrices, of which the fastest counts."""
 COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 """Bytes of the copy."""
-KINDS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[str, float]:
@@ -27,7 +27,7 @@ def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[
         copied = 2 * len(source) / _best_seconds(lambda: target.copy_(source), place)
         flops = 0.0
         for side in MATRIX_SIDES[place.type]:
-            left, right = torch.randn(2, side, side, device=place).to(KINDS[arithmetic])
+            left, right = torch.randn(2, side, side, device=place).to(DTYPES[arithmetic])
             product = torch.empty_like(left)
             seconds = _best_seconds(partial(torch.mm, left, right, out=product), place)
             flops = max(flops, 2 * side**3 / seconds)

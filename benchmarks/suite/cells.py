@@ -30,8 +30,8 @@ TURN_SECONDS, TURN_RUNS = 0.05, 20
 """Duration to aim at for a turn of short runs, and the largest number of runs in it."""
 
 SHORT_ROUND = 5.0
-"""Seconds that one run of everybody may take for each turn to begin with a run that is not counted, as the first one
-does: a process that slept meanwhile finds nothing of its own in the caches, which short runs feel."""
+"""If one run of every contestant takes less than this many seconds in all, each turn, not only the first, begins with
+an uncounted run: after a pause the caches hold nothing of the process, which distorts short runs."""
 
 PATIENCE = 120.0
 """Seconds that a call may take, beyond opening, before its process is taken for hung."""
@@ -87,7 +87,7 @@ class Cell:
         if why := self._network.missing.get(self._network.path(contestant.source, self._batch)):
             row.error = why
         elif python is None:
-            row.error = f"not here: no Python was named for it; --python {contestant.python}=PATH does"
+            row.error = f"not here: it needs a Python of its own; name one with --python {contestant.python}=PATH"
         else:
             try:
                 worker = self._workers[contestant.key] = Worker(python, options.work / f"{contestant.key}.log")
@@ -137,7 +137,7 @@ class Cell:
             return worker.call(method, timeout or PATIENCE, **arguments)
         except WorkerError as error:
             row.error = f"{what}: {error}"
-            # An error of CUDA may last as long as the process, and its memory is missing to others.
+            # A CUDA error may last until the process ends, and the memory it holds is lost to the others.
             self._workers.pop(row.contestant.key).end()
             return None
         finally:
@@ -221,7 +221,7 @@ class Cell:
         """Times from picture to mask; then throughput with more and more callers, of sessions of the runtime."""
         for (height, width), encoded in self._inputs.encoded.items():
             if time.monotonic() > end:
-                row.warnings.append("the time was up before all pictures and callers")
+                row.warnings.append("time ran out before all pictures and callers were measured")
                 return
             steps = self._ask(row, "timing pictures", "time_picture", encoded=encoded, rounds=PICTURE_ROUNDS)
             if isinstance(steps, dict):

@@ -10,11 +10,11 @@ from u2net.benchmarks.noise import Noise
 from u2net.runtime.errors import InputError
 
 LEAST_CHANGE = 0.05
-"""Loss of speed, as a share, that is told even if the intervals of both reports are narrower."""
+"""Smallest relative loss of speed to report, however narrow the intervals of both reports are."""
 
 IOU_LOSS = 1e-3
 MEAN_GROWTH, MEAN_FLOOR = 2.0, 1e-6
-"""Growth of the mean difference that is told, as a factor, and the difference below which rounding explains any."""
+"""Factor by which the mean difference must grow to be reported; old values below the floor count as the floor."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ IMAGES = "-images"
 """Suffix of the source of contestants that take images."""
 
 Opener = Literal["eager", "file", "rembg"]
-PACKAGES: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "rembg": "rembg"}
+PACKAGE_OF: Mapping[Opener, str] = {"eager": "torch", "file": "onnxruntime", "rembg": "rembg"}
 """Package that each opener imports, unless another backend or an engine runs the file."""
 
 
@@ -60,7 +60,7 @@ class Contestant:
         """The package that it imports before it opens its file."""
         if self.options.get("backend") in ("openvino", "openvino-bf16"):
             return "openvino"
-        return self.flavour.replace("-", "_") or PACKAGES[self.opener]
+        return self.flavour.replace("-", "_") or PACKAGE_OF[self.opener]
 
 
 @dataclass(frozen=True)

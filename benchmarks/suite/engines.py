@@ -19,7 +19,7 @@ DISCOVERY_SECONDS = LAYERS_SECONDS = 120.0
 
 
 def find_engines(options: SuiteOptions) -> tuple[list[TensorRT], list[str]]:
-    """Return each TensorRT of this Python and of the one named for it, and why others cannot be used."""
+    """Return each TensorRT in this Python and in ``--python tensorrt=PATH``, and why any others cannot be used."""
     found: dict[str, TensorRT] = {}
     notes = []
     for name in (HERE, ENGINES):
@@ -48,7 +48,7 @@ def make_engines(
     pictures: Sequence[tuple[int, int]],
     say: Callable[[str], None],
 ) -> NetworkFiles:
-    """Build what the contestants open and an earlier run did not leave, and note what could not be built.
+    """Build the engines that contestants need and no earlier run left, and note which could not be built.
 
     An engine has a profile for each batch size. One build at a time, because others would disturb the times by which
     TensorRT chooses kernels.
@@ -62,7 +62,7 @@ def make_engines(
         path, engine = network.path(source, 1), engines.get(source.removesuffix(IMAGES))
         python = options.python(engine.python) if engine else None
         if engine is None or python is None:
-            missing[path] = f"not here: no Python that was asked has it; --python {ENGINES}=PATH names another"
+            missing[path] = f"not here: no Python searched has this TensorRT; name another with --python {ENGINES}=PATH"
             continue
         profiles = _request_profiles(options, pictures if contestant.takes_images else ())
         wanted = network.checkpoint.sha256, engine.version, options.opt_level, profiles

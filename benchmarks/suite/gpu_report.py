@@ -16,7 +16,7 @@ GPU_HEADER = (
     "wall ms",
     "p99 ms",
     "GPU MB",
-    "without device time",
+    "why no device time",
 )
 
 
@@ -25,9 +25,9 @@ def gpu_sections(report: SuiteReport) -> list[Section]:
     if not report.gpu_states:
         return []
     text = (
-        "Device time is between CUDA events, from GPU memory to GPU memory, runs enqueued one after the other; wall "
-        f"time has the copies too. The 99th percentile takes {P99_RUNS} runs. GPU memory leaves out CUDA's own. Below, "
-        "the GPU before the measurement and after each part of the table."
+        "Device time is measured by CUDA events, GPU memory to GPU memory, with runs enqueued back to back; wall time "
+        f"includes the copies. p99 needs {P99_RUNS} runs. GPU memory excludes the CUDA context. The list shows the "
+        "GPU before the measurement and after each part of the table."
     )
     rows = [_cells(row) for row in report.rows if row.wall is not None]
     states = list(dict.fromkeys(map(str, report.gpu_states)))

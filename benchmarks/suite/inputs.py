@@ -46,7 +46,7 @@ class Inputs:
 
     @property
     def middle(self) -> bytes:
-        """The encoded picture of the middle size, which concurrent callers hand in."""
+        """The encoded picture of the middle size: concurrent callers decode it once and all pass it in."""
         return self.encoded[middle_size(self.encoded)]
 
 

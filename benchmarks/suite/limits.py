@@ -16,7 +16,7 @@ VALUE_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True)
 class LayerWork:
-    """What one node must do at least for one image."""
+    """Minimum work of one node for one batch."""
 
     name: str
     kind: str

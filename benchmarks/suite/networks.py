@@ -27,7 +27,7 @@ GRAPHS = ("fp32", "fp16", "int8")
 """Precisions of our own graphs."""
 
 
-SCENES = 2
+INT8_SCENES = 2
 """Number of synthetic scenes that an untrained network is calibrated on."""
 
 
@@ -84,7 +84,7 @@ def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
 
 
 def make_graphs(network: NetworkFiles, wanted: Container[str], options: SuiteOptions) -> NetworkFiles:
-    """Write the graphs that contestants open, unless they are there; return the network with those that are missing.
+    """Write the graphs that contestants open, unless they exist; return the network with what is missing noted.
 
     FP32 is always written, because FLOPs are counted in it.
 
@@ -107,9 +107,9 @@ def make_graphs(network: NetworkFiles, wanted: Container[str], options: SuiteOpt
 
 
 def make_int8_graph(network: NetworkFiles) -> NetworkFiles:
-    """Write the INT8 graph of an untrained network, of which speed alone counts, or note that there is none.
+    """Write the INT8 graph of an untrained network, where only speed matters; else note that it is missing.
 
-    The search for that of a trained network takes minutes and photographs, so ``u2net export`` makes it.
+    Quantizing a trained network takes minutes and photographs, so that is left to ``u2net export``.
     """
     fp32, int8 = network.path("fp32", 1), network.path("int8", 1)
     if is_made_from(int8, network.checkpoint):
@@ -118,7 +118,7 @@ def make_int8_graph(network: NetworkFiles) -> NetworkFiles:
         command = f"`u2net export {network.checkpoint.path} --precision int8 --images FOLDER -o {int8}`"
         return replace(network, missing={int8: f"not here: {command} makes its file"})
     artifact = read_artifact(read_graph(fp32), fp32)
-    ranges = calibrate(fp32, make_tensors(artifact, make_scenes(SCENES)), "cpu", "minmax")
+    ranges = calibrate(fp32, make_tensors(artifact, make_scenes(INT8_SCENES)), "cpu", "minmax")
     write_graph(
         quantize_convolutions(fp32, ranges, "cpu"), int8, replace(artifact, precision="int8"), time.perf_counter()
     )

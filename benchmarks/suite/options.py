@@ -92,7 +92,7 @@ class SuiteOptions:
             raise InputError(f"--python names {REMBG} or {ENGINES}; got {', '.join(sorted(strange))}")
         for name, python in self.pythons.items():
             if shutil.which(python) is None:
-                raise InputError(f"there is no program {python} to be the Python {name}")
+                raise InputError(f"there is no program {python}, which --python {name} names")
 
     def python(self, name: str) -> str | None:
         """Return the interpreter of that name, or None if it was not given."""

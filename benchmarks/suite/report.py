@@ -118,9 +118,9 @@ def _load(report: SuiteReport) -> Section:
 def _limits(report: SuiteReport) -> Section:
     work = ", ".join(f"{network} takes {each:.1f} GFLOP an image" for network, each in report.gigaflops.items())
     text = (
-        f"What PyTorch reached in this run in a large matrix product and in a copy. {work} in its convolutions. "
-        '"Of limit" is the time that their arithmetic or their traffic would take at that speed, whichever is longer '
-        "in each layer, as a share of the median."
+        f"The peak that PyTorch reached here in a large matrix product and in a copy. In its convolutions, {work}. "
+        '"Of limit" is the time that the convolutions need at this peak (per layer the longer of arithmetic and memory '
+        "traffic), as a share of the median."
     )
     reached = [
         (name.upper(), f"{each.flops / 1e12:.2f}", f"{each.bytes / 1e9:.0f}") for name, each in report.ceilings.items()

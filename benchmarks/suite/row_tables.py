@@ -44,7 +44,7 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
 
 
 def describe_troubles(rows: Sequence[Row]) -> list[str]:
-    """Say what failed, is missing or was warned of, once for all contestants of a cell that it is true of."""
+    """List errors, gaps and warnings, each once per cell with the contestants that it applies to."""
     cells = Counter((row.network, row.batch) for row in rows)
     found = defaultdict[tuple[str, int, str], list[str]](list)
     for row in rows:

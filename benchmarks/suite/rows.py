@@ -49,7 +49,7 @@ class Load:
 
 @dataclass
 class Row:
-    """One contestant on one network at one batch size. A figure that could not be had is None, and a note says why."""
+    """One contestant on one network at one batch size. A figure that was not measured is None, and a note says why."""
 
     contestant: Contestant
     network: str

@@ -40,7 +40,7 @@ class TorchBackend(EagerBackend):
             channels_last: keep the channels of a pixel side by side in memory.
             autocast: compute in BF16 what gains from it.
             half: FP16 weights and maps, channels last, cuDNN's fastest algorithms.
-            compiled: run through ``torch.compile``, at its slowest to compile on a GPU.
+            compiled: run through ``torch.compile``, on a GPU in its slowest mode, ``max-autotune``.
             graph: record one CUDA graph for each input shape.
         """
         super().__init__(network, device, outputs=("d0",), tf32=tf32)

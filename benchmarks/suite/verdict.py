@@ -11,7 +11,7 @@ HOLDS = TOLERANCES["fp16"]
 
 
 def give_verdict(rows: Sequence[Row]) -> str:
-    """Say for each network, at its smallest batch, who is fastest with fidelity that holds, and by how much."""
+    """For each network, at its smallest batch, name the fastest contestant within FP16's limits, and its speedup."""
     # Graphs of images take other input in the turns, so they are compared from picture to mask alone.
     timed = [row for row in rows if row.images_per_second is not None and not row.contestant.takes_images]
     networks = {row.network: min(each.batch for each in timed if each.network == row.network) for row in timed}
@@ -33,10 +33,10 @@ def _judge(network: str, batch: int, rows: Sequence[Row]) -> str:
     faithful = [row for row in by_speed if holds(row) or not judged]
     start = f"{network.upper()} at batch {batch}"
     if not faithful:
-        return f"{start}: nobody's fidelity holds"
+        return f"{start}: no contestant's maps are within FP16's limits"
     best = faithful[0]
     if best.contestant.key == EAGER or best.ratio is None or best.verdict != "faster":
-        found = "nobody whose fidelity holds is faster than eager PyTorch beyond noise"
+        found = "no contestant within FP16's limits is measurably faster than eager PyTorch"
     else:
         ties = [row.contestant.title for row in faithful[1:] if row.ratio and row.ratio.high >= best.ratio.low]
         found = (

@@ -29,15 +29,15 @@ from u2net.runtime.session import Session
 from u2net.runtime.trt.profiles import sides_of
 
 FURTHER_RUNS = {"cpu": 0, "cuda": 2}
-"""Runs after the first, before anything is timed: the second of an engine records its CUDA graph, the third launches it
-first."""
+"""Runs after the first, before anything is timed: an engine's second run records its CUDA graph, the third is the first
+to launch it."""
 
 CALLER_SECONDS = 1.0
 """Least time that concurrent callers are counted for."""
 
 
 class Bench:
-    """The contestant of this process."""
+    """What this process does for the suite: run a contestant, or find, build and inspect engines."""
 
     def __init__(self) -> None:
         self._session: Session | None = None

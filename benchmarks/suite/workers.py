@@ -93,4 +93,4 @@ class Worker:
         status = self._process.returncode
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         words = self._log.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
-        return f"the process ended with {how}; its last words: {words or 'none'}"
+        return f"the process ended with {how}; its last output: {words or 'none'}"

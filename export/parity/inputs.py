@@ -50,7 +50,7 @@ def hard_images() -> dict[str, ByteArray]:
 def image_sets(photographs: Mapping[str, ByteArray], session: Session) -> Iterator[dict[str, ByteArray]]:
     """Yield images for a network that takes images, by name; those of a set can be one batch.
 
-    Each photograph comes with a darker copy, whose maximum is its own, and cut to odd sides, for the resize.
+    Each photograph comes with a darker copy, to test the divisor, and again cropped to odd sides, to test the resize.
     """
     for name, photograph in photographs.items():
         image = fit_image(photograph, session)
@@ -76,7 +76,7 @@ def resize_image(image: ByteArray, height: int, width: int) -> ByteArray:
 def sized_presets(sessions: Sequence[Session], preset: Preset) -> list[Preset]:
     """Return a preset at the sizes to compare: its own, and another one that every session takes, if there is any.
 
-    A side that is fixed in a network is that side in both.
+    Both sizes keep any height or width that a network fixes.
     """
     sides = []
     for name, other in zip(("height", "width"), OTHER_SIZE, strict=True):
@@ -99,7 +99,7 @@ def _takes(session: Session, tensor: Array) -> bool:
 
 
 def gather_probes(photographs: Mapping[str, ByteArray], presets: Sequence[Preset]) -> list[Probe]:
-    """Return the photographs and the hard images for every preset, which differ in size."""
+    """Return the photographs and the hard images at the size of every preset."""
     probes = []
     for preset in presets:
         suffix = f" at {preset.height}×{preset.width}" if len(presets) > 1 else ""

@@ -87,7 +87,7 @@ def pair_outputs(reference: Session, candidate: Session) -> dict[str, str]:
 
 
 def _canonical_names(outputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the name out of ``d0``…``d6`` of each output; none if their number does not tell which is which."""
+    """Return each output's name among ``d0``…``d6``; empty if there are neither one nor seven outputs."""
     if set(outputs) <= set(OUTPUT_NAMES):
         return outputs
     return OUTPUT_NAMES[: len(outputs)] if len(outputs) in (1, len(OUTPUT_NAMES)) else ()

@@ -101,7 +101,7 @@ class Learner:
         load = (batch[0].shape, self.frozen)
         statistics = [] if load in self._fitting else self._statistics()
         while True:
-            with suppress(torch.OutOfMemoryError):  # the end of the block frees the memory that the error refers to
+            with suppress(torch.OutOfMemoryError):  # leaving the block drops the error, which keeps tensors alive
                 terms = self.gradients(batch)
                 self._fitting.add(load)
                 return terms

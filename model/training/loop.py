@@ -74,7 +74,7 @@ class TrainingRun:
         self._saved, self._began, self._stopping = self.seconds, 0.0, False
 
     def go(self) -> TrainResult:
-        """Train until the budget is used up, the pause is due or a signal came; both wait for the first step."""
+        """Train until the budget is used up, the pause is due or a signal came; at least one step if any is left."""
         if self.options.recipe.compiled and self._progress < 1:
             self._compile()
         self._began = time.monotonic() - self.seconds
@@ -143,7 +143,7 @@ class TrainingRun:
         self._timer.restart()
 
     def _validate(self) -> SaliencyScores | None:
-        """Score the held-out pictures; the time that takes does not count as training."""
+        """Score the held-out pictures; the time this takes does not count as training."""
         scores, start = None, time.monotonic()
         if self.learner.fabric.is_global_zero:
             self.report(TrainStatus("validating", self._progress))

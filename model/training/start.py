@@ -35,7 +35,7 @@ def train_network(
     Ctrl-C or SIGTERM pauses the training after the present step.
 
     Raises:
-        DatasetError: the folder cannot be used, or a picture in it.
+        DatasetError: the folder or a picture in it cannot be used.
         CheckpointError: ``init`` or the checkpoint to resume cannot be loaded.
         DeviceError: the devices are missing.
         InputError: an option is out of range, the pictures do not fit into memory, there is nothing to resume, or

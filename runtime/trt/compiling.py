@@ -35,7 +35,7 @@ def compile_engine(
 
 
 def rebuild_engine(path: Path, device: Device, why: str) -> None:
-    """Build a stale engine again in place with the same options, for this GPU too, and say why in the log.
+    """Rebuild a stale engine in place with the same options, add this GPU to any targets, and log the reason.
 
     Raise EngineBuildError if the graph it was built from is missing or has changed; see also :func:`compile_engine`.
     """

@@ -13,7 +13,7 @@ PRECISIONS = {"int8": "int8", "bf16": "bf16", "fp16": "fp16", "half": "fp16", "f
 """Words in the description of a tensor's format, which differ between versions. The first one found counts."""
 
 KERNEL_PRECISIONS = {"i8i8": "int8", "bf16bf16": "bf16", "f16f16": "fp16", "f32f32": "fp32", "fp32": "fp32"}
-"""Words in the name of a convolution's kernel: of engines of dynamic shape TensorRT 8.6 does not report the formats."""
+"""Words in the name of a convolution's kernel, because TensorRT 8.6 reports no formats for dynamic shapes."""
 
 
 @dataclass(frozen=True)

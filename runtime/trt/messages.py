@@ -7,9 +7,6 @@ from u2net.runtime.trt.api import TensorRTModule
 
 trt_log = logging.getLogger("u2net.tensorrt")
 
-MEMORY_WORDS = ("out of memory", "outofmemory")
-"""How TensorRT says, in lower case, that memory ran out."""
-
 
 def make_logger(trt: TensorRTModule) -> Any:
     """A logger for TensorRT that must outlive every object made with it; ``drain()`` returns and clears its errors."""

@@ -33,7 +33,7 @@ def _workers_here() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cells, "Worker", WorkerHere)
         patch.setattr(measure, "PICTURE_SIZE", (90, 120))
-        patch.setattr(measure, "SCENE_COUNT", 1)
+        patch.setattr(measure, "FIDELITY_SCENES", 1)
         yield
     torch.set_num_threads(threads)
 

@@ -103,7 +103,7 @@ def quick_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmark in this process, on few pictures."""
     monkeypatch.setattr("u2net.benchmarks.suite.cells.Worker", WorkerHere)
     monkeypatch.setattr("u2net.benchmarks.measure.PICTURE_SIZE", (90, 120))
-    monkeypatch.setattr("u2net.benchmarks.measure.SCENE_COUNT", 1)
+    monkeypatch.setattr("u2net.benchmarks.measure.FIDELITY_SCENES", 1)
 
 
 @pytest.fixture

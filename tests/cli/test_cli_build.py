@@ -104,7 +104,7 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
     run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TOLERANCES, "fp16", IMPOSSIBLE)
-    monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
+    monkeypatch.setattr("u2net.export.calibration.CALIBRATION_SCENES", 1)
 
     said = run_u2net("build", "--size", 96, "--rounds", 2, "-o", tmp_path)
 
@@ -152,7 +152,7 @@ def test_options_reach_the_stages(
 def test_a_build_on_a_data_set_tells_what_each_file_costs(
     run_u2net: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
+    monkeypatch.setattr("u2net.export.calibration.CALIBRATION_SCENES", 1)
     write_scenes(tmp_path / "scenes", 3, size=64)
 
     said = run_u2net("build", "--size", 96, "--rounds", 2, "-o", tmp_path / "out", "--eval", tmp_path / "scenes")

@@ -16,7 +16,7 @@ WORDS = ("build", "--size", 96, "--rounds", 2)
 @pytest.fixture
 def folder(built: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of an earlier build, with the user's own files beside it; the next build is quick."""
-    monkeypatch.setattr("u2net.export.calibration.SCENES", 1)
+    monkeypatch.setattr("u2net.export.calibration.CALIBRATION_SCENES", 1)
     shutil.copytree(built[0], tmp_path / "out")
     for name in ("notes.txt", "pictures/holiday.png", "pictures/mine.mask.png"):
         (tmp_path / "out" / name).write_text("mine")

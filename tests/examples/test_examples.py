@@ -222,7 +222,7 @@ def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path, monkeypa
         return find_recipe(name, device).with_overrides(size=112, crop=96)
 
     def build_small(checkpoint: Path, folder: Path, options: BuildOptions, say: Callable[[str], None]) -> BuildResult:
-        return build_artifacts(checkpoint, folder, replace(options, export=ExportOptions(size=(96, 96))), say)
+        return build_artifacts(checkpoint, folder, replace(options, export=ExportOptions(size=(128, 128))), say)
 
     monkeypatch.setattr("u2net.export.build_artifacts", build_small)
     monkeypatch.setattr("u2net.model.training.find_recipe", find_small)

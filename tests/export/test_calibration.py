@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from u2net.export.calibration import MAX_IMAGES, SCENES, gather_images
+from u2net.export.calibration import CALIBRATION_SCENES, MAX_IMAGES, gather_images
 from u2net.runtime import write_image
 
 
@@ -25,4 +25,4 @@ def test_small_folder_gives_all_pictures(tmp_path: Path) -> None:
 
 
 def test_no_folder_gives_synthetic_scenes() -> None:
-    assert len(gather_images(None)) == SCENES
+    assert len(gather_images(None)) == CALIBRATION_SCENES

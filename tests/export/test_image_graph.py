@@ -325,11 +325,11 @@ def test_metadata_that_contradict_the_graph_are_refused(fused: Path, tmp_path: P
     for changed in (replace(artifact, image=None), replace(artifact, image=ImageIo(99, None, "float32"))):
         entry.value = changed.to_json()
         onnx.save(model, tmp_path / "edited.onnx")
-        with pytest.raises(ArtifactError, match="its metadata say otherwise; export it again"):
+        with pytest.raises(ArtifactError, match="its metadata says otherwise; export it again"):
             load(tmp_path / "edited.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "edited.onnx")
-    with pytest.raises(ArtifactError, match="its metadata say otherwise; export it again"):
+    with pytest.raises(ArtifactError, match="its metadata says otherwise; export it again"):
         load(tmp_path / "edited.onnx", preset="reference")
 
 

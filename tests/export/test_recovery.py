@@ -1,4 +1,4 @@
-"""Covers export/recovery.py: checkpoints from ONNX files of several exporters, and what is refused."""
+"""Covers export/recovery.py and recovery_proof.py: checkpoints from ONNX files of other exporters, and refusals."""
 
 import copy
 import warnings

@@ -52,8 +52,8 @@ def as_device_array(value: object, device: int, stream: int | None) -> DeviceArr
 
     Raise InputError if it is not on that device, neither float32 nor uint8, or not C-contiguous.
 
-    ``stream`` is the handle of the stream that will use the array; DLPack makes it wait for the producer. None only
-    reads address and shape.
+    ``stream`` is the handle of the stream that will use the array; DLPack makes it wait for the producer. With None
+    nothing waits, which is enough to read address and shape.
     """
     if isinstance(value, DeviceArray):
         if value.device != device:

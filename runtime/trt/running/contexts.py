@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.backend import NUMBERS, TensorInfo, find_input
-from u2net.runtime.errors import ArtifactError, DeviceError, OutOfMemoryError, U2NetError
+from u2net.runtime.errors import ArtifactError, DeviceError, OutOfMemoryError, U2NetError, means_no_memory
 from u2net.runtime.files import written_whole
 from u2net.runtime.trt.api import IExecutionContext
 from u2net.runtime.trt.cuda import Stream
-from u2net.runtime.trt.messages import MEMORY_WORDS, trt_log
+from u2net.runtime.trt.messages import trt_log
 from u2net.runtime.trt.profiles import Profile
 from u2net.runtime.trt.running.opening import OpenEngine
 
@@ -54,7 +54,7 @@ class ContextMaker:
     def failure(self, what: str) -> U2NetError:
         """An error that quotes what TensorRT logged last."""
         said = self._opened.logger.drain()
-        if any(words in said.lower() for words in MEMORY_WORDS):
+        if means_no_memory(said):
             return OutOfMemoryError(
                 f"{what}, GPU memory ran out: {said}; load with fewer contexts, or build the engine for a smaller batch"
             )

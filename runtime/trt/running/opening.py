@@ -7,6 +7,7 @@ from typing import Any
 
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
+    NO_MEMORY_WORDS,
     DeviceError,
     DriverTooOldError,
     EngineDamagedError,
@@ -18,7 +19,7 @@ from u2net.runtime.errors import (
 from u2net.runtime.trt.api import ICudaEngine, Runtime
 from u2net.runtime.trt.cuda import Gpu, open_cuda
 from u2net.runtime.trt.flavours import TensorRTLibrary, choose_flavour, import_flavour
-from u2net.runtime.trt.messages import MEMORY_WORDS, make_logger, trt_log
+from u2net.runtime.trt.messages import make_logger, trt_log
 from u2net.runtime.trt.record import EngineRecord, read_plan
 
 
@@ -85,7 +86,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "incompatible device": OTHER_GPU,
     "compute capability": OTHER_GPU,
     "different gpu": OTHER_GPU,
-    **dict.fromkeys(MEMORY_WORDS, NO_MEMORY),
+    **dict.fromkeys(NO_MEMORY_WORDS, NO_MEMORY),
 }
 """Names of TensorRT-RTX's diagnostics, then words in TensorRT's messages. The first one found counts."""
 
