@@ -15,9 +15,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from tests.scenes import write_scenes
 from u2net.export import BuildOptions, BuildResult, ExportOptions, build_artifacts
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.synthetic import make_scene, write_scenes
+from u2net.model.synthetic import make_scene
 from u2net.model.training import Recipe, find_recipe
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import ArtifactError, Session, SessionClosedError, cut_out, load, to_grey
