@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from u2net.benchmarks.measure import BenchOptions, BenchReport, measure_models
 from u2net.benchmarks.report import show_pictures, write_report
 from u2net.export.build import ENGINE_NAME, FP16_NAME, FP32_NAME, INT8_NAME, BuildOptions, BuildResult, build_artifacts
-from u2net.export.int8 import memory_path
+from u2net.export.int8 import search_path
 from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import check_target, locked_folder, make_folder
@@ -29,19 +29,6 @@ REPORTS = ("report.html", "report.md", "report.json")
 """Files that a build replaces or removes, as it does those of ``MODELS``; all others in the folder stay."""
 
 STAGING = ".u2net-build-"
-
-
-@dataclass(frozen=True)
-class DeployOptions:
-    """What to build and how to measure it.
-
-    Attributes:
-        build: stages, gate and accuracy. Its images are also cut out, and the benchmark runs on its device too.
-        rounds: rounds of the benchmark.
-    """
-
-    build: BuildOptions = field(default_factory=BuildOptions)
-    rounds: int = 10
 
 
 @dataclass(frozen=True)
@@ -72,24 +59,24 @@ class Deployment:
 def deploy_checkpoint(
     checkpoint: Checkpoint | str | Path,
     folder: str | Path,
-    options: DeployOptions | None = None,
+    options: BuildOptions | None = None,
+    rounds: int = 10,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> Deployment:
-    """Export, verify, compile, benchmark and report into ``folder``.
+    """Export, verify, compile, benchmark and report into ``folder``, and cut out the images that the options name.
 
     The files are written to a temporary folder and replace those of an earlier build at the end, so an interrupted
-    build changes nothing.
+    build changes nothing. The benchmark takes ``rounds`` rounds on the options' device.
 
     Raises:
         InputError: an option cannot be used, or another process builds into the folder.
         U2NetError: a stage cannot do its work.
     """
-    options, folder = options or DeployOptions(), Path(folder)
-    build = options.build
+    build, folder = options or BuildOptions(), Path(folder)
     if build.int8:  # an interrupted search goes on in the next build
-        memory = build.int8.memory or memory_path(folder / INT8_NAME)
-        build = replace(build, int8=replace(build.int8, memory=memory))
-    timing = BenchOptions(batches=(build.export.batch or 1,), rounds=options.rounds, device=build.device)
+        search = build.int8.search_file or search_path(folder / INT8_NAME)
+        build = replace(build, int8=replace(build.int8, search_file=search))
+    timing = BenchOptions(batches=(build.export.batch or 1,), rounds=rounds, device=build.device)
     for each in (build.export, timing, build.int8):
         if each:
             each.check()

@@ -22,7 +22,8 @@ from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
-from u2net.runtime.loading import BackendName, check_counts
+from u2net.runtime.kinds import check_counts
+from u2net.runtime.loading import BackendName
 from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import Preset
 from u2net.runtime.session import SessionInfo
@@ -160,7 +161,7 @@ def _name_contestants(
 ) -> list[tuple[Contestant, SessionInfo]]:
     names = short_names(info.path for info in infos)
     suffix = "" if backend is None else f" ({backend})"
-    options = {"backend": backend} | ({} if preset is None else {"contract": preset})
+    options = {"backend": backend} | ({} if preset is None else {"own_preset": preset})
     return [
         (Contestant(f"model-{index}", name + suffix, "file", name, info.precision or "unknown", options), info)
         for index, (info, name) in enumerate(zip(infos, names.values(), strict=True), 1)

@@ -50,7 +50,15 @@ def plot_bars(groups: Mapping[str, Mapping[str, Ratio]], unit: str) -> str:
             axes.text(0, y, group, va="center")
             for index, (name, each) in enumerate(values.items(), 1):
                 error = [[max(0, each.value - each.low)], [max(0, each.high - each.value)]]
-                axes.barh(y + index, each.value, 0.8, color=COLOURS[index - 1], xerr=error, ecolor=INK, capsize=3)
+                axes.barh(
+                    y + index,
+                    each.value,
+                    0.8,
+                    color=COLOURS[index % len(COLOURS) - 1],
+                    xerr=error,
+                    ecolor=INK,
+                    capsize=3,
+                )
                 axes.text(each.high + 0.015 * most, y + index, name, va="center", size=9)
             y += 1 + len(values)
         axes.set(xlabel=unit, yticks=[], xlim=(0, 1.35 * most), ylim=(y - 0.4, -0.6))

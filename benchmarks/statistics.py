@@ -26,6 +26,16 @@ class Ratio:
     low: float
     high: float
 
+    @property
+    def tie(self) -> bool:
+        """True if the interval includes 1."""
+        return self.low <= 1 <= self.high
+
+    def __str__(self) -> str:
+        if self.low == self.high == 1:
+            return "1"
+        return f"{'tie' if self.tie else f'{self.value:.2f}×'} ({self.low:.2f}–{self.high:.2f})"
+
 
 def summarize(seconds: Sequence[float]) -> Latency:
     """Return the percentiles of single times, linearly interpolated."""
@@ -33,7 +43,7 @@ def summarize(seconds: Sequence[float]) -> Latency:
     return Latency(float(median), float(p90), float(p99))
 
 
-def compare(reference: Sequence[float], candidate: Sequence[float], *, seed: int = 0) -> Ratio:
+def compare(reference: Sequence[float], candidate: Sequence[float]) -> Ratio:
     """Return the median of the reference's times over the median of the candidate's.
 
     Rounds are resampled as pairs, because both times of a round were taken one after the other, under the same load.
@@ -42,7 +52,7 @@ def compare(reference: Sequence[float], candidate: Sequence[float], *, seed: int
         reference, candidate: seconds, one per round, in the same order.
     """
     times = np.array([reference, candidate])
-    picks = np.random.default_rng(seed).integers(0, len(reference), (RESAMPLES, len(reference)))
+    picks = np.random.default_rng(0).integers(0, len(reference), (RESAMPLES, len(reference)))
     medians = np.median(times[:, picks], axis=2)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(medians[0] / medians[1], [tail, 100 - tail])

@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, preprocess
-from u2net.runtime.presets import Preset
 from u2net.runtime.session import Session
 
 Key = TypeVar("Key")
@@ -15,9 +14,7 @@ Run = Callable[[], object]
 """Does one whole piece of work and returns when it is finished."""
 
 
-def time_in_turns(
-    runs: Mapping[Key, Run], rounds: int, warmup: int, progress: Callable[[int], None] = lambda _done: None
-) -> dict[Key, list[float]]:
+def time_in_turns(runs: Mapping[Key, Run], rounds: int, warmup: int) -> dict[Key, list[float]]:
     """Seconds of each run, one per round: A B A B …, after ``warmup`` rounds that do not count."""
     seconds: dict[Key, list[float]] = {name: [] for name in runs}
     for index in range(-warmup, rounds):
@@ -26,13 +23,12 @@ def time_in_turns(
             run()
             if index >= 0:
                 seconds[name].append(time.perf_counter() - started)
-        progress(index + warmup + 1)
     return seconds
 
 
-def mask_steps(session: Session, image: ByteArray, preset: Preset) -> dict[str, Run]:
+def mask_steps(session: Session, image: ByteArray) -> dict[str, Run]:
     """Return the steps from an image to its mask: ``preprocess``, ``compute``, ``postprocess``."""
-    output = session.info.mask_output
+    output, preset = session.info.mask_output, session.info.preset
     tensor = preprocess(image, preset)
     maps = session.infer(tensor, [output])[output]
     return {

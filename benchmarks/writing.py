@@ -10,7 +10,7 @@ from typing import Any
 from u2net.benchmarks.page import Page
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ExportError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import write_errors_as, written_whole
 
 
 def as_json(value: Any) -> Any:
@@ -50,11 +50,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ExportError: the folder is missing or not writable.
     """
-    try:
-        with written_whole(path) as partial:
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    with write_errors_as(ExportError, path), written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
 
 
 def short_names(models: Iterable[Path | str]) -> dict[Path | str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DeviceName, JsonFile, OnnxBackend, OwnPreset, checkpoint_or_bundled, parse_numbers
-from u2net.cli.printing import console, print_table, print_warnings, progress_lines
+from u2net.cli.printing import print_line, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 
 
@@ -46,9 +46,9 @@ def bench(
     print_table(*speeds)
     print_table(*steps, "From picture to mask, in milliseconds")
     threads, processor = report.options.threads, report.machine.processor
-    console.print(f"{threads} threads, {rounds} rounds in turns, {processor}", soft_wrap=True)
+    print_line(f"{threads} threads, {rounds} rounds in turns, {processor}")
     print_warnings(report.warnings)
     if json_file is not None:
         write_json(json_file, report)
-        console.print(f"Wrote {json_file}", soft_wrap=True)
+        print_line(f"Wrote {json_file}")
     raise typer.Exit(0 if report.complete else 1)

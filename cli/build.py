@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from u2net.cli import options as shared
-from u2net.cli.printing import console, print_table, print_warnings, progress_lines
+from u2net.cli.printing import console, print_line, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
@@ -24,7 +24,7 @@ def build(
     precision: Annotated[
         Literal["fp16", "int8"], typer.Option(help="With int8, also an INT8 file, calibrated on some 200 --images.")
     ] = "fp16",
-    target: shared.QuantizationTarget = "cpu",
+    target: shared.QuantizationTarget = None,
     dataset: Annotated[
         Path | None, typer.Option("--eval", help=f"{shared.DATASET} Each stage is scored on it.")
     ] = None,
@@ -40,7 +40,7 @@ def build(
     installed, report.json, report.md, report.html, and in pictures/ the masks and cut-outs of the photographs. Exit
     status 1 if a stage exceeds its tolerances.
     """
-    from u2net.benchmarks import DeployOptions, deploy_checkpoint
+    from u2net.benchmarks import deploy_checkpoint
     from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
     from u2net.export import BuildOptions, EngineOptions
 
@@ -52,7 +52,7 @@ def build(
     options = BuildOptions(exported, images, device, dataset, int8, compiled)
     with progress_lines() as report:
         source = shared.read_checkpoint(checkpoint, weights)
-        done = deploy_checkpoint(source, output, DeployOptions(options, rounds), report)
+        done = deploy_checkpoint(source, output, options, rounds, report)
     built = done.built
     print_table(HEADER, stage_cells(built, done.bench))
     print_warnings(done.bench.warnings)
@@ -61,9 +61,9 @@ def build(
         print_table(*accuracy_table(built.accuracy), title)
         console.print("Scores of eager PyTorch, and what each file changes in them.")
     names = ", ".join(str(path.relative_to(output)) for path in done.files)
-    console.print(f"Wrote to {output}: {names}", soft_wrap=True)
+    print_line(f"Wrote to {output}: {names}")
     if built.engine and built.engine.note:
-        console.print(f"The engine was {built.engine.note}", style="yellow", soft_wrap=True)
+        print_line(f"The engine was {built.engine.note}", style="yellow")
     for failure in (*built.failures, *done.skipped):
-        console.print(failure, style="red", soft_wrap=True)
+        print_line(failure, style="red")
     raise typer.Exit(0 if done.passed else 1)

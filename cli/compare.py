@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.printing import console, print_warnings
+from u2net.cli.printing import console, print_line, print_warnings
 
 
 def compare_suites(
@@ -17,7 +17,7 @@ def compare_suites(
 
     changes = compare_reports(old, new)
     for change in changes.found:
-        console.print(change, style="red", soft_wrap=True)
+        print_line(change, style="red")
     print_warnings(filter(None, [changes.note]))
     worse = bool(changes.found)
     console.print("something got worse" if worse else "nothing got worse", style="red" if worse else "green")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DeviceName, FlavourName, parse_names, parse_profiles
-from u2net.cli.printing import build_bar, console
+from u2net.cli.printing import build_bar, print_line
 from u2net.runtime.device import CUDA
 
 
@@ -44,4 +44,4 @@ def compile(
     built = f"{record.flavour} {record.version}" + (f" for {place}" if place else "")
     profiles = " and ".join(map(str, record.profiles))
     line = f"{stage.path}: {built}, {record.precision}, {profiles}, {size_mb:.1f} MB, {stage.seconds:.1f} s"
-    console.print(line, soft_wrap=True)
+    print_line(line)

@@ -1,14 +1,14 @@
 """``u2net doctor``."""
 
-from u2net.cli.printing import console, print_table
+from u2net.cli.printing import print_line, print_table
 
 
 def doctor() -> None:
-    """Say which backends and tools work here, and what would fix those that do not."""
+    """Say which backends and tools work here, and how to fix others."""
     from u2net.runtime.doctor import examine
 
     findings = examine()
     print_table(("what", "", "found"), [(each.subject, each.state, each.detail) for each in findings], words=3)
     for each in findings:
         if each.remedy:
-            console.print(f"To get {each.subject}:\n{each.remedy}", soft_wrap=True)
+            print_line(f"To get {each.subject}:\n{each.remedy}")

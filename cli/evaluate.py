@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DATASET, DeviceName, JsonFile, OnnxBackend, OwnPreset, SheetFile
-from u2net.cli.printing import console, print_table, progress_lines
+from u2net.cli.printing import print_line, print_table, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
 
@@ -50,4 +50,4 @@ def evaluate(
     if sheet is not None:
         draw_contact_sheet(results[0].pictures[:WORST], sessions[0], sheet)
     for path in filter(None, (json_file, sheet)):
-        console.print(f"Wrote {path}", soft_wrap=True)
+        print_line(f"Wrote {path}")

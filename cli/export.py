@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from u2net.cli import options as shared
-from u2net.cli.printing import console, progress_lines
-from u2net.runtime.artifact import PROMISE, MaskType
+from u2net.cli.printing import print_line, progress_lines
+from u2net.runtime.artifact import MaskType
 from u2net.runtime.errors import InputError
 from u2net.runtime.presets import PRESETS
 
@@ -22,9 +22,9 @@ def export(
     opset: shared.Opset = 17,
     preset: shared.ExportPreset = PRESETS["reference"],
     images: Annotated[Path | None, typer.Option(help="Folder of photographs to calibrate on.")] = None,
-    target: shared.QuantizationTarget = "cpu",
-    calibrator: shared.CalibratorName = "minmax",
-    promise: shared.Promise = PROMISE,
+    target: shared.QuantizationTarget = None,
+    calibrator: shared.CalibratorName = None,
+    promise: shared.Promise = None,
     io: Annotated[
         Literal["tensor", "image"],
         typer.Option(help="image: pre- and postprocessing are inside the file, which takes images and gives masks."),
@@ -61,5 +61,5 @@ def export(
         f"input {made.image or made.shape}, outputs {', '.join(made.outputs)}, opset {made.opset}, {stage.nodes} nodes"
     )
     line = f"{stage.path}: {made.variant} in {made.precision}, {graph}, {size_mb:.1f} MB, {stage.seconds:.1f} s"
-    console.print(line, soft_wrap=True)
-    console.print(f"Not yet compared: u2net verify {network.path} {stage.path}", soft_wrap=True)
+    print_line(line)
+    print_line(f"Not yet compared: u2net verify {network.path} {stage.path}")

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from u2net.cli.import_weights import print_recovered
-from u2net.cli.main import printable
-from u2net.cli.printing import console, progress_console
+from u2net.cli.printing import print_line, progress_console
 
 WeightsName = Literal["u2net", "u2netp", "u2net_human_seg", "u2net_cloth_seg", "silueta"]
 
@@ -32,5 +31,5 @@ def fetch(
     else:
         use = f"{fetched.refusal}. It is no checkpoint, but the ONNX file can be used with --preset {fetched.preset}"
     if use:
-        progress_console.print(printable(use), soft_wrap=True)
-    console.print(printable(str(fetched.path)), soft_wrap=True)
+        print_line(use, place=progress_console)
+    print_line(str(fetched.path))

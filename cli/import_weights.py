@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from u2net.cli.main import printable
-from u2net.cli.printing import console, progress_lines
+from u2net.cli.printing import console, print_line, progress_lines
 
 if TYPE_CHECKING:
     from u2net.export.recovery import RecoveredWeights
@@ -33,6 +32,6 @@ def print_recovered(recovered: "RecoveredWeights", source: Path, place: Console)
     """Say what was recovered, how far its outputs are from the file's, and what else there is to know."""
     channels = f"{recovered.classes} output channel{'s' if recovered.classes > 1 else ''}"
     line = f"{recovered.path}: {recovered.variant}, {channels}; outputs within {recovered.difference:.1e} of {source}"
-    place.print(printable(line), soft_wrap=True)
+    print_line(line, place=place)
     if recovered.note:
-        place.print(printable(f"Note: {recovered.note}"), soft_wrap=True)
+        print_line(f"Note: {recovered.note}", place=place)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import GpuName
-from u2net.cli.printing import console, print_table
+from u2net.cli.printing import print_line, print_table
 
 
 def inspect(engine: Annotated[Path, typer.Argument(help="TensorRT engine.")], device: GpuName = None) -> None:
@@ -24,6 +24,6 @@ def inspect(engine: Annotated[Path, typer.Argument(help="TensorRT engine.")], de
         for layer in found.layers
     ]
     print_table(("layer", "type", "precision", "ms"), rows, str(engine), words=3)
-    console.print(found.where, soft_wrap=True)
+    print_line(found.where)
     for line in summarize_layers(found.layers):
-        console.print(line, soft_wrap=True)
+        print_line(line)

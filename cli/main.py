@@ -15,7 +15,18 @@ STATUS_INTERRUPTED = 130
 EXTRAS = {
     "cli": ("typer", "rich", "click"),
     "cpu": ("onnxruntime",),
-    "export": ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "safetensors", "cv2", "pooch", "platformdirs"),
+    "export": (
+        "torch",
+        "onnx",
+        "onnx_ir",
+        "onnxscript",
+        "onnxsim",
+        "safetensors",
+        "cv2",
+        "jinja2",
+        "pooch",
+        "platformdirs",
+    ),
     "train": ("lightning_fabric", "kornia", "py_sod_metrics"),
 }
 """Modules that may be missing, by the extra that installs them."""

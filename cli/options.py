@@ -95,14 +95,18 @@ Weights = Annotated[
 
 
 QuantizationTarget = Annotated[
-    Target, typer.Option(help="What runs the INT8 file: cpu (ONNX Runtime, OpenVINO) or tensorrt.")
+    Target | None,
+    typer.Option(help="What runs the INT8 file: cpu (ONNX Runtime, OpenVINO) or tensorrt.", show_default="cpu"),
 ]
 CalibratorName = Annotated[
-    Calibrator,
-    typer.Option(help="Ranges of INT8 values: minmax holds all that occur, percentile leaves out the rarest."),
+    Calibrator | None,
+    typer.Option(
+        show_default="minmax",
+        help="Ranges of INT8 values: minmax holds all that occur, percentile leaves out the rarest.",
+    ),
 ]
 Promise = Annotated[
-    Agreement,
+    Agreement | None,
     _parsed(
         parse_promise,
         "What INT8 keeps of FP32: pooled IoU, fifth percentile of the photographs' IoU, mean difference.",
@@ -122,12 +126,12 @@ def checkpoint_or_bundled(checkpoint: Path | None) -> Path:
 
 def read_checkpoint(path: Path | None, weights: Literal["ema", "model"] | None) -> "Checkpoint":
     """Read the named or the bundled checkpoint, and say if its averaged weights are taken."""
-    from u2net.cli.printing import progress_console
+    from u2net.cli.printing import print_line, progress_console
     from u2net.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(checkpoint_or_bundled(path), weights)
     if checkpoint.weights == "ema":
-        progress_console.print(f"{checkpoint.path}: took the averaged weights (--weights ema)", soft_wrap=True)
+        print_line(f"{checkpoint.path}: took the averaged weights (--weights ema)", place=progress_console)
     return checkpoint
 
 
@@ -169,7 +173,9 @@ def export_options(size: str | None, batch: str, outputs: str, opset: int, prese
 
 def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Options | None":
     """Parse the options of INT8; return None for other precisions. Raise InputError without photographs."""
+    given = {name: value for name, value in options.items() if value is not None}
     if precision != "int8":
+        _refuse(given, "for an INT8 file; add --precision int8")
         return None
     from u2net.export.int8 import WANTED_IMAGES, Int8Options
 
@@ -177,7 +183,7 @@ def int8_options(precision: str, images: Path | None, **options: Any) -> "Int8Op
         raise InputError(
             f"INT8 is calibrated on photographs like yours; name a folder of some {WANTED_IMAGES} with --images"
         )
-    return Int8Options(images, **options)
+    return Int8Options(images, **given)
 
 
 def image_options(io: str, source: str | None, **options: Any) -> "ImageOptions | None":
@@ -190,10 +196,14 @@ def image_options(io: str, source: str | None, **options: Any) -> "ImageOptions 
         from u2net.export.image_graph import ImageOptions
 
         return ImageOptions(**given)
-    if given:
-        flags = (f"--no-{name}" if value is False else f"--{name}" for name, value in given.items())
-        raise InputError(f"{', '.join(flags)}: only for a file that takes images; add --io image")
+    _refuse(given, "for a file that takes images; add --io image")
     return None
+
+
+def _refuse(given: dict[str, Any], use: str) -> None:
+    flags = [f"--no-{name}" if value is False else f"--{name}" for name, value in given.items()]
+    if flags:
+        raise InputError(f"{', '.join(flags)}: only {use}")
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

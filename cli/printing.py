@@ -43,6 +43,7 @@ def print_table(
 
     On a terminal it fits the width; in a file or a pipe each row is one line, however long.
     """
+    header, title = [printable(name) for name in header], title and printable(title)
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     lines = [[printable(cell) for cell in row] for row in rows]
     widths = (max(len(line[index]) + GAP for line in (header, *lines)) for index in range(len(header)))
@@ -61,10 +62,15 @@ def print_table(
     console.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
 
+def print_line(text: str, *, style: str | None = None, place: Console = console) -> None:
+    """Print text that may come from a file, without control characters; the terminal wraps long lines."""
+    place.print(printable(text), style=style, soft_wrap=True)
+
+
 def print_warnings(warnings: Iterable[str]) -> None:
     """Print warnings in yellow, such as which figures a busy machine has spoilt."""
     for warning in warnings:
-        console.print(warning, style="yellow", soft_wrap=True)
+        print_line(warning, style="yellow")
 
 
 @contextmanager
@@ -79,7 +85,7 @@ def progress_lines() -> Iterator[Callable[[str], None]]:
     def say(text: str) -> None:
         nonlocal last
         if time.monotonic() - last > QUIET_SECONDS:
-            progress_console.print(text, soft_wrap=True)
+            print_line(text, place=progress_console)
             last = time.monotonic()
 
     yield say
@@ -118,7 +124,7 @@ def training_bar() -> Iterator[Callable[["TrainStatus"], None]]:
             shows[0](text, status.progress)
             unseen = status.loss is not None and percent not in told and not console.is_terminal
             if unseen or status.scores is not None:
-                lines.print(f"{percent} {text}", soft_wrap=True)
+                print_line(f"{percent} {text}", place=lines)
                 told.add(percent)
 
         yield tell

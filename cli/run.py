@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.main import printable
 from u2net.cli.options import DeviceName, OnnxBackend, OwnPreset
-from u2net.cli.printing import console, progress_console
+from u2net.cli.printing import print_line, progress_console
 from u2net.runtime.device import CPU
 from u2net.runtime.images import MEGAPIXELS
 
@@ -28,14 +27,14 @@ def run(
     skipped: list[InputError] = []
     with load(model, device, backend=backend, preset=preset) as session:
         if backend is not None:
-            console.print(f"{model} runs in {session.info.backend}, {session.info.provider}", soft_wrap=True)
+            print_line(f"{model} runs in {session.info.backend}, {session.info.provider}")
         for done in write_pictures(session, images, output, megapixels=megapixels):
             if isinstance(done, InputError):
                 skipped.append(done)
                 continue
             first = " (the first of several frames)" if done.more_frames else ""
-            console.print(printable(f"{done.source}{first} → {done.mask}, {done.cutout}"), soft_wrap=True)
+            print_line(f"{done.source}{first} → {done.mask}, {done.cutout}")
     if skipped:
         reasons = "\n".join(map(str, skipped))
-        progress_console.print(printable(f"{len(skipped)} skipped:\n{reasons}"), soft_wrap=True)
+        print_line(f"{len(skipped)} skipped:\n{reasons}", place=progress_console)
         raise typer.Exit(1)

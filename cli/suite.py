@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DeviceName, Images, parse_names, parse_numbers, parse_pythons
-from u2net.cli.printing import console, print_table, print_warnings, progress_lines
+from u2net.cli.printing import print_line, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.files import make_folder
 
@@ -16,6 +16,7 @@ def suite(
     name: Annotated[str, typer.Option(help="Name of the report's files.")] = "suite",
     networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "u2netp,u2net",
     batches: Annotated[str | None, typer.Option(help="Batch sizes; by default 1,4, or 1,8,32 on a GPU.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 320,
     contestants: Annotated[str | None, typer.Option(help="Keys, separated by commas; by default all.")] = None,
     rounds: Annotated[int, typer.Option(help="Largest number of turns of each.")] = 15,
     minutes: Annotated[float, typer.Option(help="Limit of the measurement.")] = 14.0,
@@ -42,6 +43,7 @@ def suite(
         device=device,
         networks=parse_names(networks),
         batches=() if batches is None else parse_numbers(batches, "--batches"),
+        size=size,
         contestants=parse_names(contestants),
         rounds=rounds,
         minutes=minutes,
@@ -61,4 +63,4 @@ def suite(
         report = run_suite(options, say, lambda known: write_suite(known, output, name))
     print_table(*speed_table(report.rows))
     print_warnings(report.warnings)
-    console.print(f"Wrote to {output}: {name}.json, {name}.md, {name}.html", soft_wrap=True)
+    print_line(f"Wrote to {output}: {name}.json, {name}.md, {name}.html")

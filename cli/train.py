@@ -7,7 +7,7 @@ import typer
 
 from u2net.cli.main import STATUS_INTERRUPTED
 from u2net.cli.options import DATASET, DeviceName
-from u2net.cli.printing import console, describe_scores, training_bar
+from u2net.cli.printing import describe_scores, print_line, training_bar
 from u2net.runtime.device import CPU
 
 if TYPE_CHECKING:
@@ -74,4 +74,4 @@ def _print_result(result: "TrainResult") -> None:
     paused = f"paused at {result.progress:.0%}; go on with --resume"
     said = paused if result.scores is None else describe_scores(result.scores)
     if result.is_main_process:
-        console.print(f"{result.weights}: {said}", soft_wrap=True)
+        print_line(f"{result.weights}: {said}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from u2net.cli.options import DeviceName, Images, OnnxBackend, OwnPreset
-from u2net.cli.printing import console, print_table
+from u2net.cli.printing import console, print_line, print_table
 from u2net.runtime.device import CPU
 
 
@@ -30,11 +30,11 @@ def verify(
     for result in results:
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
         if result.note:
-            console.print(f"{result.candidate}: {result.note}", soft_wrap=True)
+            print_line(f"{result.candidate}: {result.note}")
         print_table(PARITY_HEADER, parity_rows(result), title)
-        console.print(f"Limits: {result.tolerance}", soft_wrap=True)
+        print_line(f"Limits: {result.tolerance}")
         for failure in result.failures:
-            console.print(f"FAILED {result.candidate}: {failure}", style="red", soft_wrap=True)
+            print_line(f"FAILED {result.candidate}: {failure}", style="red")
     passed = all(result.passed for result in results)
     console.print("passed" if passed else "FAILED", style="green" if passed else "red")
     raise typer.Exit(0 if passed else 1)

@@ -11,7 +11,7 @@ from u2net.export.engine import EngineStage, build_engine
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.image_graph import ImageOptions, fuse_images
-from u2net.export.int8 import Int8Options, memory_path, quantize_int8
+from u2net.export.int8 import Int8Options, quantize_int8, search_path
 from u2net.export.onnx_export import ExportOptions, export_onnx
 from u2net.export.parity import ParityGate, StageParity, VerifyOptions
 from u2net.export.parity.sessions import open_for_parity
@@ -142,11 +142,11 @@ def build_artifacts(
     pairs = find_pairs(options.dataset) if options.dataset else []
     if pairs:
         check_pairs(pairs)  # before the work, not after
-    contract, size = options.export.preset, options.export.size
+    preset, size = options.export.preset, options.export.size
     eager = open_session(
-        checkpoint, options.device, preset=contract, size=size, outputs=options.export.outputs, tf32=False
+        checkpoint, options.device, preset=preset, size=size, outputs=options.export.outputs, tf32=False
     )
-    gate = ParityGate(eager, VerifyOptions(options.images, contract))
+    gate = ParityGate(eager, VerifyOptions(options.images, preset))
     make_folder(folder)
     fp32, fp16 = folder / FP32_NAME, folder / FP16_NAME
     work: dict[str, Callable[[], GraphStage]] = {
@@ -228,7 +228,9 @@ def export_model(
         if half:
             stage = convert_fp16(stage.path, last, images)
         elif int8:
-            stage = quantize_int8(stage.path, last, replace(int8, memory=int8.memory or memory_path(path)), progress)
+            stage = quantize_int8(
+                stage.path, last, replace(int8, search_file=int8.search_file or search_path(path)), progress
+            )
         if fusion:
             stage = fuse_images(stage.path, path, fusion)
     return replace(stage, seconds=time.perf_counter() - started)

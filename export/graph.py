@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
-from u2net.runtime.files import why_no_file, written_whole
+from u2net.runtime.files import why_no_file, write_errors_as, written_whole
 from u2net.runtime.loading import new_session
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.presets import PRESETS, Preset
@@ -36,15 +37,19 @@ class GraphStage:
 def read_graph(path: Path) -> ir.Model:
     """Read an ONNX file and all its weights into memory, so that the file may be replaced afterwards.
 
+    Constant nodes, in which some exporters keep weights, become initializers.
+
     Raise ExportError if the file is missing or is not ONNX.
     """
     if not path.is_file():
         raise ExportError(why_no_file(path))
     try:
-        return ir.external_data.load_to_model(ir.load(path))
+        model = ir.external_data.load_to_model(ir.load(path))
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     except Exception as error:  # protobuf's decoding errors have no other public base class
         hint = "" if path.suffix == ".onnx" else "; if it is a checkpoint, `u2net export` makes an ONNX file of it"
         raise ExportError(f"{path} cannot be read as ONNX: {error}{hint}") from error
+    return model
 
 
 def find_artifact(model: ir.Model, path: Path) -> Artifact | None:
@@ -69,11 +74,8 @@ def write_graph(model: ir.Model, path: Path, artifact: Artifact, started: float)
     A failed or interrupted write leaves the old file in place. Raise ExportError if the folder cannot be written to.
     """
     model.metadata_props[METADATA_KEY] = artifact.to_json()
-    try:
-        with written_whole(path) as partial:
-            ir.save(model, partial)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    with write_errors_as(ExportError, path), written_whole(path) as partial:
+        ir.save(model, partial)
     return GraphStage(path, len(model.graph), path.stat().st_size, time.perf_counter() - started, artifact)
 
 

@@ -40,14 +40,14 @@ class Int8Options:
         target: what is to run the file: ``cpu`` for ONNX Runtime and OpenVINO, ``tensorrt`` for TensorRT.
         promise: how close the masks of the held-out photographs stay to those of the FP32 graph.
         calibrator: ``minmax`` covers all values that occur, ``percentile`` leaves out the rarest.
-        memory: file that keeps what the search measured until it is done; None puts it beside the graph.
+        search_file: file that keeps what the search measured until it is done; None puts it beside the graph.
     """
 
     images: str | Path
     target: Target = "cpu"
     promise: Agreement = PROMISE
     calibrator: Calibrator = "minmax"
-    memory: str | Path | None = None
+    search_file: str | Path | None = None
 
     def check(self) -> None:
         """Raise InputError if there are too few photographs, or a value of the promise is out of range."""
@@ -97,10 +97,10 @@ def quantize_int8(
     def quantize(names: Collection[str]) -> ir.Model:
         return quantize_convolutions(source, ranges, options.target, names)
 
-    memory = _Memory(Path(options.memory or memory_path(path)), source, hashes, options)
+    kept = _SearchFile(Path(options.search_file or search_path(path)), source, hashes, options)
     convolutions = [str(node.name) for node in model.graph if node.op_type == "Conv"]
     convolutions.remove(_find_fusion(model))
-    losses = _rank(convolutions, quantize, judge, memory, progress)
+    losses = _rank(convolutions, quantize, judge, kept, progress)
     chosen, agreement = _choose(losses, quantize, judge, options.promise, progress)
     written = replace(
         artifact,
@@ -117,11 +117,11 @@ def quantize_int8(
         ),
     )
     stage = write_graph(quantize(chosen), path, written, started)
-    memory.forget()
+    kept.forget()
     return stage
 
 
-def memory_path(graph: Path) -> Path:
+def search_path(graph: Path) -> Path:
     """Return where the search for a graph keeps what it measured."""
     return graph.with_name(f"{graph.name}.search.json")
 
@@ -162,7 +162,7 @@ class _Judge:
         return Agreement(float(pooled), float(np.percentile(ious, 5)), float(np.mean(differences)))
 
 
-class _Memory:
+class _SearchFile:
     """Keeps the losses measured so far in a file, which serves only the same graph, photographs and options."""
 
     def __init__(self, path: Path, source: Path, photographs: Sequence[str], options: Int8Options) -> None:
@@ -180,7 +180,7 @@ class _Memory:
 
     def keep(self, name: str, loss: float) -> None:
         self.losses[name] = loss
-        with written_whole(self.path) as partial:
+        with suppress(OSError), written_whole(self.path) as partial:  # without it the next search starts anew
             partial.write_text(json.dumps({"key": self._key, "losses": self.losses}), encoding="utf-8")
 
     def forget(self) -> None:
@@ -191,20 +191,20 @@ def _rank(
     convolutions: Sequence[str],
     quantize: Callable[[Collection[str]], ir.Model],
     judge: _Judge,
-    memory: _Memory,
+    kept: _SearchFile,
     progress: Callable[[str], None],
 ) -> dict[str, float]:
     """Return the loss of each convolution if it alone is in INT8, the smallest first."""
     started = time.perf_counter()
-    left = [name for name in convolutions if name not in memory.losses]
+    left = [name for name in convolutions if name not in kept.losses]
     if left:
-        progress(f"int8: {len(left)} convolutions to measure; if interrupted, the search goes on from {memory.path}")
+        progress(f"int8: {len(left)} convolutions to measure; if interrupted, the search goes on from {kept.path}")
     for index, name in enumerate(left):
         minutes = (time.perf_counter() - started) / max(index, 1) * (len(left) - index) / 60
         told = f", {minutes:.0f} min left" if index else ""
         progress(f"int8: convolution {len(convolutions) - len(left) + index + 1} of {len(convolutions)} alone{told}")
-        memory.keep(name, judge.compare(quantize([name]), RANKING_IMAGES).mean)
-    return dict(sorted(((name, memory.losses[name]) for name in convolutions), key=lambda each: each[1]))
+        kept.keep(name, judge.compare(quantize([name]), RANKING_IMAGES).mean)
+    return dict(sorted(((name, kept.losses[name]) for name in convolutions), key=lambda each: each[1]))
 
 
 def _choose(

@@ -1,10 +1,6 @@
 """Checkpoint to ONNX, with constant scales or sizes in every bilinear upsampling."""
 
-import contextlib
-import logging
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import torch
 
 from u2net.export.graph import GraphStage, write_graph
 from u2net.export.graph_passes import tidy_graph
+from u2net.export.silence import silenced
 from u2net.export.wrapping import wrap_network
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
@@ -112,7 +109,7 @@ def trace_network(
     """
     wrapped = wrap_network(checkpoint.network, outputs, whole_factors=odd_size is None)
     try:
-        with quiet_exporter():
+        with silenced("torch.onnx"):  # it speaks of torchvision and of deprecations
             program = torch.onnx.export(
                 wrapped,
                 (torch.zeros(TRACED_BATCH, 3, *(odd_size or TRACED_SIZE)),),
@@ -126,16 +123,3 @@ def trace_network(
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ExportError(f"torch cannot export the network at this size: {reason}") from error
     return program.model  # type: ignore[union-attr]  # None is for the older exporter
-
-
-@contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Silence the exporter's messages about torchvision and its deprecation warnings."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logger.setLevel(level)

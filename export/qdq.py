@@ -1,10 +1,6 @@
 """INT8 arithmetic by ONNX Runtime's quantizer: calibration, and QDQ pairs around chosen convolutions."""
 
-import io
-import logging
-import warnings
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from u2net.export.silence import silenced
 from u2net.runtime.artifact import INPUT_NAME, Calibrator, Target
 from u2net.runtime.errors import ExportError
 from u2net.runtime.preprocess import FloatArray
@@ -44,7 +41,7 @@ def calibrate(path: Path, tensors: Iterable[FloatArray], target: Target, calibra
     """
     method = CalibrationMethod.MinMax if calibrator == "minmax" else CalibrationMethod.Percentile
     options = {"symmetric": target == "tensorrt", "percentile": PERCENTILE}
-    with TemporaryDirectory() as scratch, _quiet():
+    with TemporaryDirectory() as scratch, silenced():
         collecting = create_calibrator(
             path, OPERATORS, str(Path(scratch) / "graph.onnx"), method, extra_options=options
         )
@@ -81,7 +78,7 @@ def quantize_convolutions(
     fed = {node.output[0] for node in model.graph.node if node.name in chosen}
     relus = [node.name for node in model.graph.node if node.op_type == "Relu" and node.input[0] in fed]
     activations = QuantType.QInt8 if signed else QuantType.QUInt8
-    with _quiet():
+    with silenced():
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
@@ -98,16 +95,3 @@ def quantize_convolutions(
     quantized: ir.Model = ir.from_proto(quantizer.model.model)
     quantized.graph.sort()  # the quantizer leaves its nodes at the end
     return quantized
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the quantizer, which advises on the root logger, warns and prints."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        root.setLevel(level)

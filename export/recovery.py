@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from torch import Tensor, nn
 
 from u2net.export.graph import QUANTIZED, read_graph
@@ -17,7 +16,7 @@ from u2net.export.recovery_proof import prove_weights
 from u2net.model.checkpoint import save_weights
 from u2net.model.network import VARIANTS, U2Net
 from u2net.runtime.errors import CheckpointError, ExportError
-from u2net.runtime.files import check_target
+from u2net.runtime.files import check_target, write_errors_as
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,10 @@ def recover_checkpoint(path: str | Path, output: str | Path) -> RecoveredWeights
     model = read_graph(source)
     if [value.dtype for value in model.graph.inputs] == [ir.DataType.UINT8]:
         raise CheckpointError(f"{source} takes images; a checkpoint comes from a file of tensors (`--io tensor`) alone")
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     network = _read_network(model, source)
     difference, note = prove_weights(network, model, source)
-    try:
+    with write_errors_as(ExportError, target):
         save_weights(network, target)
-    except OSError as error:
-        raise ExportError(f"{target} cannot be written: {error.strerror or error}") from error
     return RecoveredWeights(target, network.variant, network.out_channels, difference, note)
 
 

@@ -28,7 +28,10 @@ COPIES = frozenset({"Cast", "Identity", "Transpose"})
 
 
 def prove_weights(network: U2Net, model: ir.Model, source: Path) -> tuple[float, str]:
-    """Return the largest difference to the file's outputs, and a note. Raise CheckpointError if rounding is not why."""
+    """Return the largest difference to the file's outputs, and a note.
+
+    Raise CheckpointError if rounding cannot explain it.
+    """
     precision, opset = find_precision(model), model.opset_imports.get("", 0)
     limit = ROUNDING[precision]
     notes = ["the weights have the precision of FP16"] if precision == "fp16" else []

@@ -148,7 +148,7 @@ def _build(state: dict[str, Tensor], path: Path) -> U2Net:
             f"{path}: outconv.weight has shape {tuple(fused.shape)}, "
             f"which does not go with side1.weight's {tuple(head.shape)}"
         )
-    network = VARIANTS[variant](in_channels=3, out_channels=head.shape[0])
+    network = VARIANTS[variant](out_channels=head.shape[0])
     _check_layout(state, network.state_dict(), path, variant)
     network.load_state_dict(state, strict=False)
     return network.eval()
@@ -160,7 +160,8 @@ def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path
     missing = [key for key in expected if key not in state and key not in counters]
     extra = [key for key in state if key not in expected]
     if missing or extra:
-        raise CheckpointError(f"{path} is not a whole {variant}: {_list('missing', missing)}{_list('unknown', extra)}")
+        parts = filter(None, (_list("missing", missing), _list("unknown", extra)))
+        raise CheckpointError(f"{path} is not a whole {variant}: {', '.join(parts)}")
     for key, value in state.items():
         if value.shape != expected[key].shape:
             raise CheckpointError(
@@ -182,7 +183,7 @@ def _list(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
     shown = ", ".join(keys[:SHOWN_KEYS])
-    return f"{len(keys)} {what} ({shown}{', …' if len(keys) > SHOWN_KEYS else ''}) "
+    return f"{len(keys)} {what} ({shown}{', …' if len(keys) > SHOWN_KEYS else ''})"
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:

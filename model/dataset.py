@@ -14,8 +14,8 @@ from u2net.runtime.errors import DatasetError, InputError
 from u2net.runtime.images import SUFFIXES, open_picture, read_size
 from u2net.runtime.preprocess import ByteArray
 
-WHITE = 128
-"""Lowest grey level of a mask that counts as the object."""
+WHITE = 129
+"""Lowest grey level of a mask that the metrics count as the object."""
 
 
 @dataclass(frozen=True)

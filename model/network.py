@@ -37,10 +37,10 @@ class U2Net(nn.Module):
     decoder: ClassVar[tuple[tuple[int, int], ...]]
     """Inner and output channels of decoder stages 5 to 1."""
 
-    def __init__(self, in_channels: int = 3, out_channels: int = 1) -> None:
+    def __init__(self, out_channels: int = 1) -> None:
         super().__init__()
         self.out_channels = out_channels
-        width = in_channels
+        width = 3
         for number, (inner, outer) in enumerate(self.encoder, start=1):
             self.add_module(f"stage{number}", _stage(number, width, inner, outer))
             if number < 6:

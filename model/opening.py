@@ -28,7 +28,7 @@ def open_session(
 
     Args:
         backend: for an ONNX file only.
-        assumed: contract of a checkpoint, or of a file that states none; None means ``reference`` for a checkpoint.
+        assumed: preset of a checkpoint, or of a file that states none; None means ``reference`` for a checkpoint.
         outputs: outputs of a checkpoint's session; a file has its own.
         threads: for a file only; PyTorch has one setting for the whole process.
 
@@ -40,7 +40,6 @@ def open_session(
         return new_session(opened, path, device, preset=preset, assumed=assumed, size=size)
     checkpoint = take_checkpoint(source)
     eager = EagerBackend(checkpoint.network, device, outputs=outputs, tf32=tf32)
-    contract = preset or assumed or PRESETS["reference"]
-    session = new_session(eager, checkpoint.path, device, preset=contract, size=size)
+    session = new_session(eager, checkpoint.path, device, preset=preset or assumed or PRESETS["reference"], size=size)
     session.info = replace(session.info, variant=checkpoint.variant, checkpoint_sha256=checkpoint.sha256)
     return session

@@ -1,12 +1,9 @@
 """Seeded synthetic scenes, a few shapes on a textured background, with masks: for tests and for trials without data."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from u2net.runtime.images import write_image
 from u2net.runtime.preprocess import ByteArray
 
 
@@ -48,16 +45,6 @@ def _shape(rng: np.random.Generator, height: int, width: int) -> ByteArray:
     return canvas
 
 
-def make_scenes(count: int, *, seed: int = 0, height: int = 320, width: int = 320) -> list[ByteArray]:
-    """Return the images of several scenes, uint8 H×W×3 RGB."""
-    return [make_scene(seed + index, height, width)[0] for index in range(count)]
-
-
-def write_scenes(folder: Path, count: int, *, seed: int = 0, size: int = 320) -> None:
-    """Write scenes as a data set: ``images/0000.png``, ``masks/0000.png`` and so on."""
-    for side in ("images", "masks"):
-        (folder / side).mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        image, mask = make_scene(seed + index, size, size)
-        write_image(folder / "images" / f"{index:04}.png", image)
-        write_image(folder / "masks" / f"{index:04}.png", mask)
+def make_scenes(count: int) -> list[ByteArray]:
+    """Return the images of several scenes, uint8 320×320×3 RGB."""
+    return [make_scene(seed)[0] for seed in range(count)]

@@ -39,13 +39,14 @@ class InputSpec:
         return "uint8 array N×H×W×3" if self.layout == "NHWC" else "float32 array N×3×H×W"
 
     def check(self, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
-        """Raise InputError unless an array is an input as far as type, dimensions and channels go."""
+        """Raise InputError unless an array is an input as far as type, dimensions, batch and channels go."""
         if not self._takes(shape, dtype):
             hint = "; array[None] makes it a batch of one" if self._takes((1, *shape), dtype) else ""
             raise InputError(f"infer takes a {self}; got {np.dtype(dtype)} {tuple(shape)}{hint}")
 
     def _takes(self, shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
-        return np.dtype(dtype) == self.dtype and len(shape) == 4 and shape[3 if self.layout == "NHWC" else 1] == 3
+        channels = 3 if self.layout == "NHWC" else 1
+        return np.dtype(dtype) == self.dtype and len(shape) == 4 and shape[0] >= 1 and shape[channels] == 3
 
     @property
     def dtype(self) -> type[np.float32] | type[np.uint8]:

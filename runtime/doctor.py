@@ -14,7 +14,18 @@ from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.flavours import FLAVOUR_EXTRAS, Flavour, import_flavour
 
 TOOLS = {
-    "export": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
+    "export": (
+        "torch",
+        "onnx",
+        "onnxscript",
+        "onnxsim",
+        "safetensors",
+        "opencv-python-headless",
+        "jinja2",
+        "matplotlib",
+        "pooch",
+        "platformdirs",
+    ),
     "train": ("lightning-fabric", "kornia", "pysodmetrics"),
 }
 """Packages of the extras that make artifacts."""
@@ -93,8 +104,8 @@ def _openvino() -> Finding:
         return Finding("OpenVINO", "not here", f"openvino cannot be imported: {error}", _install("openvino"))
     except RuntimeError as error:
         return Finding("OpenVINO", "does not work", str(error), _install("openvino"))
-    (version,) = installed_versions(["openvino"]).values()
-    return Finding("OpenVINO", "works", f"openvino {version}, in {kinds}")
+    version = importlib.import_module("openvino").__version__
+    return Finding("OpenVINO", "works", f"openvino {version.partition('-')[0]}, in {kinds}")
 
 
 def _tensorrt(flavour: Flavour) -> Finding:

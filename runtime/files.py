@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from u2net.runtime.errors import InputError
+from u2net.runtime.errors import InputError, U2NetError
 
 NOT_A_FILE = "something other than a file has that name"
 
@@ -43,6 +43,15 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextlib.contextmanager
+def write_errors_as(kind: type[U2NetError], path: Path) -> Iterator[None]:
+    """Raise ``kind``, with the path and the reason, for an OSError of the block, which writes that file."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

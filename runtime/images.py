@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from u2net.runtime.errors import InputError
-from u2net.runtime.files import written_whole
+from u2net.runtime.files import write_errors_as, written_whole
 from u2net.runtime.preprocess import ByteArray, as_pixels, orientation, reading_picture, standardize
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -91,11 +91,9 @@ def write_image(path: str | Path, image: ByteArray | Image.Image) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
         found = f"{pixels.dtype} {pixels.shape}"
         raise InputError(f"{path} is not written: a picture is uint8 H×W, H×W×3 or H×W×4; got {found}")
-    try:
-        with written_whole(Path(path)) as partial:
-            Image.fromarray(pixels).save(partial, format="PNG")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}") from error
+    path = Path(path)
+    with write_errors_as(InputError, path), written_whole(path) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG")
 
 
 def is_output(path: Path) -> bool:

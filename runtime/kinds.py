@@ -1,13 +1,18 @@
-"""Make dataclasses from JSON, and check the fields of any dataclass against the types they declare."""
+"""Make dataclasses from JSON, check the fields of any dataclass against their declared types, and check numbers."""
 
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from u2net.runtime.errors import InputError
 
 Record = TypeVar("Record")
+
+MOST = 1024
+"""Largest number of threads, of runs at once, and of images in a measured batch."""
 
 
 def read_fields(kind: Callable[..., Record], values: dict[str, Any]) -> Record:
@@ -65,3 +70,15 @@ def _describe(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {get_args(kind)}"
     return str(kind) if get_origin(kind) else kind.__name__
+
+
+def check_counts(name: str, *counts: int | None) -> None:
+    """Raise InputError for a count that is neither None nor a whole number from 1 to :data:`MOST`."""
+    for count in counts:
+        if count is not None and not (is_whole(count) and 1 <= count <= MOST):
+            raise InputError(f"{name} is a whole number from 1 to {MOST}; got {count!r}")
+
+
+def is_whole(number: object) -> bool:
+    """True for a whole number of Python's or NumPy's."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)

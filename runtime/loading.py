@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Never, get_args
 
-import numpy as np
-
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineStaleError, InputError, ProfileError
 from u2net.runtime.files import locked_folder
+from u2net.runtime.kinds import check_counts, is_whole
 from u2net.runtime.presets import PRESETS, Preset, find_preset
 from u2net.runtime.session import Session, SessionInfo
 
@@ -20,9 +19,6 @@ loading_log = logging.getLogger("u2net.loading")
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
-
-MOST = 1024
-"""Largest number of threads, of runs at once, and of images in a measured batch."""
 
 CONTEXTS = {"cpu": 1, "cuda": 4}
 """Default number of runs at once. On a processor one run already uses all cores."""
@@ -144,17 +140,6 @@ def find_fastest(device: Device) -> BackendName:
     return "onnxruntime"
 
 
-def check_counts(name: str, *counts: int | None) -> None:
-    """Raise InputError for a count that is neither None nor a whole number from 1 to :data:`MOST`."""
-    for count in counts:
-        if count is not None and not (_is_whole(count) and 1 <= count <= MOST):
-            raise InputError(f"{name} is a whole number from 1 to {MOST}; got {count!r}")
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
-
-
 def new_session(
     backend: Backend,
     path: Path,
@@ -184,8 +169,9 @@ def new_session(
             f"{path} takes images: its preset {artifact.preset.name!r} and its size are built in, so leave "
             "size and preset out (preset=None)"
         )
-    if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_whole, size))):
+    if size is not None and not (isinstance(size, tuple | list) and len(size) == 2 and all(map(is_whole, size))):
         raise InputError(f"size is (height, width) in whole pixels; got {size!r}")
+    size = None if size is None else (int(size[0]), int(size[1]))
     best = backend.input.best_size if image else None
     height, width = best or size or (shape.height or chosen.height, shape.width or chosen.width)
     try:

@@ -133,11 +133,6 @@ def preprocess(image: object, preset: Preset) -> FloatArray:
 def preprocess_batch(images: Sequence[object], preset: Preset) -> FloatArray:
     """Turn several images of any sizes into float32 N×3×height×width, each by its own statistics alone."""
     tensor = np.empty((len(images), 3, preset.height, preset.width), np.float32)
-    preprocess_into(tensor, images, preset)
-    return tensor
-
-
-def preprocess_into(tensor: FloatArray, images: Sequence[object], preset: Preset) -> None:
-    """Like :func:`preprocess_batch`, but write into an existing array."""
     for row, image in zip(tensor, images, strict=True):
         normalize(resize_rgb(as_rgb(image), preset), preset, row)
+    return tensor

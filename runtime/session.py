@@ -145,9 +145,8 @@ class Session:
         else:
             self.info.shape.check_size(second, third, self.info.path)
         fixed = self.info.shape.batch
-        if batch < 1 or (fixed is not None and batch > fixed):
-            wanted = f"1 to {fixed} images" if fixed else "one image or more"
-            raise InputError(f"the network takes {wanted} at once; got {batch}")
+        if fixed is not None and batch > fixed:
+            raise InputError(f"the network takes 1 to {fixed} images at once; got {batch}")
         with backend.run((batch, first, second, third), lambda target: np.copyto(target, tensor), outputs) as found:
             return {name: np.array(values) for name, values in found.items()}
 

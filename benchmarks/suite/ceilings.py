@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,8 +16,18 @@ COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[str, float]:
-    """Return operations a second of a matrix product, and bytes a second of a copy, each the best of several runs."""
+@dataclass(frozen=True)
+class Ceilings:
+    """What the machine reached in this run."""
+
+    flops: float
+    """Floating-point operations a second of a large matrix product."""
+    bytes: float
+    """Bytes a second of a large copy, reads and writes counted."""
+
+
+def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> Ceilings:
+    """Measure a matrix product and a copy; each is the best of several runs."""
     if threads is not None:
         torch.set_num_threads(threads)
     place = torch.device(device)
@@ -33,7 +44,7 @@ def measure_ceilings(device: str, arithmetic: str, threads: int | None) -> dict[
             flops = max(flops, 2 * side**3 / seconds)
             if seconds > SECONDS / 4:  # the next one would take eight times as long
                 break
-        return {"flops": flops, "bytes": copied}
+        return Ceilings(flops, copied)
 
 
 def _best_seconds(run: Callable[[], object], place: torch.device) -> float:

@@ -1,5 +1,6 @@
-"""One cell of the suite: everybody on one network at one batch size, in turns."""
+"""One cell of the suite: every contestant on one network at one batch size, in turns."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -59,14 +60,14 @@ class Cell:
     def measure(
         self, contestants: Sequence[Contestant], until: float, noise: NoiseMeter, *, end: float = inf
     ) -> list[Row]:
-        """Open everybody, compare their maps, time them in turns, then from picture to mask.
+        """Open every contestant, compare their maps, time them in turns, then from picture to mask.
 
         Args:
             until, end: when turns and pictures have to stop, by the monotonic clock.
         """
         rows = [Row(each, self._network.variant, self._batch) for each in contestants]
         with ExitStack() as stack:
-            # On a GPU everybody starts at once, because starting takes most of a short run; on a processor it is timed.
+            # On a GPU all start at once, because starting takes most of a short run; on a processor it is timed.
             with ThreadPoolExecutor(len(rows) if self._options.device.kind == "cuda" else 1) as pool:
                 list(pool.map(lambda row: self._start(row, stack), rows))
             for row in rows:
@@ -77,7 +78,8 @@ class Cell:
             self._summarize(rows, noise)
             if self._batch == min(self._options.batches):
                 for row in rows:
-                    self._time_pictures(row, end)
+                    if row.contestant.key in self._workers:
+                        self._time_pictures(row, end)
         return rows
 
     def _start(self, row: Row, stack: ExitStack) -> None:
@@ -174,14 +176,14 @@ class Cell:
         return maps[:, None] if row.contestant.takes_images else maps
 
     def _processor_seconds(self) -> float:
-        seconds = time.process_time()
+        seconds = sum(os.times()[:4])  # with those of ended contestants
         for each in self._workers.values():
             with suppress(WorkerError):  # its next turn says what became of it
                 seconds += each.call("processor_seconds", PATIENCE)
         return seconds
 
     def _take_turns(self, rows: Sequence[Row], until: float) -> None:
-        """Time everybody once a round, in an order that is drawn anew each time."""
+        """Time every contestant once a round, in an order that is drawn anew each time."""
         order = random.Random(f"{self._options.seed} {self._network.variant} {self._batch}")
         for index in range(self._options.rounds):
             racing = [row for row in rows if row.contestant.key in self._workers]

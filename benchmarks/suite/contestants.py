@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.trt.flavours import Flavour, parse_flavour
 
 EAGER = "eager-fp32"
 """Contestant that speeds are compared with: eager PyTorch with its own defaults."""
@@ -67,7 +68,7 @@ class Contestant:
 class TensorRT:
     """A TensorRT that a Python has."""
 
-    flavour: str
+    flavour: Flavour
     version: str
     python: str
     """Name of that Python."""
@@ -123,7 +124,8 @@ def list_contestants(device: Device, found: Iterable[TensorRT], wanted: tuple[st
     everyone = [*EVERYWHERE, *(ON_CPU if device.kind == "cpu" else ON_GPU)]
     if device.kind == "cuda":
         # A TensorRT that was asked for by its key has a row even if it was not found.
-        asked = (TensorRT(match[1], match[2], ENGINES) for match in map(ENGINE_KEY.fullmatch, wanted) if match)
+        named = filter(None, map(ENGINE_KEY.fullmatch, wanted))
+        asked = (TensorRT(parse_flavour(match[1]), match[2], ENGINES) for match in named)
         engines = {each.key: each for each in (*asked, *found)}
         everyone += [contestant for each in engines.values() for contestant in _engines(each)]
     unknown = [key for key in wanted if key not in {each.key for each in everyone}]

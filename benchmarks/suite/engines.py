@@ -12,6 +12,7 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.graph import find_artifact, read_graph
 from u2net.runtime.errors import ArtifactError
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 from u2net.runtime.trt.record import read_record
 
@@ -73,15 +74,12 @@ def make_engines(
         try:
             with Worker(python, path.with_suffix(".log")) as process:
                 process.call(
-                    "build_with_profiles",
+                    "build_engine",
                     60 * options.build_minutes,
                     graph=str(graph.absolute()),
                     path=str(path.absolute()),
-                    flavour=engine.flavour,
-                    device=str(options.device),
-                    profiles=profiles,
-                    opt_level=options.opt_level,
                     artifact=find_artifact(read_graph(graph), graph),
+                    options=EngineOptions(engine.flavour, profiles, opt_level=options.opt_level, device=options.device),
                 )
         except WorkerError as error:
             missing[path] = f"building the engine: {error}"
@@ -120,8 +118,9 @@ def time_engines(
     """Time the layers of each engine, by its file's name, or say why that failed."""
     found: dict[str, EngineLayers | str] = {}
     engines = {each.source: each.python for each in contestants if each.flavour}
-    for path, name in ((network.path(source, 1), name) for network in networks for source, name in engines.items()):
-        if not path.is_file():
+    for network, source, name in ((each, *engine) for each in networks for engine in engines.items()):
+        path = network.path(source, 1)
+        if path in network.missing:
             continue
         try:
             with Worker(options.python(name) or sys.executable, path.with_suffix(".layers.log")) as process:

@@ -14,9 +14,8 @@ from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.building.graph import GraphSource
 from u2net.runtime.trt.compiling import compile_engine
 from u2net.runtime.trt.cuda import PinnedMemory, Stream, open_cuda
-from u2net.runtime.trt.flavours import import_flavour, installed_flavours, parse_flavour
+from u2net.runtime.trt.flavours import Flavour, import_flavour, installed_flavours
 from u2net.runtime.trt.layers import summarize_layers
-from u2net.runtime.trt.profiles import ProfileRequest
 from u2net.runtime.trt.running.arrays import new_device_array
 from u2net.runtime.trt.running.inspection import inspect_engine
 
@@ -37,34 +36,19 @@ class EngineLayers:
     """Names and mean milliseconds of the slowest layers."""
 
 
-def find_tensorrt() -> tuple[dict[str, str], list[str]]:
+def find_tensorrt() -> tuple[dict[Flavour, str], list[str]]:
     """Return the version of each flavour of TensorRT in this Python, and why others cannot be imported."""
-    found, broken = {}, []
+    found, broken = dict[Flavour, str](), []
     for flavour in installed_flavours():
         try:
-            found[str(flavour)] = import_flavour(flavour).trt.__version__
+            found[flavour] = import_flavour(flavour).trt.__version__
         except DependencyError as error:
             broken.append(str(error))
     return found, broken
 
 
-def build_with_profiles(
-    *,
-    graph: str,
-    path: str,
-    flavour: str,
-    device: str,
-    profiles: ProfileRequest,
-    opt_level: int | None,
-    artifact: Artifact,
-) -> None:
+def build_engine(graph: str, path: str, artifact: Artifact, options: EngineOptions) -> None:
     """Build an engine; ``artifact`` is the graph's metadata."""
-    options = EngineOptions(
-        flavour=parse_flavour(flavour),
-        profiles=profiles,
-        opt_level=opt_level,
-        device=Device.parse(device),
-    )
     compile_engine(GraphSource(Path(graph), artifact.precision, artifact.opset, artifact), Path(path), options)
 
 

@@ -45,7 +45,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.network,
         str(row.batch),
         *_times(row.device, row.runs),
-        NONE if ratio is None else f"{ratio.value:.2f}× ({ratio.low:.2f}–{ratio.high:.2f})",
+        NONE if ratio is None else str(ratio),
         *_times(row.wall, row.runs),
         NONE if memory is None else f"{memory:.0f}",
         row.device_note,

@@ -116,10 +116,11 @@ def growth_section(points: Sequence[GrowthPoint]) -> Section:
             # The first shape of the other series is that of the suite: batch 1 at its side.
             series = [each for each in known if (each.batch == 1 if name == "side" else each.side == known[0].side)]
             for figure, unit in (("median_ms", "ms"), ("memory_mb", "MB")):
-                lines: dict[str, list[tuple[float, float]]] = {}
-                for each in series:
-                    lines.setdefault(each.contestant.key, []).append((getattr(each, name), getattr(each, figure)))
+                lines: dict[str, dict[float, float]] = {}
+                for each in series:  # a shape of both series was measured twice
+                    lines.setdefault(each.contestant.key, {})[getattr(each, name)] = getattr(each, figure)
                 if lines:
-                    plots[f"{network}: {unit} against {name}"] = plot_lines(lines, {}, of, unit)
+                    ordered = {key: sorted(points.items()) for key, points in lines.items()}
+                    plots[f"{network}: {unit} against {name}"] = plot_lines(ordered, {}, of, unit)
     text = "Each shape ran in a process of its own; memory is the peak of that process, or what it took of the GPU's."
     return Section("Growth", text, (header, rows), plots=plots)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from u2net.benchmarks.suite.ceilings import Ceilings
 from u2net.benchmarks.suite.contestants import EXACT, Contestant
 from u2net.runtime.device import Device
 
@@ -16,28 +17,19 @@ VALUE_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True)
 class LayerWork:
-    """Minimum work of one node for one batch."""
+    """Minimum work of one convolution for one batch."""
 
-    name: str
-    kind: str
     flops: float
-    """Multiplications and additions of convolutions; other nodes count none."""
+    """Multiplications and additions."""
     values: float
     """Values read and written, weights included; in bytes after multiplication by the size of one."""
 
 
-@dataclass(frozen=True)
-class Ceilings:
-    """What the machine reached in this run."""
-
-    flops: float
-    """Floating-point operations a second of a large matrix product."""
-    bytes: float
-    """Bytes a second of a large copy, reads and writes counted."""
-
-
 def count_work(path: Path, batch: int) -> list[LayerWork]:
-    """Count the work of each node of a graph of fixed size at a batch size."""
+    """Count the work of each convolution in a graph of fixed size at a batch size.
+
+    Other nodes count nothing, because a good runtime fuses them into their neighbours.
+    """
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
@@ -45,13 +37,10 @@ def count_work(path: Path, batch: int) -> list[LayerWork]:
     for value in (*graph.input, *graph.value_info, *graph.output):
         shapes[value.name] = [side.dim_value or batch for side in value.type.tensor_type.shape.dim]
     found = []
-    for node in graph.node:
-        reads, writes = ([shapes[name] for name in names if name in shapes] for names in (node.input, node.output))
-        flops = 0.0
-        if node.op_type == "Conv":
-            kernel = shapes[node.input[1]]  # outputs × inputs of a group × height × width
-            flops = 2.0 * prod(kernel[1:]) * prod(writes[0])
-        found.append(LayerWork(node.name, node.op_type, flops, float(sum(map(prod, (*reads, *writes))))))
+    for node in (each for each in graph.node if each.op_type == "Conv"):
+        tensors = [shapes[name] for name in (*node.input, *node.output)]
+        kernel, maps = tensors[1], tensors[-1]  # outputs × inputs of a group × height × width; N×C×H×W
+        found.append(LayerWork(2.0 * prod(kernel[1:]) * prod(maps), float(sum(map(prod, tensors)))))
     return found
 
 
@@ -69,9 +58,5 @@ def find_arithmetic(contestant: Contestant, device: Device) -> str:
 
 
 def least_seconds(work: Sequence[LayerWork], ceilings: Ceilings, value_bytes: int) -> float:
-    """Return the time that arithmetic or traffic needs, whichever takes longer, summed over convolutions.
-
-    Other nodes count nothing, because a good runtime fuses them into their neighbours.
-    """
-    layers = [layer for layer in work if layer.flops]
-    return sum(max(layer.flops / ceilings.flops, layer.values * value_bytes / ceilings.bytes) for layer in layers)
+    """Return the time that arithmetic or traffic needs, whichever takes longer, summed over convolutions."""
+    return sum(max(layer.flops / ceilings.flops, layer.values * value_bytes / ceilings.bytes) for layer in work)

@@ -14,8 +14,9 @@ from u2net.export.calibration import make_tensors
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import find_artifact, read_artifact, read_graph, write_graph
 from u2net.export.image_graph import ImageOptions, fuse_images
-from u2net.export.onnx_export import ExportOptions, quiet_exporter
+from u2net.export.onnx_export import ExportOptions
 from u2net.export.qdq import calibrate, quantize_convolutions
+from u2net.export.silence import silenced
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, VARIANTS
 from u2net.model.synthetic import make_scenes
@@ -58,7 +59,7 @@ class NetworkFiles:
             return self.checkpoint.path
         if source.removesuffix(IMAGES) not in ("plain", *GRAPHS):
             return self.folder / f"{self.variant}-{self.size}.{source}.engine"
-        plain = f".batch{batch}" if source == "plain" else ""
+        plain = f".batch{batch}.{self.checkpoint.sha256[:8]}" if source == "plain" else ""
         return self.folder / f"{self.variant}-{self.size}.{source}{plain}.onnx"
 
 
@@ -131,7 +132,7 @@ def make_plain_graph(network: NetworkFiles, batch: int) -> None:
     if path.is_file():
         return
     example = torch.zeros(batch, 3, network.size, network.size)
-    with written_whole(path) as partial, quiet_exporter():
+    with written_whole(path) as partial, silenced("torch.onnx"):
         torch.onnx.export(
             network.checkpoint.network.eval(),
             (example,),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from u2net.benchmarks.suite.rembg_session import open_rembg_session
 from u2net.runtime.device import Device
 from u2net.runtime.loading import new_session, open_backend
 from u2net.runtime.presets import Preset
@@ -43,24 +44,17 @@ def open_file(
     device: Device,
     preset: Preset,
     threads: int | None = None,
-    contract: Preset | None = None,
+    own_preset: Preset | None = None,
     **options: Any,
 ) -> Session:
-    """An ONNX file or an engine as the runtime opens it: with ``contract``, else its own preset, else ``preset``."""
+    """An ONNX file or an engine as the runtime opens it: with ``own_preset``, else its own preset, else ``preset``."""
     backend, _ = open_backend(file, device, threads=threads, **options)
     size = None if backend.input.layout == "NHWC" else (preset.height, preset.width)
-    return new_session(backend, file, device, preset=contract, assumed=preset, size=size)
-
-
-def open_rembg(file: Path, device: Device, preset: Preset, threads: int | None = None) -> Session:
-    """An ONNX file in rembg."""
-    from u2net.benchmarks.suite.rembg_session import new_rembg_session
-
-    return new_rembg_session(file, device, preset, threads)
+    return new_session(backend, file, device, preset=own_preset, assumed=preset, size=size)
 
 
 OPENERS: dict[str, Callable[..., Session]] = {
     "eager": open_eager,
     "file": open_file,
-    "rembg": open_rembg,
+    "rembg": open_rembg_session,
 }

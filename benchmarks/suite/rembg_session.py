@@ -15,7 +15,7 @@ from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
 from u2net.runtime.loading import new_session
 from u2net.runtime.preprocess import FloatArray
-from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session, SessionInfo
 
 
@@ -60,7 +60,7 @@ class RembgSession(Session):
         return np.asarray(mask, np.float32) / np.float32(255)
 
 
-def new_rembg_session(file: Path, _device: object, _preset: Preset, threads: int | None) -> Session:
+def open_rembg_session(file: Path, _device: object, _preset: object, threads: int | None = None) -> Session:
     """Open a 320×320 file as rembg's ``u2net_custom``."""
     os.environ["REMBG_HOME"] = str(file.parent)  # rembg only opens files in its home folder
     import onnxruntime

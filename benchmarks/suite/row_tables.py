@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from u2net.benchmarks.page import NONE, Table
 from u2net.benchmarks.plots import plot_bars
 from u2net.benchmarks.statistics import Ratio
-from u2net.benchmarks.suite.contestants import EAGER
 from u2net.benchmarks.suite.rows import Row
 
 SPEED_HEADER = (
@@ -33,10 +32,7 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
     start = (row.contestant.title, row.network, str(row.batch))
     if row.wall is None or row.images_per_second is None:
         return (*start, row.error, *[NONE] * 6)
-    ratio = "1" if row.contestant.key == EAGER else NONE
-    if row.ratio is not None and row.contestant.key != EAGER:
-        interval = f"{row.ratio.low:.2f}–{row.ratio.high:.2f}"
-        ratio = f"tie ({interval})" if row.verdict == "tie" else f"{row.ratio.value:.2f}× ({interval})"
+    ratio = NONE if row.ratio is None else str(row.ratio)
     fidelity = (NONE, NONE) if row.fidelity is None else (f"{row.fidelity.iou:.4f}", f"{row.fidelity.mean:.1e}")
     limit = NONE if row.limit_share is None else f"{row.limit_share:.0%}"
     memory = NONE if row.memory_mb is None else f"{row.memory_mb:.0f}"
@@ -62,7 +58,7 @@ def steps_table(rows: Sequence[Row]) -> Table:
         (
             row.contestant.title,
             row.network,
-            f"{each.height}×{each.width}",
+            f"{each.width}×{each.height}",
             *(
                 NONE if value is None else f"{value:.0f}"
                 for value in (each.decode, each.preprocess, each.compute, each.postprocess, each.whole)

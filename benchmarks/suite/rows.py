@@ -43,7 +43,7 @@ class Load:
     callers: int
     images_per_second: float
     latency: Latency
-    contexts: int = 1
+    contexts: int
     """Largest number of runs at once."""
 
 
@@ -85,15 +85,6 @@ class Row:
     pictures: list[PictureSteps] = field(default_factory=list)
     load: list[Load] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def verdict(self) -> str:
-        """``faster``, ``slower`` or ``tie`` against eager PyTorch; empty if that was not measured."""
-        if self.ratio is None:
-            return ""
-        if self.ratio.low <= 1 <= self.ratio.high:
-            return "tie"
-        return "faster" if self.ratio.value > 1 else "slower"
 
 
 def knee(load: list[Load]) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from u2net.benchmarks.machine import Machine, describe_machine, describe_processor, usable_cores
 from u2net.benchmarks.noise import Noise, NoiseMeter
+from u2net.benchmarks.suite.ceilings import Ceilings
 from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import Contestant, list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
@@ -17,7 +18,6 @@ from u2net.benchmarks.suite.growth import GrowthPoint, measure_growth
 from u2net.benchmarks.suite.inputs import gather_inputs
 from u2net.benchmarks.suite.limits import (
     VALUE_BYTES,
-    Ceilings,
     LayerWork,
     count_gigaflops,
     count_work,
@@ -170,8 +170,7 @@ def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:
     with Worker(sys.executable, options.work / "ceilings.log") as process:
         for arithmetic in kinds:
             with suppress(WorkerError):
-                measured = process.call("measure_ceilings", CEILING_SECONDS, arithmetic=arithmetic, **place)
-                found[arithmetic] = Ceilings(**measured)
+                found[arithmetic] = process.call("measure_ceilings", CEILING_SECONDS, arithmetic=arithmetic, **place)
     return found
 
 

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from logging.handlers import BufferingHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
@@ -24,9 +24,13 @@ from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
 from u2net.runtime.backend import Array
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, U2NetError
+from u2net.runtime.images import read_image
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
 from u2net.runtime.trt.profiles import sides_of
+
+if TYPE_CHECKING:
+    from u2net.benchmarks.suite.ceilings import Ceilings
 
 FURTHER_RUNS = {"cpu": 0, "cuda": 2}
 """Runs after the first, before anything is timed: an engine's second run records its CUDA graph, the third is the first
@@ -34,6 +38,9 @@ to launch it."""
 
 CALLER_SECONDS = 1.0
 """Least time that concurrent callers are counted for."""
+
+MOST_WARNINGS = 1000
+"""Number of warnings kept for the answer to one call."""
 
 
 class Bench:
@@ -89,14 +96,14 @@ class Bench:
             "device_note": note,
         }
 
-    def measure_ceilings(self, device: str, arithmetic: str, threads: int | None) -> dict[str, float]:
+    def measure_ceilings(self, device: str, arithmetic: str, threads: int | None) -> "Ceilings":
         """See :func:`u2net.benchmarks.suite.ceilings.measure_ceilings`."""
-        from u2net.benchmarks.suite import ceilings
+        from u2net.benchmarks.suite.ceilings import measure_ceilings
 
-        return ceilings.measure_ceilings(device, arithmetic, threads)
+        return measure_ceilings(device, arithmetic, threads)
 
     find_tensorrt = staticmethod(gpu.find_tensorrt)
-    build_with_profiles = staticmethod(gpu.build_with_profiles)
+    build_engine = staticmethod(gpu.build_engine)
     time_layers = staticmethod(gpu.time_layers)
 
     def infer(self, tensor: Array) -> Array:
@@ -117,19 +124,19 @@ class Bench:
 
     def time_picture(self, encoded: bytes, rounds: int) -> dict[str, list[float]]:
         """Seconds of each step from an encoded picture to its mask."""
-        session, image = self._opened, read_image_bytes(encoded)
+        session, image = self._opened, read_image(BytesIO(encoded))
         ends: dict[str, Run] = {
-            "decode": lambda: read_image_bytes(encoded),
-            "whole": lambda: session(read_image_bytes(encoded)),
+            "decode": lambda: read_image(BytesIO(encoded)),
+            "whole": lambda: session(read_image(BytesIO(encoded))),
         }
         # A session of another kind, as rembg's, takes steps of its own; a network that takes images has one step alone.
         if type(session) is Session and not session.info.takes_images:
-            ends |= mask_steps(session, image, session.info.preset)
+            ends |= mask_steps(session, image)
         return time_in_turns(ends, rounds, 1)
 
     def call_from(self, callers: int, encoded: bytes) -> list[tuple[float, float]]:
         """Call the session from several threads at once. Returns start and end of each call in seconds."""
-        image, calls = read_image_bytes(encoded), []
+        image, calls = read_image(BytesIO(encoded)), []
         end = time.perf_counter() + CALLER_SECONDS
 
         def call(_caller: int) -> None:
@@ -160,41 +167,23 @@ def own_peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def read_image_bytes(encoded: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decode a JPEG or PNG."""
-    return np.asarray(Image.open(BytesIO(encoded)).convert("RGB"))
-
-
-class Warnings(logging.Handler):
-    """Keeps what the package warns of, for the next answer."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._messages.append(record.getMessage())
-
-    def drain(self) -> tuple[str, ...]:
-        """Return the messages since the last call."""
-        messages, self._messages = tuple(self._messages), []
-        return messages
-
-
 def serve(connection: Connection, bench: object) -> None:
     """Answer calls, each a method's name and its arguments, with ``(value, error, warnings)`` until the pipe closes."""
-    warnings = Warnings()
+    warnings = BufferingHandler(MOST_WARNINGS)
+    warnings.setLevel(logging.WARNING)
     logging.getLogger("u2net").addHandler(warnings)
     while True:
         try:
             name, arguments = connection.recv()
         except EOFError:
             return
+        value, failure = None, ""
         try:
-            answer = (getattr(bench, name)(**arguments), "", warnings.drain())
+            value = getattr(bench, name)(**arguments)
         except Exception as error:  # a library may raise anything, and each failure is a row of the report
-            answer = (None, f"{type(error).__name__}: {error}".strip().removesuffix(":"), warnings.drain())
-        connection.send(answer)
+            failure = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+        connection.send((value, failure, [record.getMessage() for record in warnings.buffer]))
+        warnings.flush()
 
 
 if __name__ == "__main__":

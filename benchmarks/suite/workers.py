@@ -16,7 +16,9 @@ WORKER = "u2net.benchmarks.suite.worker"
 LAST_WORDS = 400
 """Characters of a dead process's output that its error quotes."""
 FAREWELL = 5.0
-"""Seconds that a process has to end by itself."""
+"""Seconds that a process whose pipe broke has to end, so that its exit status is its own."""
+GRACE = 0.2
+"""Seconds that a process has to end after its pipe was closed."""
 
 
 class WorkerError(U2NetError):
@@ -78,10 +80,12 @@ class Worker:
         self.end()
 
     def end(self) -> None:
-        """End the process and what it has started."""
+        """End the process and what it has started. A second call does nothing."""
+        if self._pipe.closed:
+            return
         self._pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(FAREWELL if self._process.poll() is not None else 0.2)
+            self._process.wait(GRACE)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -49,7 +49,7 @@ def decode_pairs(
     try:
         images, masks = (torch.empty(count, channels, size, size, dtype=torch.uint8) for channels in (3, 1))
     except RuntimeError as error:
-        need = count * 3 * size**2 / 1e9
+        need = count * 4 * size**2 / 1e9
         raise InputError(f"{count} pictures of {size}×{size} px need {need:.1f} GB; lower --size") from error
 
     def read(index: int) -> None:

@@ -65,7 +65,7 @@ def train_network(
         learner = Learner(fabric, network, options.recipe)
         step, seconds = (0, 0.0) if state is None else restore_state(state, learner)
         size = options.recipe.size
-        decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share)))
+        decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share))).near(fabric.device)
         check_levels(int(decoded.masks.min()), int(decoded.masks.max()))
         with stop_on_signals() as signals:
             run = TrainingRun(
@@ -73,7 +73,7 @@ def train_network(
                 options,
                 output=output,
                 report=tell,
-                training=decoded.near(fabric.device),
+                training=decoded,
                 held_out=decode_pairs(held_out if fabric.is_global_zero else [], size),
                 data=data,
                 called=called,

@@ -170,7 +170,7 @@ def open_cuda() -> Cuda:
     try:
         from cuda.bindings import runtime
     except ImportError:
-        raise DependencyError("cuda-bindings", "gpu") from None
+        raise DependencyError("cuda-bindings", "gpu", "rtx") from None
     return Cuda(runtime)
 
 

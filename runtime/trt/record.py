@@ -7,7 +7,7 @@ from typing import Any
 
 from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
-from u2net.runtime.files import hash_bytes, why_no_file, written_whole
+from u2net.runtime.files import hash_bytes, why_no_file, write_errors_as, written_whole
 from u2net.runtime.kinds import read_fields
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
@@ -108,12 +108,13 @@ def record_path(engine: Path) -> Path:
 
 def write_engine(path: Path, plan: bytes, record: EngineRecord) -> None:
     """Write a plan and its record, each as a whole. Raise InputError if that fails."""
-    try:
-        with written_whole(path) as partial, written_whole(record_path(path)) as partial_record:
-            partial.write_bytes(plan)
-            partial_record.write_text(record.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    with (
+        write_errors_as(InputError, path),
+        written_whole(path) as partial,
+        written_whole(record_path(path)) as partial_record,
+    ):
+        partial.write_bytes(plan)
+        partial_record.write_text(record.to_json(), encoding="utf-8")
 
 
 def read_record(engine: Path) -> EngineRecord | None:

@@ -35,7 +35,7 @@ def test_sections_without_anything_to_show_are_left_out() -> None:
 
 
 def test_words_take_the_columns_of_the_figures_that_are_missing() -> None:
-    why = "not here: no Python was named for it"
+    why = "not here: it needs a Python of its own"
     text = page(Section("one", table=(("who", "ms", "IoU"), [("a", "1", NONE), ("b", why, NONE)]))).html()
 
     assert f'<td colspan="2" class="words">{why}</td>' in text

@@ -79,4 +79,17 @@ def test_the_same_times_give_the_same_interval() -> None:
     times = np.random.default_rng(8).lognormal(size=(2, 9)).tolist()
 
     assert compare(*times) == compare(*times)
-    assert compare(*times) != compare(*times, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (Ratio(1.0, 0.9, 1.1), "tie (0.90–1.10)"),
+        (Ratio(1.2, 1.0, 1.3), "tie (1.00–1.30)"),
+        (Ratio(1.2, 1.1, 1.3), "1.20× (1.10–1.30)"),
+        (Ratio(0.8, 0.7, 0.9), "0.80× (0.70–0.90)"),
+        (Ratio(1.0, 1.0, 1.0), "1"),
+    ],
+)
+def test_an_interval_that_includes_1_is_a_tie(ratio: Ratio, words: str) -> None:
+    assert str(ratio) == words

@@ -51,20 +51,3 @@ def test_each_run_has_its_own_times(clock: Clock) -> None:
     seconds = time_in_turns({"A": clock.spend(9, 1, 2), "B": clock.spend(8, 10, 20)}, 2, 1)
 
     assert seconds == {"A": [1, 2], "B": [10, 20]}
-
-
-def test_what_happens_between_runs_is_not_counted(clock: Clock) -> None:
-    def dawdle(_done: int) -> None:
-        clock.now += 50
-
-    seconds = time_in_turns({"A": clock.spend(1, 2), "B": clock.spend(3, 4)}, 2, 0, dawdle)
-
-    assert seconds == {"A": [1, 2], "B": [3, 4]}
-
-
-def test_progress_counts_every_round() -> None:
-    done: list[int] = []
-
-    time_in_turns({"A": lambda: None}, 3, 2, done.append)
-
-    assert done == [1, 2, 3, 4, 5]

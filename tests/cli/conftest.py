@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from tests.benchmarks.worker_here import WorkerHere
-from u2net.benchmarks.suite.limits import Ceilings
+from u2net.benchmarks.suite.ceilings import Ceilings
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
 from u2net.runtime.files import locked_folder

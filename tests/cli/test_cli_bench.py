@@ -22,7 +22,7 @@ def test_two_batch_sizes_as_table_and_json(run_u2net: Command, built_onnx: Path,
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert [row["batch"] for row in figures["rows"]] == [1, 1, 2, 2]
     assert figures["rows"][0]["ratio"] == {"value": 1, "low": 1, "high": 1}
-    for name, count in (("eager PyTorch", 3), ("model.onnx", 3), ("peak MB", 1), ("90×120", 2)):
+    for name, count in (("eager PyTorch", 3), ("model.onnx", 3), ("peak MB", 1), ("120×90", 2)):
         assert said.stdout.count(name) == count, name
     assert "2 threads, 2 rounds in turns, " in said.stdout
     assert said.stdout.endswith(f"Wrote {tmp_path / 'figures.json'}\n")

@@ -7,13 +7,12 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Command, Run
-from u2net.benchmarks import DeployOptions
+from tests.scenes import write_scenes
 from u2net.benchmarks.schema import schema_file
 from u2net.export import BuildOptions, EngineOptions, ExportOptions
 from u2net.export.parity.tolerances import TOLERANCES, Tolerance
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
-from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import PRESETS, ExportError, load
 from u2net.runtime.device import Device
@@ -136,8 +135,8 @@ def test_options_reach_the_stages(
 ) -> None:
     asked: list[object] = []
 
-    def deploy(checkpoint: Checkpoint, folder: Path, options: DeployOptions, _progress: object) -> None:
-        asked.extend((checkpoint.path, folder, options))
+    def deploy(checkpoint: Checkpoint, folder: Path, options: BuildOptions, rounds: int, _progress: object) -> None:
+        asked.extend((checkpoint.path, folder, options, rounds))
         raise ExportError("enough")
 
     monkeypatch.setattr("u2net.benchmarks.deploy_checkpoint", deploy)
@@ -145,7 +144,7 @@ def test_options_reach_the_stages(
     said = run_u2net("build", BUNDLED_WEIGHTS, "-o", "there", *words)
 
     assert said.stderr == "u2net: enough\n"
-    assert asked == [BUNDLED_WEIGHTS, Path("there"), DeployOptions(options)]
+    assert asked == [BUNDLED_WEIGHTS, Path("there"), options, 10]
 
 
 @pytest.mark.usefixtures("quick_bench")

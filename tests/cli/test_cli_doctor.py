@@ -1,9 +1,12 @@
 """Covers cli/doctor.py."""
 
+import re
+from importlib.metadata import requires
+
 import pytest
 
 from tests.cli.conftest import Command
-from u2net.runtime.doctor import Finding
+from u2net.runtime.doctor import TOOLS, Finding
 from u2net.runtime.errors import DriverMissingError
 from u2net.runtime.trt.cuda import Cuda
 
@@ -22,6 +25,14 @@ def test_every_backend_and_extra_has_a_row_and_what_is_installed_works(run_u2net
     for subject in SUBJECTS:
         (row,) = [row for row in rows(said.stdout) if row.startswith(tuple(f"{subject} {state} " for state in STATES))]
         assert row.startswith(f"{subject} works ") or subject not in ("ONNX Runtime, CPU", *SUBJECTS[-2:])
+
+
+@pytest.mark.parametrize("extra", TOOLS)
+def test_an_extra_that_works_has_all_its_packages(extra: str) -> None:
+    required = [text.partition(";") for text in requires("u2net-deploy") or []]
+    names = {re.split(r"[><=\[ ]", name)[0] for name, _, marker in required if f'"{extra}"' in marker}
+
+    assert names - {"torch", "rich"} <= {*TOOLS[extra], *TOOLS["export"]}
 
 
 def test_a_missing_gpu_is_described_and_has_no_remedy(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Command
+from tests.scenes import write_scenes
 from u2net.export.accuracy import METRICS
 from u2net.export.parity.sessions import open_for_parity
 from u2net.model.dataset import find_pairs
 from u2net.model.evaluation import score_sessions
-from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.device import CPU
 from u2net.runtime.files import hash_file

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Command
-from u2net.model.synthetic import write_scenes
+from tests.scenes import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import load
 from u2net.runtime.images import read_image

@@ -14,6 +14,8 @@ import pytest
 from tests.cli.conftest import Command
 from u2net.cli.main import EXTRAS
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.trt.layers import Layer
+from u2net.runtime.trt.running.inspection import Inspection
 
 COMMANDS = ("build", "export", "verify", "bench", "run", "train", "fetch", "import", "info", "doctor")
 RUN_NOTHING = ("export", "fetch", "import", "info", "doctor")
@@ -128,6 +130,17 @@ def test_an_error_does_not_steer_the_terminal(run_u2net: Command) -> None:
     said = run_u2net("info", "a\x1b[31mb.pth")
 
     assert said.stderr == "u2net: a\N{REPLACEMENT CHARACTER}[31mb.pth: there is no such file\n"
+
+
+def test_text_from_a_record_does_not_steer_the_terminal(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Layer("conv\x1b[31m", "Convolution", "fp16", convolution=True, fused=False, tactic="")
+    found = Inspection((layer,), None, "on a GPU\x1b[2J")
+    monkeypatch.setattr("u2net.runtime.trt.running.inspection.inspect_engine", lambda *_: found)
+
+    said = run_u2net("inspect", "a\x1b[0m.engine")
+
+    assert "\x1b" not in said.stdout
+    assert said.stdout.count("\N{REPLACEMENT CHARACTER}") == 3
 
 
 def test_a_name_that_the_output_cannot_encode_is_spelt_out(built_onnx: Path, pictures: Path, tmp_path: Path) -> None:

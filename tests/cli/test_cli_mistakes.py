@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import Command
-from u2net.model.synthetic import write_scenes
+from tests.scenes import write_scenes
 
 Places = dict[str, Path]
 
@@ -127,6 +127,8 @@ def test_an_option_of_the_export(run_u2net: Command, places: Places, command: st
     ("words", "found"),
     [
         ("export --precision int4", "int4"),
+        ("export --promise 0.9,0.9,1 --target cpu", "--target, --promise: only for an INT8 file; add --precision int8"),
+        ("build --target tensorrt", "--target: only for an INT8 file"),
         ("export --precision int8", "name a folder of some 200 with --images"),
         ("build --precision int8", "name a folder of some 200 with --images"),
         ("export --precision int8 --images {pictures}", "INT8 takes at least 16, better some 200"),

@@ -21,8 +21,8 @@ def test_the_suite_prints_and_writes_every_contestant(suite_run: Run) -> None:
     for title in titles:
         assert title in said.stdout and f"| {title} | u2netp | 1 |" in page
     for text in (said.stdout, page):
-        assert "not here: no Python was named for it; --python rembg=PATH does" in text
-    assert "| our FP32 graph, ONNX Runtime | u2netp | 90×120 |" in page
+        assert "not here: it needs a Python of its own; name one with --python rembg=PATH" in text
+    assert "| our FP32 graph, ONNX Runtime | u2netp | 120×90 |" in page
     assert page.count("| knee |") == 2  # the heading, and one number of callers
 
 

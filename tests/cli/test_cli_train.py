@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from tests.scenes import write_scenes
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.metrics import SaliencyScores
-from u2net.model.synthetic import write_scenes
 from u2net.model.training import Phase, Recipe, StatusCallback, TrainOptions, TrainResult, TrainStatus, find_recipe
 from u2net.runtime.device import CPU, CUDA
 

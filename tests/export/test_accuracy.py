@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.export.conftest import STATIC
+from tests.scenes import write_scenes
 from u2net.export import BuildOptions, BuildResult, build_artifacts
 from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, METRICS, AccuracyReport
 from u2net.export.parity.sessions import open_for_parity
@@ -14,7 +15,6 @@ from u2net.model.dataset import find_pairs
 from u2net.model.evaluation import Evaluation, score_masks, score_sessions
 from u2net.model.metrics import SaliencyScores
 from u2net.model.opening import open_session
-from u2net.model.synthetic import write_scenes
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import DatasetError

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
@@ -77,6 +78,17 @@ def test_fp16_inputs_and_outputs_are_judged_as_fp16(half: Path, judge: Judge) ->
     result = judge(half)
 
     assert (result.passed, result.precision) == (True, "fp16"), result.failures
+
+
+def test_weights_in_constant_nodes_count(half: Path, tmp_path: Path) -> None:
+    model = onnx.load(half)
+    nodes = [onnx.helper.make_node("Constant", [], [each.name], value=each) for each in model.graph.initializer]
+    old = list(model.graph.node)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend([*nodes, *old])
+    onnx.save(model, tmp_path / "constants.onnx")
+
+    assert find_precision(read_graph(tmp_path / "constants.onnx")) == "fp16"
 
 
 @pytest.mark.parametrize("role", ["preset", "assumed"])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.scenes import write_scenes
 from u2net.model.checkpoint import load_checkpoint
 from u2net.model.network import U2NETP
-from u2net.model.synthetic import write_scenes
 from u2net.runtime.errors import CheckpointError
 
 State = dict[str, Tensor]

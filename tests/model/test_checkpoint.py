@@ -246,7 +246,7 @@ PROBE = "stage2.rebnconvin.conv_s1.weight"
         ({"outconv.bias": None}, "is not a whole u2netp: 1 missing (outconv.bias)"),
         ({"stage6.rebnconv4.bn_s1.running_mean": None}, "1 missing (stage6.rebnconv4.bn_s1.running_mean)"),
         ({f"stage7.{index}": torch.zeros(1) for index in range(5)}, "5 unknown (stage7.0, stage7.1, stage7.2, …)"),
-        ({"side3.bias": None, "side3.biass": torch.zeros(1)}, "1 missing (side3.bias) 1 unknown (side3.biass)"),
+        ({"side3.bias": None, "side3.biass": torch.zeros(1)}, "1 missing (side3.bias), 1 unknown (side3.biass)"),
         ({PROBE: torch.zeros(())}, PROBE),
         ({PROBE: torch.zeros(96, 64, 3, 3)}, "96 output channels; u2net has 128 and u2netp has 64"),
         ({"side1.weight": torch.zeros(0, 64, 3, 3)}, "the network has no output"),

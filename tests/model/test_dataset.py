@@ -132,9 +132,9 @@ def write_pairs(tmp_path: Path) -> Callable[..., list[Pair]]:
 
 def test_masks_of_ones_are_named(write_pairs: Callable[..., list[Pair]]) -> None:
     """Up to 128 is background in the metrics, so that every model would score 0."""
-    black, ones, dark, light = (Image.new("L", (30, 20), level) for level in (0, 1, 127, 128))
+    black, ones, dark, light = (Image.new("L", (30, 20), level) for level in (0, 1, 128, 129))
 
-    with pytest.raises(DatasetError, match="no mask has a value above 127; a mask is 255 where the object is, not 1"):
+    with pytest.raises(DatasetError, match="no mask has a value above 128; a mask is 255 where the object is, not 1"):
         check_pairs(write_pairs(black, ones, dark))
     with pytest.raises(DatasetError, match=r"1\.png has no value above 1; a mask is 255 where the object is"):
         check_pairs(write_pairs(black, ones, light))
@@ -144,7 +144,7 @@ def test_masks_of_ones_are_named(write_pairs: Callable[..., list[Pair]]) -> None
 def test_a_data_set_of_white_masks_is_refused(write_pairs: Callable[..., list[Pair]]) -> None:
     white, black = Image.new("RGBA", (30, 20), "white"), Image.new("L", (30, 20))
 
-    with pytest.raises(DatasetError, match="no mask has a value below 128: all are white"):
+    with pytest.raises(DatasetError, match="no mask has a value below 129: all are white"):
         check_pairs(write_pairs(white, white))
     check_pairs(write_pairs(white, black))
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.scenes import write_scenes
 from u2net.model.checkpoint import Checkpoint
 from u2net.model.contact_sheet import CAPTION, CELL, draw_contact_sheet
 from u2net.model.dataset import find_pairs
 from u2net.model.evaluation import centred_gaussian, score_masks
 from u2net.model.opening import open_session
-from u2net.model.synthetic import make_scene, write_scenes
+from u2net.model.synthetic import make_scene
 from u2net.runtime.device import Device
 from u2net.runtime.errors import DatasetError
 from u2net.runtime.preprocess import ByteArray, FloatArray

@@ -160,6 +160,14 @@ def test_a_size_that_does_not_go_is_refused(
         load(tiny_onnx(**sides), preset="raw", size=size)
 
 
+def test_a_size_of_numpy_numbers_becomes_plain_numbers(tiny_onnx: Callable[..., Path]) -> None:
+    height, width = np.array([64, 96])
+    with load(tiny_onnx(), preset="raw", size=(height, width)) as session:
+        again = load(tiny_onnx(), preset=session.info.preset)
+
+    assert again.info.preset == session.info.preset
+
+
 def test_a_string_is_a_path_too(tiny_onnx: Callable[..., Path]) -> None:
     with load(str(tiny_onnx()), preset="raw", threads=1) as session:
         assert session.info.path.name == "tiny.onnx"

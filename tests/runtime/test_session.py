@@ -242,7 +242,7 @@ def test_infer_takes_a_tensor_that_is_not_contiguous(session: Session) -> None:
         (np.zeros((3, 160, 160), np.float32), r"\(3, 160, 160\); array\[None\] makes it a batch of one"),
         (np.zeros((1, 160, 160, 3), np.float32), r"\(1, 160, 160, 3\)$"),
         (np.zeros((1, 1, 160, 160), np.float32), r"\(1, 1, 160, 160\)"),
-        (np.zeros((0, 3, 160, 160), np.float32), "got 0"),
+        (np.zeros((0, 3, 160, 160), np.float32), r"\(0, 3, 160, 160\)"),
         (np.zeros((1, 3, 128, 160), np.float32), "height 160; got 128"),
         (np.zeros((1, 3, 160, 320), np.float32), "width 160; got 320"),
         ([[1.0]], "list"),

@@ -67,8 +67,6 @@ class TensorRTBackend:
         array = as_device_array(tensor, self._device, None)
         shape = array.shape
         self.input.check(shape, array.kind)
-        if shape[0] < 1:
-            raise InputError(f"infer takes a {self.input}; got {np.dtype(array.kind)} {shape}")
         index, padded = self._fit(shape)
         if padded != shape:
             raise ProfileError(f"the engine takes {padded[0]} images at once, not {shape[0]}; pad the tensor")

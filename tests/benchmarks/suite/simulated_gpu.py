@@ -19,7 +19,9 @@ from cuda import bindings  # noqa: E402
 from tests.runtime.trt.fake_builder import NETWORK, Parser  # noqa: E402
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime, Work, entry, errors  # noqa: E402
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT  # noqa: E402
+from u2net.runtime.artifact import Artifact  # noqa: E402
 from u2net.runtime.preprocess import FloatArray  # noqa: E402
+from u2net.runtime.trt.building.engine_options import EngineOptions  # noqa: E402
 
 IMAGES = {"input": [-1, -1, -1, 3], "outputs": {"mask": 1}, "layers": [], "images": True}
 
@@ -76,15 +78,15 @@ def main() -> None:
     bindings.runtime = cuda
     Parser.parse_from_file = read_anything  # type: ignore[method-assign]
     worker.CALLER_SECONDS = 0.2
-    build = worker.Bench.build_with_profiles
+    build = worker.Bench.build_engine
 
-    def build_with_profiles(opt_level: int | None = None, **arguments: Any) -> None:
-        if opt_level == 5:
+    def build_engine(graph: str, path: str, artifact: Artifact, options: EngineOptions) -> None:
+        if options.opt_level == 5:
             time.sleep(600)
-        cuda.allowed = 0 if opt_level == 4 else None
-        build(opt_level=opt_level, **arguments)
+        cuda.allowed = 0 if options.opt_level == 4 else None
+        build(graph, path, artifact, options)
 
-    worker.Bench.build_with_profiles = staticmethod(build_with_profiles)
+    worker.Bench.build_engine = staticmethod(build_engine)
     worker.serve(Connection(int(sys.argv[1])), worker.Bench())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from u2net.benchmarks.noise import NoiseMeter
-from u2net.benchmarks.statistics import Latency, Ratio
+from u2net.benchmarks.statistics import Latency
 from u2net.benchmarks.suite import cells
 from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import EVERYWHERE, Contestant
@@ -65,7 +65,7 @@ def test_an_equal_contestant_has_all_figures_and_the_same_maps(rows: dict[str, R
 def test_a_slow_contestant_is_slower(rows: dict[str, Row]) -> None:
     row = rows["slow"]
 
-    assert row.verdict == "slower"
+    assert row.ratio is not None and row.ratio.high < 1
     assert row.wall is not None and row.wall.median_ms > 500
     assert row.fidelity is not None and row.fidelity.iou == 1.0
 
@@ -80,7 +80,7 @@ def test_wrong_maps_show_beside_the_speed(rows: dict[str, Row]) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("crash", "the process ended with signal SIGSEGV; its last words: about to crash"),
+        ("crash", "the process ended with signal SIGSEGV; its last output: about to crash"),
         ("hang", "gave no answer within 5 s and was ended"),
         (
             "missing package",
@@ -100,7 +100,7 @@ def test_a_python_that_was_not_named_is_asked_for(options: SuiteOptions) -> None
 
     (row,) = cell.measure([elsewhere], time.monotonic(), NoiseMeter(2))
 
-    assert row.error == "not here: no Python was named for it; --python rembg=PATH does"
+    assert row.error == "not here: it needs a Python of its own; name one with --python rembg=PATH"
 
 
 def test_pictures_are_not_begun_after_the_end(options: SuiteOptions) -> None:
@@ -110,7 +110,7 @@ def test_pictures_are_not_begun_after_the_end(options: SuiteOptions) -> None:
 
     cell._time_pictures(row, time.monotonic() - 1)
 
-    assert (row.pictures, row.warnings) == ([], ["the time was up before all pictures and callers"])
+    assert (row.pictures, row.warnings) == ([], ["time ran out before all pictures and callers were measured"])
 
 
 def test_a_contestant_that_failed_is_ended(options: SuiteOptions) -> None:
@@ -151,20 +151,13 @@ def test_a_python_that_does_not_start_is_told(tmp_path: Path) -> None:
 def test_what_a_process_says_before_it_ends_is_quoted(tmp_path: Path) -> None:
     found = Worker(sys.executable, tmp_path / "log", module="u2net.no_such_module")
 
-    with pytest.raises(WorkerError, match=r"exit status 1; its last words: (?s:.*)no_such_module"):
+    with pytest.raises(WorkerError, match=r"exit status 1; its last output: (?s:.*)no_such_module"):
         found.call("open", 30)
-
-
-@pytest.mark.parametrize(("low", "high", "verdict"), [(0.9, 1.1, "tie"), (1.1, 1.3, "faster"), (0.7, 0.9, "slower")])
-def test_an_interval_that_includes_1_is_a_tie(low: float, high: float, verdict: str) -> None:
-    row = Row(EVERYWHERE[0], "u2netp", 1, ratio=Ratio((low + high) / 2, low, high))
-
-    assert row.verdict == verdict
 
 
 def test_the_knee_is_where_throughput_stops_growing() -> None:
     latency = Latency(1, 1, 1)
-    load = [Load(callers, rate, latency) for callers, rate in ((1, 5.0), (2, 9.0), (4, 9.8), (8, 10.0), (16, 9.0))]
+    load = [Load(callers, rate, latency, 1) for callers, rate in ((1, 5.0), (2, 9.0), (4, 9.8), (8, 10.0), (16, 9.0))]
 
     assert knee(load) == 4
 
@@ -177,7 +170,7 @@ def test_graphs_of_an_earlier_run_are_used_again(options: SuiteOptions) -> None:
 
     make_graphs(network, {"plain"}, one)
 
-    assert {path.name for path in before} == {"u2netp-128.fp32.onnx", "u2netp-128.plain.batch1.onnx"}
+    assert set(before) == {network.path("fp32", 1), network.path("plain", 1)}
     image = make_scenes(1)[0]
     with load(network.path("plain", 1), preset="reference") as plain, load(network.path("fp32", 1)) as ours:
         np.testing.assert_allclose(plain(image), ours(image), atol=1e-5)

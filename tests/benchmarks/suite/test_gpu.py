@@ -19,7 +19,7 @@ from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.suite import cells, engines, inputs, suite
 from u2net.benchmarks.suite.contestants import EAGER, HERE, TensorRT, list_contestants
 from u2net.benchmarks.suite.engines import make_engines
-from u2net.benchmarks.suite.gpu import build_with_profiles, free_gpu_mb
+from u2net.benchmarks.suite.gpu import free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.openers import OPENERS
@@ -31,11 +31,11 @@ from u2net.benchmarks.suite.worker import Bench
 from u2net.benchmarks.suite.workers import Worker
 from u2net.export.graph import read_artifact, read_graph
 from u2net.runtime.device import CPU, CUDA, Device
-from u2net.runtime.errors import InputError
 from u2net.runtime.loading import load
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
+from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.flavours import installed_flavours
 from u2net.runtime.trt.profiles import Profile, ProfileRequest, Span
@@ -211,7 +211,7 @@ def test_what_is_not_here_says_why(report: SuiteReport) -> None:
     eager, absent = rows_of(report, EAGER, "tensorrt-99")
 
     assert eager.error.startswith("opening: DeviceError: cuda:0 was asked for")
-    assert absent.error == "not here: no Python that was asked has it; --python tensorrt=PATH names another"
+    assert absent.error == "not here: no Python searched has this TensorRT; name another with --python tensorrt=PATH"
 
 
 def test_the_page_has_the_gpu_s_section(report: SuiteReport) -> None:
@@ -269,33 +269,17 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
     with Worker(sys.executable, network.folder / "rtx.log") as process:
         versions, _ = process.call("find_tensorrt", 120)
         process.call(
-            "build_with_profiles",
+            "build_engine",
             240,
             graph=str(graph),
             path=str(path),
-            flavour="tensorrt-rtx",
-            device="cuda:0",
-            profiles=ProfileRequest(tuple(map(Span.only, BATCHES))),
-            opt_level=None,
             artifact=artifact,
+            options=EngineOptions("tensorrt-rtx", ProfileRequest(tuple(map(Span.only, BATCHES)))),
         )
     record = read_record(path)
 
     assert record is not None and record.version == versions["tensorrt-rtx"]
     assert tuple(profile.batch.best for profile in record.profiles) == BATCHES
-
-
-def test_a_graph_of_no_artifact_is_refused() -> None:
-    with pytest.raises(InputError, match="no flavour 'tensorflow'"):
-        build_with_profiles(
-            graph="",
-            path="",
-            flavour="tensorflow",
-            device="cuda",
-            profiles=ProfileRequest(),
-            opt_level=None,
-            artifact=ARTIFACT,
-        )
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def rows(*speeds: float, iou: float | None = 1.0, width: float = 0.1, batch: int
             rows(1, 1.95, 2, 1.2),
             f"2.00× eager PyTorch (1.90–2.10), in a tie with {PLAIN.title}",
         ),
-        (rows(1, 1.05), "nobody whose fidelity holds is faster than eager PyTorch beyond noise."),
+        (rows(1, 1.05), "no contestant within FP16's limits is measurably faster than eager PyTorch."),
         (
             rows(1, 1.5, 2, 3, iou=0.9),
             f"mask IoU 1.0000 ({OPENVINO.title} is faster, but differs by more than FP16 may).",
@@ -52,7 +52,7 @@ def test_the_command_repeats_the_run() -> None:
     options = SuiteOptions(batches=(1, 4), seed=7, images=Path("my photos"), pythons={"rembg": "r/python"})
 
     assert repeat_command(options) == (
-        "u2net bench --suite --networks u2netp,u2net --batches 1,4 --rounds 15 --minutes 14 --seed 7 "
+        "u2net bench --suite --networks u2netp,u2net --batches 1,4 --size 320 --rounds 15 --minutes 14 --seed 7 "
         "--images 'my photos' --device cpu --python rembg=r/python"
     )
 

@@ -44,5 +44,5 @@ def test_reading_is_reported_to_its_end(scenes: Path) -> None:
 
 
 def test_pictures_larger_than_memory_are_refused(scenes: Path) -> None:
-    with pytest.raises(InputError, match=r"8 pictures of 2000000×2000000 px need 96000\.0 GB; lower --size"):
+    with pytest.raises(InputError, match=r"8 pictures of 2000000×2000000 px need 128000\.0 GB; lower --size"):
         decode_pairs(find_pairs(scenes), 2_000_000)

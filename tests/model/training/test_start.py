@@ -31,8 +31,8 @@ def test_a_second_ctrl_c_interrupts() -> None:
 @pytest.mark.parametrize(
     ("levels", "found"),
     [
-        ((0, 1), "no mask has a value above 127; a mask is 255 where"),
-        ((255, 255), "no mask has a value below 128: all"),
+        ((0, 1), "no mask has a value above 128; a mask is 255 where"),
+        ((255, 255), "no mask has a value below 129: all"),
     ],
 )
 def test_masks_of_ones_and_white_masks_are_refused(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tests.model.conftest import Intruder
 from tests.model.training.conftest import OPTIONS, RECIPE, STEPS, Cramped, Trained
+from tests.scenes import write_scenes
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.synthetic import write_scenes
 from u2net.model.training import Phase, train_network
 from u2net.model.training.recipes import OptimizerName
 from u2net.runtime.errors import CheckpointError, InputError, TrainingError
