@@ -3,10 +3,10 @@
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -23,6 +23,8 @@ LONG = 24
 
 Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Header and rows of a table, as text."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class Page:
         environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
         environment.filters.update(code=_mark_code, spans=_spans)
         return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page=self, long=LONG)
+
+
+def make_table(columns: Mapping[str, Callable[[Item], str]], items: Iterable[Item]) -> Table:
+    """Make a table with a row for each item. Columns have a name and a function that returns an item's cell."""
+    return tuple(columns), [tuple(cell(item) for cell in columns.values()) for item in items]
+
+
+def show(value: object, form: str = "") -> str:
+    """Format a figure, or return a dash for None."""
+    return NONE if value is None else format(value, form)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

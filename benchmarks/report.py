@@ -8,7 +8,7 @@ from PIL import Image
 
 from u2net.benchmarks.measure import BenchReport
 from u2net.benchmarks.page import NONE, Figure, Page, Section, Table, machine_section, picture_uri
-from u2net.benchmarks.suite.row_tables import drop_columns, speed_plots, speed_table, steps_table
+from u2net.benchmarks.suite.row_tables import speed_plots, speed_table, steps_table
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.writing import short_names, write_json, write_page
 from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, LEAST_PICTURES, METRICS, AccuracyReport
@@ -223,8 +223,7 @@ def _accuracy(report: AccuracyReport) -> Section:
 
 def bench_tables(bench: BenchReport) -> tuple[Table, Table]:
     """Speed, memory and fidelity of each model at each batch size; and the steps of one picture."""
-    speeds, steps = speed_table(bench.rows), steps_table(bench.rows)
-    return drop_columns(speeds, "network", "of limit"), drop_columns(steps, "network")
+    return speed_table(bench.rows, {"network", "of limit"}), steps_table(bench.rows, {"network"})
 
 
 def _speed_sections(bench: BenchReport) -> list[Section]:

@@ -1,23 +1,25 @@
 """The sections of the suite's page that are about a GPU."""
 
-from u2net.benchmarks.page import NONE, Section
+from collections.abc import Callable, Mapping
+
+from u2net.benchmarks.page import Section, make_table, show
 from u2net.benchmarks.statistics import Latency
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.rows import P99_RUNS, Row
 from u2net.benchmarks.suite.suite import SuiteReport
 
-GPU_HEADER = (
-    "contestant",
-    "network",
-    "batch",
-    "device ms",
-    "p99 ms",
-    "vs eager",
-    "wall ms",
-    "p99 ms",
-    "GPU MB",
-    "why no device time",
-)
+GPU: Mapping[str, Callable[[Row], str]] = {
+    "contestant": lambda row: row.contestant.title,
+    "network": lambda row: row.network,
+    "batch": lambda row: str(row.batch),
+    "device ms": lambda row: show(row.device and row.device.median_ms, ".2f"),
+    "device p99": lambda row: _p99(row.device, row.runs),
+    "vs eager": lambda row: show(row.device_ratio),
+    "wall ms": lambda row: show(row.wall and row.wall.median_ms, ".2f"),
+    "wall p99": lambda row: _p99(row.wall, row.runs),
+    "GPU MB": lambda row: show(row.gpu_memory_mb, ".0f"),
+    "why no device time": lambda row: row.device_note,
+}
 
 
 def gpu_sections(report: SuiteReport) -> list[Section]:
@@ -29,33 +31,17 @@ def gpu_sections(report: SuiteReport) -> list[Section]:
         f"includes the copies. p99 needs {P99_RUNS} runs. GPU memory excludes the CUDA context. The list shows the "
         "GPU before the measurement and after each part of the table."
     )
-    rows = [_cells(row) for row in report.rows if row.wall is not None]
+    table = make_table(GPU, (row for row in report.rows if row.wall is not None))
     states = list(dict.fromkeys(map(str, report.gpu_states)))
     layers = [_describe_layers(name, found) for name, found in report.layers.items()]
     return [
-        Section("On the GPU", text, (GPU_HEADER, rows), states),
+        Section("On the GPU", text, table, states),
         Section("Slowest layers of the engines", notes=layers),
     ]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    ratio, memory = row.device_ratio, row.gpu_memory_mb
-    return (
-        row.contestant.title,
-        row.network,
-        str(row.batch),
-        *_times(row.device, row.runs),
-        NONE if ratio is None else str(ratio),
-        *_times(row.wall, row.runs),
-        NONE if memory is None else f"{memory:.0f}",
-        row.device_note,
-    )
-
-
-def _times(latency: Latency | None, runs: int) -> tuple[str, str]:
-    if latency is None:
-        return NONE, NONE
-    return f"{latency.median_ms:.2f}", f"{latency.p99_ms:.2f}" if runs >= P99_RUNS else NONE
+def _p99(latency: Latency | None, runs: int) -> str:
+    return show(latency.p99_ms if latency and runs >= P99_RUNS else None, ".2f")
 
 
 def _describe_layers(name: str, found: EngineLayers | str) -> str:

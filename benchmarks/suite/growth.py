@@ -2,13 +2,13 @@
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from u2net.benchmarks.page import NONE, Section
+from u2net.benchmarks.page import Section, make_table, show
 from u2net.benchmarks.plots import plot_lines
 from u2net.benchmarks.suite.contestants import EAGER, EVERYWHERE, Contestant
 from u2net.benchmarks.suite.networks import NetworkFiles, is_made_from
@@ -43,6 +43,16 @@ class GrowthPoint:
     """Peak memory: of the process, or what it takes of the GPU's."""
     error: str = ""
     """Why there are no figures."""
+
+
+GROWTH: Mapping[str, Callable[[GrowthPoint], str]] = {
+    "contestant": lambda each: each.contestant.title,
+    "network": lambda each: each.network,
+    "batch": lambda each: str(each.batch),
+    "side": lambda each: str(each.side),
+    "median ms": lambda each: each.error or show(each.median_ms, ".0f"),
+    "peak MB": lambda each: show(each.memory_mb, ".0f"),
+}
 
 
 def measure_growth(
@@ -98,17 +108,6 @@ def _measure_point(point: GrowthPoint, file: Path, options: SuiteOptions) -> Gro
 
 def growth_section(points: Sequence[GrowthPoint]) -> Section:
     """The part of the report about growth."""
-    header = ("contestant", "network", "batch", "side", "median ms", "peak MB")
-    rows = [
-        (
-            each.contestant.title,
-            each.network,
-            str(each.batch),
-            str(each.side),
-            *((each.error, NONE) if each.error else (f"{each.median_ms:.0f}", f"{each.memory_mb:.0f}")),
-        )
-        for each in points
-    ]
     plots = {}
     for network in dict.fromkeys(each.network for each in points):
         known = [each for each in points if each.network == network and not each.error]
@@ -123,4 +122,4 @@ def growth_section(points: Sequence[GrowthPoint]) -> Section:
                     ordered = {key: sorted(points.items()) for key, points in lines.items()}
                     plots[f"{network}: {unit} against {name}"] = plot_lines(ordered, {}, of, unit)
     text = "Each shape ran in a process of its own; memory is the peak of that process, or what it took of the GPU's."
-    return Section("Growth", text, (header, rows), plots=plots)
+    return Section("Growth", text, make_table(GROWTH, points), plots=plots)

@@ -1,9 +1,10 @@
 """The suite's report: JSON for programs, Markdown and HTML for people."""
 
 import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from u2net.benchmarks.page import NONE, Page, Section, machine_section
+from u2net.benchmarks.page import Page, Section, machine_section, make_table, show
 from u2net.benchmarks.plots import NEVER, plot_lines, plot_points
 from u2net.benchmarks.statistics import Ratio
 from u2net.benchmarks.suite.gallery import GALLERY_TEXT, show_maps
@@ -19,15 +20,32 @@ from u2net.benchmarks.suite.row_tables import (
     steps_table,
     timed_rows,
 )
-from u2net.benchmarks.suite.rows import knee
+from u2net.benchmarks.suite.rows import Load, Row, knee
 from u2net.benchmarks.suite.suite import SuiteReport
 from u2net.benchmarks.suite.verdict import give_verdict
 from u2net.benchmarks.writing import write_json, write_page
 from u2net.runtime.files import make_folder
 
-LOAD_HEADER = ("contestant", "network", "callers", "contexts", "images/s", "median ms", "p90 ms", "knee")
-COLD_STEPS = ("import", "build", "open", "first_run")
-COLD_HEADER = ("contestant", "network", *(f"{step.replace('_', ' ')} s" for step in COLD_STEPS), "provider")
+LOAD: Mapping[str, Callable[[tuple[Row, Load]], str]] = {
+    "contestant": lambda pair: pair[0].contestant.title,
+    "network": lambda pair: pair[0].network,
+    "callers": lambda pair: str(pair[1].callers),
+    "contexts": lambda pair: str(pair[1].contexts),
+    "images/s": lambda pair: f"{pair[1].images_per_second:.2f}",
+    "median ms": lambda pair: f"{pair[1].latency.median_ms:.0f}",
+    "p90 ms": lambda pair: f"{pair[1].latency.p90_ms:.0f}",
+    "knee": lambda pair: "knee" if pair[1].callers == knee(pair[0].load) else "",
+}
+
+COLD: Mapping[str, Callable[[Row], str]] = {
+    "contestant": lambda row: row.contestant.title,
+    "network": lambda row: row.network,
+    "import s": lambda row: show(row.cold.get("import"), ".2f"),
+    "build s": lambda row: show(row.cold.get("build"), ".2f"),
+    "open s": lambda row: show(row.cold.get("open"), ".2f"),
+    "first run s": lambda row: show(row.cold.get("first_run"), ".2f"),
+    "provider": lambda row: row.provider,
+}
 
 
 def write_suite(report: SuiteReport, folder: Path, name: str) -> None:
@@ -47,7 +65,7 @@ def suite_page(report: SuiteReport) -> Page:
         _load(report),
         Section("From file to mask, in milliseconds", table=steps_table(report.rows)),
         _limits(report),
-        Section("From start to the first map, in seconds", table=(COLD_HEADER, _cold(report))),
+        Section("From start to the first map, in seconds", table=make_table(COLD, _first_cells(report))),
         growth_section(report.growth),
         Section("What did not run, and warnings", notes=[*report.notes, *describe_troubles(report.rows)]),
         _environment(report),
@@ -83,24 +101,9 @@ def _fidelity_plots(report: SuiteReport) -> dict[str, str]:
 
 
 def _load(report: SuiteReport) -> Section:
-    rows, plots = [], {}
+    plots = {}
     for network, timed in timed_rows(report.rows).items():
-        loaded = [row for row in timed if row.load]
-        rows += [
-            (
-                row.contestant.title,
-                network,
-                str(each.callers),
-                str(each.contexts),
-                f"{each.images_per_second:.2f}",
-                f"{each.latency.median_ms:.0f}",
-                f"{each.latency.p90_ms:.0f}",
-                "knee" if each.callers == knee(row.load) else "",
-            )
-            for row in loaded
-            for each in row.load
-        ]
-        if loaded:
+        if loaded := [row for row in timed if row.load]:
             lines = {
                 row.contestant.key: [(each.callers, each.images_per_second) for each in row.load] for row in loaded
             }
@@ -112,7 +115,8 @@ def _load(report: SuiteReport) -> Section:
         f"Each hands in a decoded picture of {width}×{height} and waits for its mask. The knee is the smallest number "
         "of callers that reaches 95 % of the largest throughput."
     )
-    return Section("Several callers at once", text, (LOAD_HEADER, rows), plots=plots)
+    table = make_table(LOAD, ((row, each) for row in report.rows for each in row.load))
+    return Section("Several callers at once", text, table, plots=plots)
 
 
 def _limits(report: SuiteReport) -> Section:
@@ -135,17 +139,9 @@ def _limits(report: SuiteReport) -> Section:
     return Section("Distance to the limit", text, (("arithmetic", "TFLOP/s", "GB/s"), reached), plots=plots)
 
 
-def _cold(report: SuiteReport) -> list[tuple[str, ...]]:
-    return [
-        (
-            row.contestant.title,
-            row.network,
-            *(f"{row.cold[step]:.2f}" if step in row.cold else NONE for step in COLD_STEPS),
-            row.provider,
-        )
-        for row in report.rows
-        if row.wall and row.batch == min(report.options.batches)
-    ]
+def _first_cells(report: SuiteReport) -> list[Row]:
+    """Rows of the smallest batch."""
+    return [row for row in report.rows if row.wall and row.batch == min(report.options.batches)]
 
 
 def _environment(report: SuiteReport) -> Section:

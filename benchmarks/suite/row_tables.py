@@ -1,42 +1,49 @@
 """Tables and plots of what was measured, for every report."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
-from u2net.benchmarks.page import NONE, Table
+from u2net.benchmarks.page import Table, make_table, show
 from u2net.benchmarks.plots import plot_bars
 from u2net.benchmarks.statistics import Ratio
-from u2net.benchmarks.suite.rows import Row
+from u2net.benchmarks.suite.rows import PictureSteps, Row
 
-SPEED_HEADER = (
-    "contestant",
-    "network",
-    "batch",
-    "median ms",
-    "images/s",
-    "vs eager",
-    "of limit",
-    "IoU",
-    "mean Δ",
-    "peak MB",
-)
-STEPS_HEADER = ("contestant", "network", "picture", "decode", "preprocess", "compute", "postprocess", "whole")
+SPEED: Mapping[str, Callable[[Row], str]] = {
+    "contestant": lambda row: row.contestant.title,
+    "network": lambda row: row.network,
+    "batch": lambda row: str(row.batch),
+    "median ms": lambda row: f"{row.wall.median_ms:.1f}" if row.wall else row.error,
+    "images/s": lambda row: show(row.images_per_second, ".2f"),
+    "vs eager": lambda row: show(row.ratio),
+    "of limit": lambda row: show(row.limit_share, ".0%"),
+    "IoU": lambda row: show(row.fidelity and row.fidelity.iou, ".4f"),
+    "mean Δ": lambda row: show(row.fidelity and row.fidelity.mean, ".1e"),
+    "peak MB": lambda row: show(row.memory_mb, ".0f"),
+}
+"""Figures of a row; one without figures says why in place of its time."""
+
+STEPS: Mapping[str, Callable[[tuple[Row, PictureSteps]], str]] = {
+    "contestant": lambda pair: pair[0].contestant.title,
+    "network": lambda pair: pair[0].network,
+    "picture": lambda pair: f"{pair[1].width}×{pair[1].height}",
+    "decode": lambda pair: show(pair[1].decode, ".0f"),
+    "preprocess": lambda pair: show(pair[1].preprocess, ".0f"),
+    "compute": lambda pair: show(pair[1].compute, ".0f"),
+    "postprocess": lambda pair: show(pair[1].postprocess, ".0f"),
+    "whole": lambda pair: show(pair[1].whole, ".0f"),
+}
+"""Milliseconds of the steps from a picture to its mask."""
 
 
-def speed_table(rows: Sequence[Row]) -> Table:
-    """Every row's figures; a row without figures says why in place of its time."""
-    return SPEED_HEADER, [_speed_cells(row) for row in rows]
+def speed_table(rows: Sequence[Row], without: Container[str] = ()) -> Table:
+    """Return every row's figures, ``without`` the columns of these names."""
+    return make_table({name: cell for name, cell in SPEED.items() if name not in without}, rows)
 
 
-def _speed_cells(row: Row) -> tuple[str, ...]:
-    start = (row.contestant.title, row.network, str(row.batch))
-    if row.wall is None or row.images_per_second is None:
-        return (*start, row.error, *[NONE] * 6)
-    ratio = NONE if row.ratio is None else str(row.ratio)
-    fidelity = (NONE, NONE) if row.fidelity is None else (f"{row.fidelity.iou:.4f}", f"{row.fidelity.mean:.1e}")
-    limit = NONE if row.limit_share is None else f"{row.limit_share:.0%}"
-    memory = NONE if row.memory_mb is None else f"{row.memory_mb:.0f}"
-    return (*start, f"{row.wall.median_ms:.1f}", f"{row.images_per_second:.2f}", ratio, limit, *fidelity, memory)
+def steps_table(rows: Sequence[Row], without: Container[str] = ()) -> Table:
+    """Return the steps of each picture, ``without`` the columns of these names."""
+    columns = {name: cell for name, cell in STEPS.items() if name not in without}
+    return make_table(columns, ((row, each) for row in rows for each in row.pictures))
 
 
 def describe_troubles(rows: Sequence[Row]) -> list[str]:
@@ -50,30 +57,6 @@ def describe_troubles(rows: Sequence[Row]) -> list[str]:
         f"{'all' if 1 < len(titles) == cells[network, batch] else '; '.join(titles)}, {network}, batch {batch}: {words}"
         for (network, batch, words), titles in found.items()
     ]
-
-
-def steps_table(rows: Sequence[Row]) -> Table:
-    """Milliseconds of the steps from a picture to its mask."""
-    return STEPS_HEADER, [
-        (
-            row.contestant.title,
-            row.network,
-            f"{each.width}×{each.height}",
-            *(
-                NONE if value is None else f"{value:.0f}"
-                for value in (each.decode, each.preprocess, each.compute, each.postprocess, each.whole)
-            ),
-        )
-        for row in rows
-        for each in row.pictures
-    ]
-
-
-def drop_columns(table: Table, *names: str) -> Table:
-    """Return a table without the columns of these names."""
-    header, rows = table
-    kept = [index for index, name in enumerate(header) if name not in names]
-    return tuple(header[index] for index in kept), [tuple(cells[index] for index in kept) for cells in rows]
 
 
 def timed_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
