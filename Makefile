@@ -22,7 +22,7 @@ lint: .venv/ready
 
 # mypy must see an installed copy: in the tree itself every module would have two names.
 types: .venv/ready
-	rm -rf build .typing
+	rm -rf build/lib build/bdist.* .typing
 	$(BIN)/pip install --quiet --no-deps --target .typing .
 	$(BIN)/mypy -p u2net
 	$(BIN)/mypy tests examples
@@ -65,7 +65,7 @@ rembg: .venv/ready dist/model.onnx
 	$(BIN)/python tests/environments/rembg_contestant.py .venv-rembg/bin/python build/rembg
 
 dist/model.onnx: .venv/ready
-	rm -rf build dist
+	rm -rf build/lib build/bdist.* dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/u2net export -o dist/model.onnx
 

@@ -17,7 +17,7 @@ try:
     from u2net.benchmarks.suite.report import write_suite
     from u2net.benchmarks.suite.suite import SuiteReport, run_suite
     from u2net.runtime.device import CUDA, Device
-    from u2net.runtime.errors import U2NetError
+    from u2net.runtime.errors import InputError, U2NetError
     from u2net.runtime.files import make_folder
 except ImportError as error:
     sys.exit(f"gpu-check needs PyTorch and the packages of [export], and this Python lacks one: {error}")
@@ -28,7 +28,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     base = SuiteOptions(device=CUDA, minutes=20.0, rounds=60, work=Path("build/gpu-check"))
     parser = argparse.ArgumentParser(prog="gpu-check", description="Measure every way to run a U²-Net on one GPU.")
     add = parser.add_argument
-    add("--device", type=Device.parse, default=base.device, help="cuda, cuda:N or cpu (%(default)s)")
+    add("--device", type=_device, default=base.device, help="cuda, cuda:N or cpu (%(default)s)")
     add("--networks", type=_words, default=base.networks, help="u2netp,u2net")
     add("--batches", type=_numbers, default=base.batches, help="batch sizes, separated by commas")
     add("--size", type=int, default=base.size, help="side of the input in pixels (%(default)s)")
@@ -57,7 +57,17 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    words = text.split(",")
+    if not all(word.isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"these are numbers, separated by commas; got {text!r}")
+    return tuple(map(int, words))
+
+
+def _device(text: str) -> Device:
+    try:
+        return Device.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(words: Sequence[str]) -> int:
