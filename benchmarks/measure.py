@@ -22,7 +22,7 @@ from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
-from u2net.runtime.kinds import check_counts
+from u2net.runtime.kinds import check_counts, check_options
 from u2net.runtime.loading import BackendName
 from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import Preset
@@ -59,10 +59,12 @@ class BenchOptions:
 
     def check(self) -> None:
         """Raise InputError if a value cannot be used."""
+        check_options(self, "the options of the benchmark")
         if not self.batches:
             raise InputError("there is no batch size to measure")
         check_counts("batch", *self.batches)
         check_counts("threads", self.threads)
+        check_counts("rounds", self.rounds)
         if self.rounds < 2:
             raise InputError(f"a benchmark takes at least 2 rounds; got {self.rounds}")
 
@@ -105,8 +107,8 @@ def measure_models(
         U2NetError: a model cannot be loaded.
     """
     options.check()
-    if not models:
-        raise InputError("there is no model to measure")
+    if not models or isinstance(models, str | Path):
+        raise InputError(f"the models to measure are a list of paths; got {models!r}")
     options = replace(options, threads=options.threads or usable_cores())
     checkpoint = take_checkpoint(reference)
     infos = [_look_at(path, options, options.preset) for path in dict.fromkeys(map(Path, models))]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from u2net.benchmarks.measure import BenchReport
 from u2net.benchmarks.page import NONE, Figure, Page, Section, Table, machine_section, picture_uri
-from u2net.benchmarks.suite.row_tables import speed_plots, speed_table, steps_table
+from u2net.benchmarks.suite.row_tables import STEPS_TEXT, speed_plots, speed_table, steps_table
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.writing import short_names, write_json, write_page
 from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, LEAST_PICTURES, METRICS, AccuracyReport
@@ -94,14 +94,15 @@ def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure
     gate = "Every stage is within its tolerances" if build.passed else "A stage left its tolerances"
     fastest = "no file is faster than eager PyTorch"
     ratios = [(row.ratio, row) for row in bench.rows if row.ratio]
-    if ratios:
+    if bench.noise.warning:
+        fastest = "speeds were measured on a machine too busy to compare them"
+    elif ratios:
         ratio, best = max(ratios, key=lambda pair: pair[0].value)
         if ratio.low > 1:
             gain = f"{ratio.value:.2f}× eager PyTorch's speed ({ratio.low:.2f}–{ratio.high:.2f})"
             fastest = f"the fastest file, `{best.contestant.title}`, has {gain} at batch {best.batch}"
-    engine = [f"The engine was {build.engine.note}"] if build.engine and build.engine.note else []
     sections = (
-        Section("Stages", facts, (HEADER, stage_cells(build, bench)), engine),
+        Section("Stages", facts, (HEADER, stage_cells(build, bench)), [build.engine.remark] if build.engine else []),
         Section("Photographs", "Masks and cut-outs by the FP32 file.", tabs={"": pictures} if pictures else {}),
         _parity(build),
         _quantization(build),
@@ -235,6 +236,6 @@ def _speed_sections(bench: BenchReport) -> list[Section]:
     )
     return [
         Section("Speed", BENCH_TEXT, speeds, plots=speed_plots(bench.rows)),
-        Section("From picture to mask, in milliseconds", table=steps),
+        Section("From picture to mask, in milliseconds", STEPS_TEXT, steps),
         machine_section(bench.machine, settings),
     ]

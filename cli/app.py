@@ -61,6 +61,8 @@ app.command("bench-compare", hidden=True)(compare_suites)
 def run_app() -> int:
     """Run the command line and return its exit status. Raise InputError if the arguments cannot be parsed."""
     words = sys.argv[1:]
+    if "" in words:
+        raise InputError("an argument is empty; a shell variable in the command may have no value")
     for flag in ("--suite", "--compare"):  # commands of their own
         if words[:1] == ["bench"] and flag in words:
             words = [f"bench-{flag.removeprefix('--')}", *(word for word in words[1:] if word != flag)]

@@ -62,8 +62,8 @@ def build(
         console.print("Scores of eager PyTorch, and what each file changes in them.")
     names = ", ".join(str(path.relative_to(output)) for path in done.files)
     print_line(f"Wrote to {output}: {names}")
-    if built.engine and built.engine.note:
-        print_line(f"The engine was {built.engine.note}", style="yellow")
+    if built.engine and built.engine.remark:
+        print_line(built.engine.remark, style="yellow")
     for failure in (*built.failures, *done.skipped):
         print_line(failure, style="red")
     raise typer.Exit(0 if done.passed else 1)

@@ -1,5 +1,6 @@
 """``u2net export``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,7 +55,14 @@ def export(
         report("exporting")
         network = shared.read_checkpoint(checkpoint, weights)
         stage = export_model(
-            network, output, options, half=precision == "fp16", images=images, int8=int8, fusion=fusion, progress=report
+            network,
+            output,
+            options,
+            half=precision == "fp16",
+            images=images,
+            int8=int8,
+            fusion=fusion,
+            progress=report,
         )
     made, size_mb = stage.artifact, stage.size_bytes / 1e6
     graph = (
@@ -62,4 +70,5 @@ def export(
     )
     line = f"{stage.path}: {made.variant} in {made.precision}, {graph}, {size_mb:.1f} MB, {stage.seconds:.1f} s"
     print_line(line)
-    print_line(f"Not yet compared: u2net verify {network.path} {stage.path}")
+    compared = ["u2net", "verify", network.path, stage.path, *(["--images", images] if images else [])]
+    print_line(f"Next: {shlex.join(map(str, compared))}")

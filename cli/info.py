@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import Weights
+from u2net.cli.options import Weights, checkpoint_or_bundled
 from u2net.cli.printing import print_table
 from u2net.runtime.errors import InputError
 from u2net.runtime.loading import MODEL_SUFFIXES
 
 
-def info(file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")], weights: Weights = None) -> None:
+def info(
+    file: Annotated[
+        Path | None, typer.Argument(help="Checkpoint or model file; the bundled U2NETP if left out.")
+    ] = None,
+    weights: Weights = None,
+) -> None:
     """Describe a checkpoint or model file."""
+    file = checkpoint_or_bundled(file)
     if file.suffix.lower() in MODEL_SUFFIXES:
         if weights is not None:
             raise InputError("--weights chooses between those of a checkpoint; a model file holds one set")

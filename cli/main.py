@@ -1,6 +1,7 @@
 """The ``u2net`` entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
 
 import logging
+import signal
 import sys
 import warnings
 from io import TextIOWrapper
@@ -44,6 +45,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # for characters that the encoding lacks, as in file names
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; a picture that cannot be read is an error
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # the same
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that temporary files are removed
     try:
         from u2net.cli.app import run_app
 

@@ -54,6 +54,14 @@ def parse_promise(text: str) -> Agreement:
     return Agreement(iou, low_iou, mean)
 
 
+def parse_report_name(text: str) -> str:
+    """Read the name of a report, which is that of its files without a suffix."""
+    if Path(text).name != text:
+        raise InputError(f"--name is the name of files, without a folder; got {text!r}")
+    return text
+
+
+ReportName = Annotated[str, _parsed(parse_report_name, "Name of the report's files.", "--name")]
 CheckpointPath = Annotated[Path | None, typer.Argument(help="Checkpoint; the bundled U2NETP if left out.")]
 Size = Annotated[
     str | None, typer.Option(help="Input size: a number, HxW or dynamic; by default the preset's own (reference: 320).")

@@ -1,8 +1,8 @@
 """Tables and findings on the terminal."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -23,8 +23,8 @@ console = Console(highlight=False, markup=False, emoji=False)
 progress_console = Console(highlight=False, markup=False, emoji=False, stderr=True)
 """Prints what is not a result, so that standard output stays clean for programs."""
 
-QUIET_SECONDS = 5
-"""Shortest time, in seconds, between two lines of progress where there is no terminal for a spinner."""
+PROGRESS_SECONDS = 5.0
+"""Time between two lines of progress where there is no terminal for a spinner."""
 
 FIRST_WIDTH = 8
 """Least width of a table's first column in characters, so that no stage's name is broken."""
@@ -80,15 +80,22 @@ def progress_lines() -> Iterator[Callable[[str], None]]:
         with console.status("starting") as status:
             yield status.update
         return
-    last = time.monotonic()
+    works, done = [""], Event()
 
-    def say(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > QUIET_SECONDS:
-            print_line(text, place=progress_console)
-            last = time.monotonic()
+    def tell() -> None:
+        told = ""
+        while not done.wait(PROGRESS_SECONDS):
+            if works[-1] != told:
+                told = works[-1]
+                print_line(told, place=progress_console)
 
-    yield say
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield works.append
+    finally:
+        done.set()
+        teller.join()
 
 
 @contextmanager
@@ -133,7 +140,8 @@ def training_bar() -> Iterator[Callable[["TrainStatus"], None]]:
 def describe_scores(scores: "SaliencyScores") -> str:
     """Return the scores that a training reports, in one line."""
     return (
-        f"MAE {scores.mae:.4f}, max-F {scores.max_f:.4f}, IoU {scores.iou:.4f} on {scores.pictures} held-out pictures"
+        f"MAE {scores.mae:.4f}, max-F {scores.max_f:.4f}, IoU {scores.iou:.4f} on {scores.pictures} held-out "
+        f"picture{'s' if scores.pictures > 1 else ''}"
     )
 
 

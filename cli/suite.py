@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import DeviceName, Images, parse_names, parse_numbers, parse_pythons
+from u2net.cli.options import DeviceName, Images, ReportName, parse_names, parse_numbers, parse_pythons
 from u2net.cli.printing import print_line, print_table, print_warnings, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.files import make_folder
@@ -13,7 +13,7 @@ from u2net.runtime.files import make_folder
 
 def suite(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("docs/results"),
-    name: Annotated[str, typer.Option(help="Name of the report's files.")] = "suite",
+    name: ReportName = "suite",
     networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "u2netp,u2net",
     batches: Annotated[str | None, typer.Option(help="Batch sizes; by default 1,4, or 1,8,32 on a GPU.")] = None,
     size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 320,

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.options import DeviceName, Images, OnnxBackend, OwnPreset
-from u2net.cli.printing import console, print_line, print_table
+from u2net.cli.options import DeviceName, Images, JsonFile, OnnxBackend, OwnPreset
+from u2net.cli.printing import console, print_line, print_table, progress_lines
 from u2net.runtime.device import CPU
 
 
@@ -15,6 +15,7 @@ def verify(
     candidates: Annotated[list[Path], typer.Argument(help="Checkpoints or model files to compare with it.")],
     images: Images = None,
     preset: OwnPreset = None,
+    json_file: JsonFile = None,
     device: DeviceName = CPU,
     backend: OnnxBackend = None,
 ) -> None:
@@ -23,10 +24,11 @@ def verify(
     Exit status 1 if one exceeds its tolerances.
     """
     from u2net.benchmarks.report import PARITY_HEADER, parity_rows
+    from u2net.benchmarks.writing import write_json
     from u2net.export.parity import VerifyOptions, verify_models
 
-    with console.status("comparing"):
-        results = verify_models(reference, candidates, VerifyOptions(images, preset, device, backend))
+    with progress_lines() as say:
+        results = verify_models(reference, candidates, VerifyOptions(images, preset, device, backend), say)
     for result in results:
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
         if result.note:
@@ -35,6 +37,9 @@ def verify(
         print_line(f"Limits: {result.tolerance}")
         for failure in result.failures:
             print_line(f"FAILED {result.candidate}: {failure}", style="red")
+    if json_file is not None:
+        write_json(json_file, results)
+        print_line(f"Wrote {json_file}")
     passed = all(result.passed for result in results)
     console.print("passed" if passed else "FAILED", style="green" if passed else "red")
     raise typer.Exit(0 if passed else 1)

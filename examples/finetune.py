@@ -45,6 +45,6 @@ if __name__ == "__main__":
     if built.accuracy:
         print_table(*accuracy_table(built.accuracy), "scores of eager PyTorch, and what each file changes in them")
     print(f"{'passed' if built.passed else 'FAILED'}: {', '.join(built.parities())}", *built.failures, sep="\n")
-    if built.engine and built.engine.note:
-        print(f"the engine was {built.engine.note}")
+    if built.engine and built.engine.remark:
+        print(built.engine.remark)
     sys.exit(not built.passed)

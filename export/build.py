@@ -21,9 +21,10 @@ from u2net.model.dataset import check_pairs, find_pairs
 from u2net.model.evaluation import score_sessions
 from u2net.model.opening import open_session
 from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import DependencyError, DeviceError, EngineGpuError, OutOfMemoryError
+from u2net.runtime.errors import DependencyError, DeviceError, EngineGpuError, InputError, OutOfMemoryError
 from u2net.runtime.files import check_target, make_folder
 from u2net.runtime.images import find_images
+from u2net.runtime.kinds import check_options
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.flavours import import_flavour, installed_flavours
@@ -76,6 +77,12 @@ class BuiltEngine:
     """None if it could not be run here."""
     note: str = ""
     """Why it was not built or not run; empty if it was."""
+
+    @property
+    def remark(self) -> str:
+        """The note as a sentence that also says which TensorRT built the engine; empty without a note."""
+        by = f" by {self.stage.record.flavour} {self.stage.record.version}" if self.stage else ""
+        return f"The engine{by} was {self.note}" if self.note else ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,7 @@ def build_artifacts(
     stage cannot do its work.
     """
     options = options or BuildOptions()
+    check_options(options, "the options of the build")
     options.export.check()
     if options.int8:
         options.int8.check()
@@ -217,7 +225,11 @@ def export_model(
         int8.check()
     if fusion:
         fusion.check(options.preset, options.size, options.outputs)
-    if half and images is not None:
+    if half and int8:
+        raise InputError("a file is in FP16 or in INT8; leave out half or int8")
+    if images is not None:
+        if not (half or int8):
+            raise InputError("images calibrate FP16 and INT8 files; this one is in FP32")
         find_images(images)  # refuse a folder without pictures before the work
     started = time.perf_counter()
     checkpoint = take_checkpoint(checkpoint)

@@ -14,6 +14,7 @@ from u2net.model.checkpoint import Checkpoint
 from u2net.model.network import OUTPUT_NAMES
 from u2net.runtime.artifact import INPUT_NAME, STEP, Artifact, InputShape
 from u2net.runtime.errors import ExportError, InputError
+from u2net.runtime.kinds import check_options
 from u2net.runtime.packages import installed_versions
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.trt.profiles import LARGEST_VALUE
@@ -51,7 +52,8 @@ class ExportOptions:
         return self.size if self.size and any(side % STEP for side in self.size) else None
 
     def check(self) -> None:
-        """Raise InputError if a value is out of range."""
+        """Raise InputError if a value is of the wrong type or out of range."""
+        check_options(self, "the export options")
         if self.size is not None and min(self.size) < STEP:
             raise InputError(f"size is at least {STEP}×{STEP}; got {self.size[0]}×{self.size[1]}")
         if self.batch is not None and not 1 <= self.batch <= LARGEST_VALUE:
@@ -120,6 +122,14 @@ def trace_network(
                 verbose=False,
             )
     except (RuntimeError, MemoryError, torch.onnx.errors.OnnxExporterError) as error:  # too little memory, for example
+        if _is_interrupt(error):
+            raise KeyboardInterrupt from None
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ExportError(f"torch cannot export the network at this size: {reason}") from error
     return program.model  # type: ignore[union-attr]  # None is for the older exporter
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error: torch reports it as a failure of its own."""
+    behind = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (behind is not None and _is_interrupt(behind))

@@ -61,6 +61,10 @@ def _read_network(model: ir.Model, source: Path) -> U2Net:
                 f"{source} is quantized, first in its node {node.name!r}, a {node.op_type}; a checkpoint needs weights "
                 "in FP32 or FP16, so recover the file that it was made from"
             )
+    try:
+        model.graph.sort()
+    except ValueError as error:
+        raise CheckpointError(f"{source} is not a network: its nodes form a cycle") from error
     nodes = list(_find_convolutions(model.graph))
     weights = [_read_constant(_input(node, 1)) for node in nodes]
     network = _choose_network([() if each is None else each.shape for each in weights], source)

@@ -175,7 +175,7 @@ def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path
             raise CheckpointError(f"{path}: {key} is a {value.layout} tensor on {value.device}, not plain numbers")
         if not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path}: {key} holds NaN or Inf; the training that wrote it has diverged")
-        if key.endswith("running_var") and (value < 0).any():
+        if key.endswith("running_var") and (value.float() < 0).any():
             raise CheckpointError(f"{path}: {key} holds negative variances, so the network would compute NaN")
 
 

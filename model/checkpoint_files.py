@@ -1,5 +1,6 @@
 """Reads untrusted checkpoint files: tensors and plain values, never code."""
 
+import argparse
 import pickle
 import re
 import warnings
@@ -31,6 +32,11 @@ def _plain_dict(*_factory: object) -> dict[object, object]:
     return {}
 
 
+def _path_text(*parts: str) -> str:
+    """Stand in for a path."""
+    return "/".join(parts)
+
+
 _numpy_scalar: Any = np.float64(0).__reduce__()[0]
 
 HARMLESS_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -40,9 +46,15 @@ HARMLESS_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_numpy_scalar, "numpy.core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+    argparse.Namespace,
+    *(
+        (_path_text, f"{module}.{kind}Path")
+        for module in ("pathlib", "pathlib._local")
+        for kind in ("Posix", "Windows")
+    ),
 ]
-"""What may be pickled beside the weights: NumPy scalars, by their names in NumPy 1 and 2, and default dictionaries with
-the usual factories. None of them runs code from the file."""
+"""What may be pickled beside the weights: NumPy scalars, by their names in NumPy 1 and 2, default dictionaries with the
+usual factories, parsed arguments and paths. None of them runs code from the file."""
 
 
 def read_checkpoint_file(path: Path) -> object:
@@ -92,7 +104,7 @@ def _read_pickle(path: Path) -> object:
         match = UNPICKLING_REASON.search(str(error))
         reason = match[1] if match else "PyTorch gives no reason"
         raise CheckpointError(
-            f"{path} is refused: it is not a plain dictionary of tensors ({reason}). Unpickling anything else can run "
+            f"{path} is refused: it holds more than tensors and plain values ({reason}). Unpickling that can run "
             f"code. If you trust it, {SAVE_AGAIN}"
         ) from error
     except Exception as error:  # a damaged pickle makes torch's reader raise almost anything

@@ -42,20 +42,25 @@ def score_sessions(
     """Score each session on a data set, under its file; see :func:`score_masks`."""
     evaluations = []
     for session in sessions:
-        progress(f"scoring {session.info.path.name} on {len(pairs)} pictures")
-        scored = score_masks(session.info.path, session, pairs)
+        scored = score_masks(session.info.path, session, pairs, progress)
         evaluations.append(replace(scored, precision=session.info.precision))
     return tuple(evaluations)
 
 
-def score_masks(model: Path | str, predict: Callable[[ByteArray], FloatArray], pairs: Sequence[Pair]) -> Evaluation:
+def score_masks(
+    model: Path | str,
+    predict: Callable[[ByteArray], FloatArray],
+    pairs: Sequence[Pair],
+    progress: Callable[[str], None] = lambda _message: None,
+) -> Evaluation:
     """Score a session, or another function from uint8 H×W×3 to float32 H×W in [0, 1], at each picture's own size.
 
     Raise InputError if a picture cannot be read, and DatasetError if a mask cannot or has another size.
     """
     meter = SaliencyMeter()
     pictures = []
-    for pair in pairs:
+    for number, pair in enumerate(pairs, 1):
+        progress(f"scoring {Path(model).name}: picture {number} of {len(pairs)}")
         image, truth = read_image(pair.image), read_mask(pair)
         check_sizes(pair, image.shape[1::-1], truth.shape[::-1])
         mask = predict(image)

@@ -110,6 +110,8 @@ def find_input(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence
         raise ArtifactError(
             f"{what} is not a U²-Net: its input is {found}, not one float N×3×H×W or, of images, uint8 N×H×W×3"
         )
+    if not outputs or 0 in sides:
+        raise ArtifactError(f"{what} is not a U²-Net: it has an empty input or no output")
     for name, kind, shape in wrong:
         raise ArtifactError(f"{what} is not a U²-Net: its output {name} is {kind} {shape}, not {wanted}")
     return spec

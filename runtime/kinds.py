@@ -39,11 +39,14 @@ def _read(value: Any, kind: Any) -> Any:
 
 
 def check_kinds(value: object) -> None:
-    """Raise TypeError if a field of a dataclass, or an element of a tuple in it, is not of the declared type."""
+    """Raise TypeError if a field of a dataclass or of one inside it, or an element of a tuple, is of another type."""
     for name, kind in get_type_hints(type(value)).items():
         found = getattr(value, name)
         if not _fits(found, kind):
             raise TypeError(f"{name} is {found!r}, not {_describe(kind)}")
+        for each in found if isinstance(found, tuple) else (found,):
+            if is_dataclass(each):
+                check_kinds(each)
 
 
 def check_options(options: object, what: str) -> None:

@@ -74,6 +74,10 @@ def load(
         raise InputError(f"load has no option {', '.join(unknown)}; it has {', '.join(known)}")
     path, device = Path(path), Device.parse(device) if isinstance(device, str) else device
     chosen = find_preset(preset) if isinstance(preset, str) else preset
+    if not isinstance(device, Device):
+        raise InputError(f"device is a name such as 'cpu' or 'cuda:0'; got {device!r}")
+    if not isinstance(chosen, Preset | None):
+        raise InputError(f"preset is a name or a Preset; got {preset!r}")
     opened, rebuilt = open_backend(
         path, device, backend, threads=threads, tf32=tf32, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild
     )

@@ -43,19 +43,28 @@ def _require_finite(values: FloatArray | ByteArray) -> None:
         )
 
 
+ROUNDING = 1e-3
+"""How far a mask's values may lie outside of 0 to 1."""
+
+
 def to_grey(mask: FloatArray) -> ByteArray:
-    """Round a mask in [0, 1] to uint8 grey levels."""
-    return (mask * 255).round().astype(np.uint8)
+    """Round a mask in [0, 1] to uint8 grey levels. Raise InputError if it is none."""
+    if not isinstance(mask, np.ndarray) or not np.issubdtype(mask.dtype, np.floating):
+        found = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise InputError(f"a mask is an array of floats, as a session returns it; got {found}")
+    if not (mask.min() > -ROUNDING and mask.max() < 1 + ROUNDING):  # false for NaN too
+        raise InputError(f"a mask has values from 0 to 1; this one has {mask.min()} to {mask.max()}")
+    return (mask.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def cut_out(image: object, mask: FloatArray) -> ByteArray:
     """Return an image, anything a session takes, with a mask, float32 H×W in [0, 1], as its alpha: uint8 H×W×4.
 
     The image's own alpha is multiplied by the mask, so what is transparent stays so. Raise InputError if the image
-    cannot be used, or the mask is of another size.
+    cannot be used, or the mask is none or of another size.
     """
     pixels = as_pixels(image)
-    if mask.shape != pixels.shape[:2]:
-        raise InputError(f"the mask is {mask.shape}, the image {pixels.shape[:2]} pixels high and wide")
+    if np.shape(mask) != pixels.shape[:2]:
+        raise InputError(f"the mask is {np.shape(mask)}, the image {pixels.shape[:2]} pixels high and wide")
     opacity = pixels[:, :, 3] / np.float32(255) if pixels.shape[2] == 4 else np.float32(1)
     return np.dstack([pixels[:, :, :3], to_grey(mask * opacity)])

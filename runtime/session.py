@@ -1,6 +1,6 @@
 """Image in, mask out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
@@ -96,7 +96,9 @@ class Session:
         backend = self._require_open()
         if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise InputError("batch takes a list of images; for a single image call session(image)")
-        preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=stretch)
+        if not isinstance(stretch, bool | np.bool_ | None):
+            raise InputError(f"stretch is True, False or None; got {stretch!r}")
+        preset = self.info.preset if stretch is None else replace(self.info.preset, stretch=bool(stretch))
         if self.info.takes_images and preset != self.info.preset:
             own = self.info.preset.stretch
             other = "--no-stretch" if own else "--stretch"
@@ -182,10 +184,11 @@ class Session:
         """
         backend = self._require_open()
         wanted = self.info.outputs if outputs is None else outputs
-        names = [wanted] if isinstance(wanted, str) else list(wanted)
-        unknown = [name for name in names if name not in self.info.outputs]
-        if unknown or not names or isinstance(wanted, str):
-            raise InputError(f"outputs must be a list of names out of {', '.join(self.info.outputs)}; got {outputs!r}")
+        known = self.info.outputs
+        names = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else []
+        if not names or any(name not in known for name in names) or len(set(names)) < len(names):
+            raise InputError(f"outputs must be a list of distinct names out of {', '.join(known)}; got {outputs!r}")
+        wanted = wanted if isinstance(wanted, Mapping) else names
         # DLPack first: the CUDA array interface is a property that may compute and raise.
         on_device = hasattr(tensor, "__dlpack__") or hasattr(tensor, "__cuda_array_interface__")
         if isinstance(tensor, np.ndarray) or not on_device:

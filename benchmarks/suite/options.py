@@ -14,7 +14,7 @@ from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.files import why_no_file
 from u2net.runtime.images import find_images
-from u2net.runtime.kinds import check_counts
+from u2net.runtime.kinds import check_counts, check_options
 from u2net.runtime.trt.building.engine_options import OPT_LEVELS
 
 DEFAULT_BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 32)}
@@ -70,6 +70,7 @@ class SuiteOptions:
 
     def check(self) -> None:
         """Raise InputError for a value that cannot be used."""
+        check_options(self, "the options of the suite")
         unknown = [name for name in self.networks if name not in VARIANTS]
         if unknown or not self.networks:
             raise InputError(f"networks are {', '.join(VARIANTS)}; got {', '.join(self.networks) or 'none'}")

@@ -13,6 +13,7 @@ from u2net.benchmarks.suite.growth import growth_section
 from u2net.benchmarks.suite.inputs import PICTURE_SIZES, middle_size
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.row_tables import (
+    STEPS_TEXT,
     bar_plots,
     describe_troubles,
     speed_plots,
@@ -63,7 +64,7 @@ def suite_page(report: SuiteReport) -> Page:
         Section("Speed against fidelity", "Up and to the left is better.", plots=_fidelity_plots(report)),
         Section("Photographs", GALLERY_TEXT, tabs=show_maps(report)),
         _load(report),
-        Section("From file to mask, in milliseconds", table=steps_table(report.rows)),
+        Section("From file to mask, in milliseconds", STEPS_TEXT, steps_table(report.rows)),
         _limits(report),
         Section("From start to the first map, in seconds", table=make_table(COLD, _first_cells(report))),
         growth_section(report.growth),

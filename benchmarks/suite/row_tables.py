@@ -35,6 +35,9 @@ STEPS: Mapping[str, Callable[[tuple[Row, PictureSteps]], str]] = {
 """Milliseconds of the steps from a picture to its mask."""
 
 
+STEPS_TEXT = "Each figure is a median of its own, so steps need not add up to the whole."
+
+
 def speed_table(rows: Sequence[Row], without: Container[str] = ()) -> Table:
     """Return every row's figures, ``without`` the columns of these names."""
     return make_table({name: cell for name, cell in SPEED.items() if name not in without}, rows)

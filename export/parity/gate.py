@@ -1,6 +1,6 @@
 """The parity gate: run two sessions on the same images and report where they differ too much."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from u2net.export.parity.tolerances import FEW_PIXELS, Tolerance, find_tolerance
 from u2net.runtime.backend import Array
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import ArtifactError, InputError, ProfileError
+from u2net.runtime.kinds import check_options
 from u2net.runtime.loading import BackendName
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import ByteArray, FloatArray, preprocess
@@ -178,17 +179,27 @@ class ParityGate:
 
 
 def verify_models(
-    reference: str | Path, candidates: Sequence[str | Path], options: VerifyOptions | None = None
+    reference: str | Path,
+    candidates: Sequence[str | Path],
+    options: VerifyOptions | None = None,
+    progress: Callable[[str], None] = lambda _message: None,
 ) -> tuple[StageParity, ...]:
     """Compare each candidate with the reference; each is a checkpoint or a model file.
 
     Raise U2NetError if one cannot be opened or run. A difference is not an error: see :attr:`StageParity.passed`.
     """
     options = options or VerifyOptions()
+    check_options(options, "the options of the comparison")
+    if isinstance(candidates, str | Path):
+        raise InputError(f"the candidates are a list of paths; got {candidates!r}")
     assumed = options.preset or PRESETS["reference"]
     gate = ParityGate(open_for_parity(Path(reference), options.device, assumed=assumed), options)
     opened = partial(open_for_parity, device=options.device, backend=options.backend, assumed=assumed)
-    return tuple(gate.compare(opened(Path(each))) for each in candidates)
+    results = []
+    for path in map(Path, candidates):
+        progress(f"comparing {path.name}")
+        results.append(gate.compare(opened(path)))
+    return tuple(results)
 
 
 def _rounds(candidate: Session) -> bool:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
-from u2net.model.training.augmentation import AUGMENTATIONS, AugmentationName
+from u2net.model.training.augmentation import AugmentationName
 from u2net.runtime.artifact import STEP
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.kinds import check_options
 
 TrainPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 OptimizerName = Literal["adam", "adamw", "muon"]
@@ -23,9 +24,6 @@ WARMUP_START = 0.05
 
 OLDEST_FOR_TRITON = (7, 0)
 MOST_FROZEN = 5
-
-CHOICES = {"precision": get_args(TrainPrecision), "optimizer": get_args(OptimizerName), "augmentation": AUGMENTATIONS}
-"""Values of the recipe's fields that are names."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,7 @@ class Recipe:
 
     def check(self) -> None:
         """Raise InputError for a value that cannot be used."""
+        check_options(self, "the recipe")
         for phase in self.phases:
             if not STEP <= phase.crop <= self.size:
                 raise InputError(
@@ -107,17 +106,16 @@ class Recipe:
             if not 0 <= phase.frozen <= MOST_FROZEN:
                 raise InputError(f"0 to {MOST_FROZEN} of the six stages can be frozen; got {phase.frozen}")
         starts = [phase.start for phase in self.phases]
-        if not starts or starts[0] != 0 or any(later <= earlier for earlier, later in pairwise(starts)):
-            raise InputError(f"phases begin at 0 and in rising order; they begin at {starts}")
+        if not starts or starts[0] != 0 or not all(earlier < later < 1 for earlier, later in pairwise(starts)):
+            raise InputError(f"phases begin at 0 and in rising order below 1; they begin at {starts}")
         if self.batch < 2:
             raise InputError(f"batch norm needs a batch of at least 2 while training; got {self.batch}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"the learning rate must be above 0 and finite; got {self.learning_rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight decay is at least 0 and finite; got {self.weight_decay}")
         if not 0 <= self.warmup < 1 or (self.ema is not None and not 0 < self.ema < 1):
             raise InputError(f"warm-up and EMA decay are shares below 1; got {self.warmup} and {self.ema}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"there is no {name} {getattr(self, name)!r}; there are {', '.join(known)}")
 
 
 def authors(_device: Device = CPU) -> Recipe:

@@ -8,6 +8,7 @@ from u2net.model.network import VARIANTS
 from u2net.model.training.recipes import Recipe, authors
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
+from u2net.runtime.kinds import check_options
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class TrainOptions:
 
     def check(self) -> None:
         """Raise InputError for a value that cannot be used."""
+        check_options(self, "the options of the training")
         if self.variant not in VARIANTS:
             raise InputError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
         self.recipe.check()

@@ -174,9 +174,10 @@ def test_a_model_of_another_size_is_refused(small_onnx: Path, tmp_path: Path) ->
         measure_models([small_onnx, other], BUNDLED_WEIGHTS, QUICK)
 
 
-def test_there_must_be_a_model() -> None:
-    with pytest.raises(InputError, match="no model to measure"):
-        measure_models([], BUNDLED_WEIGHTS, QUICK)
+@pytest.mark.parametrize("models", [[], "model.onnx"])
+def test_there_must_be_a_list_of_models(models: list[str]) -> None:
+    with pytest.raises(InputError, match="the models to measure are a list of paths"):
+        measure_models(models, BUNDLED_WEIGHTS, QUICK)
 
 
 def test_a_model_must_be_there(tmp_path: Path) -> None:

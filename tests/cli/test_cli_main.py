@@ -1,6 +1,7 @@
 """Covers cli/main.py and app.py: how the command starts, ends and fails."""
 
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -116,6 +117,16 @@ def test_an_interrupt_ends_quietly(run_u2net: Command, monkeypatch: pytest.Monke
 
     assert said.returncode == 130
     assert "Traceback" not in said.stderr
+
+
+def test_sigterm_ends_like_ctrl_c(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("u2net.runtime.doctor.examine", lambda: signal.raise_signal(signal.SIGTERM))
+
+    assert run_u2net("doctor").returncode == 130
+
+
+def test_an_empty_argument_is_refused(run_u2net: Command) -> None:
+    assert run_u2net("run", "m.onnx", "", "-o", "there").stderr.startswith("u2net: an argument is empty")
 
 
 def test_what_no_stage_foresaw_is_one_line_too(run_u2net: Command, tmp_path: Path) -> None:

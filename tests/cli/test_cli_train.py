@@ -21,7 +21,7 @@ def test_an_epoch_on_eight_scenes(run_u2net: Command, tmp_path: Path) -> None:
     assert said.returncode == 0
     assert load_checkpoint(tmp_path / "run" / "u2netp.safetensors").variant == "u2netp"
     (scores,) = re.findall(
-        r"u2netp\.safetensors: MAE (\S+), max-F (\S+), IoU (\S+) on 1 held-out pictures\n", said.stdout
+        r"u2netp\.safetensors: MAE (\S+), max-F (\S+), IoU (\S+) on 1 held-out picture\n", said.stdout
     )
     assert all(0 <= float(score) <= 1 for score in scores)
 
@@ -97,4 +97,4 @@ def test_a_paused_training_reports_its_progress(run_u2net: Command, tmp_path: Pa
 
     assert (paused.returncode, resumed.returncode) == (0, 0)
     assert "u2netp.safetensors: paused at 17%; go on with --resume" in paused.stdout.replace("\n", "")
-    assert "held-out pictures" in resumed.stdout.replace("\n", " ")
+    assert "held-out picture" in resumed.stdout.replace("\n", " ")

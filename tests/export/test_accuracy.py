@@ -132,7 +132,9 @@ def test_a_build_measures_accuracy_where_it_is_given_a_data_set(
     assert result.accuracy is not None
     names = [Path(each.model).name for each in result.accuracy.evaluations]
     assert names == [BUNDLED_WEIGHTS.name, "model.onnx", "model.fp16.onnx"]
-    assert [message for message in said if "scoring" in message] == [f"scoring {name} on 6 pictures" for name in names]
+    assert [message for message in said if "scoring" in message] == [
+        f"scoring {name}: picture {number} of 6" for name in names for number in range(1, 7)
+    ]
     assert set(result.accuracy.failures) <= set(result.failures)
 
 

@@ -15,7 +15,7 @@ from onnx import helper
 
 from tests.export.conftest import DYNAMIC, ODD, ODD_PAIRS, SEVEN_OUTPUTS, STATIC
 from u2net.export.graph import GraphStage, open_graph, read_artifact, read_graph
-from u2net.export.onnx_export import ExportOptions, export_onnx
+from u2net.export.onnx_export import ExportOptions, export_onnx, trace_network
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, U2NETP
 from u2net.runtime import load
@@ -172,6 +172,19 @@ def test_export_does_not_change_the_network(checkpoint: Checkpoint, tiny_onnx: P
     assert len(checkpoint.network.state_dict()) == 798
 
 
+def test_ctrl_c_is_no_failure_of_torch(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise torch.onnx.errors.OnnxExporterError("failed") from error
+
+    monkeypatch.setattr("torch.onnx.export", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        trace_network(checkpoint, ("d0",), None)
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -179,6 +192,8 @@ def test_export_does_not_change_the_network(checkpoint: Checkpoint, tiny_onnx: P
         (ExportOptions(batch=0), "batch"),
         (ExportOptions(opset=16), "17 to 21"),
         (ExportOptions(opset=22), "17 to 21"),
+        (ExportOptions(size=64), "size is 64, not"),  # type: ignore[arg-type]
+        (ExportOptions(batch=1.5), "batch is 1.5, not"),  # type: ignore[arg-type]
         (ExportOptions(outputs=("d7",)), "d7"),
         (ExportOptions(outputs=()), "outputs"),
         (ExportOptions(outputs=("d0", "d0")), "distinct"),

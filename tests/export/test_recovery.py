@@ -245,9 +245,14 @@ def undilate(model: onnx.ModelProto) -> None:
             attribute.ints[:] = [1] * len(attribute.ints)
 
 
+def close_circle(model: onnx.ModelProto) -> None:
+    node_of(model, "stage1.rebnconv6.conv_s1").input[0] = "d0"
+
+
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
+        (close_circle, "is not a network: its nodes form a cycle"),
         (
             shrink_kernel,
             r"is not a U²-Net: convolution 29 of a u2netp is stage3\.rebnconv2\.conv_s1 with weights of shape "

@@ -139,6 +139,15 @@ def test_batch_counters_may_be_missing(tmp_path: Path, fresh_state: MakeState) -
     assert same_weights(load_checkpoint(saved(state, tmp_path / "a.pth")).network, state)
 
 
+def test_fp8_is_read_as_single(tmp_path: Path, fresh_state: MakeState) -> None:
+    floats = {key: value for key, value in fresh_state(1).items() if value.is_floating_point()}
+    state = fresh_state(1) | {key: value.to(torch.float8_e4m3fn) for key, value in floats.items()}
+
+    loaded = load_checkpoint(saved(state, tmp_path / "a.pth")).network
+
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+
+
 def test_half_precision_is_read_as_single(tmp_path: Path, fresh_state: MakeState) -> None:
     network = U2NETP()
     network.load_state_dict(fresh_state(1))

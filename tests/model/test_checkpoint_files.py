@@ -1,5 +1,6 @@
 """Files that are not checkpoints, and files that would run code. Module: checkpoint_files."""
 
+import argparse
 import io
 import pickle
 import tarfile
@@ -154,6 +155,7 @@ def test_plain_values_beside_the_weights_are_read(tmp_path: Path, fresh_state: M
         "nested": nested,
         "numbers": [np.int64(7), np.int32(-1), np.uint8(3), np.float16(2), np.bool_(True)],
         "others": OrderedDict(a=Counter("aab")),
+        "arguments": argparse.Namespace(lr=0.1, sizes=[1, 2]),
     }
     path = saved({"state_dict": fresh_state(1), **beside}, tmp_path / "a.pth")
 
@@ -162,6 +164,15 @@ def test_plain_values_beside_the_weights_are_read(tmp_path: Path, fresh_state: M
     assert isinstance(content, dict)
     assert {name: content[name] for name in beside} == beside
     assert load_checkpoint(path).variant == "u2netp"
+
+
+def test_paths_beside_the_weights_are_read_as_text(tmp_path: Path, fresh_state: MakeState) -> None:
+    path = saved({"state_dict": fresh_state(1), "data": Path("a/b")}, tmp_path / "a.pth")
+
+    content = read_checkpoint_file(path)
+
+    assert isinstance(content, dict)
+    assert content["data"] == "a/b"
 
 
 def test_numpy_1_scalars_are_read(tmp_path: Path, fresh_state: MakeState) -> None:

@@ -31,6 +31,12 @@ def test_an_option_that_does_not_exist_is_named(tiny_onnx: Callable[..., Path]) 
         load(tiny_onnx(), presets="raw")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("options", [{"preset": {}}, {"preset": 5}, {"device": None}, {"device": 0}])
+def test_what_is_no_preset_or_device_is_refused(tiny_onnx: Callable[..., Path], options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is a name"):
+        load(tiny_onnx(), **options)
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").mkdir()
 

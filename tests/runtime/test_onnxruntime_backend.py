@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto
@@ -90,6 +91,28 @@ def test_a_network_of_another_kind_is_named(
 ) -> None:
     with pytest.raises(ArtifactError, match=rf"is not a U²-Net: its input is .*{found}"):
         OnnxRuntimeBackend(tiny_onnx(**options), CPU)
+
+
+def test_a_network_without_outputs_is_named(tiny_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    model = onnx.load(tiny_onnx())
+    del model.graph.output[:]
+    onnx.save(model, tmp_path / "m.onnx")
+
+    with pytest.raises(ArtifactError, match="no output"):
+        OnnxRuntimeBackend(tmp_path / "m.onnx", CPU)
+
+
+def test_a_session_of_the_parent_process_is_refused_after_a_fork(
+    tiny_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
+    monkeypatch.setattr("os.getpid", lambda: 1)
+
+    with (
+        pytest.raises(DeviceError, match="load it again after the fork"),
+        backend.run((1, 3, 4, 5), lambda _: None, ["d0"]),
+    ):
+        pass
 
 
 def test_run_computes(tiny_onnx: Callable[..., Path]) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +131,12 @@ def test_what_is_transparent_in_the_image_is_transparent_in_the_cut_out(as_pictu
 
     assert pixels[0, :, 3].tolist() == [0, 100, 255, 128]
     assert (pixels[:, :, :3] == 200).all()
+
+
+@pytest.mark.parametrize("mask", [np.full((4, 5), 255, np.uint8), np.full((4, 5), 2.0), np.full((4, 5), np.nan), None])
+def test_what_is_no_mask_is_refused(mask: Any) -> None:
+    with pytest.raises(InputError, match="mask"):
+        cut_out(np.zeros((4, 5, 3), np.uint8), mask)
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -201,10 +202,22 @@ def test_infer_computes_only_the_outputs_asked_for() -> None:
     assert backend.asked == [("d2", "d0"), ("d0", "d1", "d2")]
 
 
-@pytest.mark.parametrize("outputs", ["d0", ["d7"], []])
+@pytest.mark.parametrize("outputs", ["d0", ["d7"], [], ["d0", "d0"], 5])
 def test_infer_refuses_outputs_that_are_none(outputs: object) -> None:
-    with pytest.raises(InputError, match="outputs must be a list of names out of d0;"):
+    with pytest.raises(InputError, match="outputs must be a list of distinct names out of d0;"):
         fake_session(FakeBackend()).infer(np.zeros((1, 3, 32, 32), np.float32), outputs)  # type: ignore[call-overload]
+
+
+def test_an_iterator_of_outputs_is_read_once() -> None:
+    found = fake_session(FakeBackend()).infer(np.zeros((1, 3, 32, 32), np.float32), iter(["d0"]))  # type: ignore[call-overload]
+
+    assert list(found) == ["d0"]
+
+
+@pytest.mark.parametrize("stretch", ["false", 0, []])
+def test_stretch_is_true_or_false(stretch: Any) -> None:
+    with pytest.raises(InputError, match="stretch is True, False or None"):
+        fake_session(FakeBackend())(np.zeros((8, 8, 3), np.uint8), stretch=stretch)
 
 
 @pytest.mark.parametrize(("count", "runs"), [(1, 1), (3, 1), (4, 2), (7, 3)])

@@ -1,3 +1,4 @@
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
@@ -128,9 +129,13 @@ def test_overrides_replace_the_given_values() -> None:
         ({"phases": (Phase(0.0, 32, frozen=-1),)}, "got -1"),
         ({"warmup": 1.0}, "warm-up"),
         ({"ema": 1.0}, "EMA"),
-        ({"precision": "fp8"}, "precision 'fp8'; there are 32-true"),
-        ({"optimizer": "sgd"}, "optimizer 'sgd'; there are adam"),
-        ({"augmentation": "mixup"}, "augmentation 'mixup'; there are crop-flip"),
+        ({"precision": "fp8"}, "precision is 'fp8', not one of"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd', not one of"),
+        ({"augmentation": "mixup"}, "augmentation is 'mixup', not one of"),
+        ({"weight_decay": -1.0}, "weight decay is at least 0"),
+        ({"phases": (Phase(0.0, 32), Phase(math.nan, 32))}, "in rising order below 1"),
+        ({"phases": (Phase(0.0, 32), Phase(1.0, 32))}, "in rising order below 1"),
+        ({"batch": 4.5}, "batch is 4.5, not int"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused(change: dict[str, Any], found: str) -> None:
