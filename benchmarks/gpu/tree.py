@@ -24,7 +24,7 @@ def register(name: str, folder: Path) -> None:
         setattr(sys.modules[parent], child, module)
 
 
-def run(module: str, arguments: list[str]) -> None:
+def run_module(module: str, arguments: list[str]) -> None:
     """Run a module as a program.
 
     The packages around a module of ours are registered bare: the ``__init__`` of ``u2net.benchmarks`` imports torch,
@@ -40,4 +40,4 @@ def run(module: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2:])
+    run_module(sys.argv[1], sys.argv[2:])

@@ -84,7 +84,7 @@ def test_an_export_of_this_project(plain: Path, target: Path, checkpoint: Checkp
     assert compare(load_checkpoint(target).network, checkpoint.network) <= EXACT
 
 
-@pytest.mark.parametrize("opset", range(9, 18))
+@pytest.mark.parametrize("opset", [9, 10, 11, 13, 17])
 def test_folded_batch_norm_of_every_opset(checkpoint: Checkpoint, tmp_path: Path, target: Path, opset: int) -> None:
     """Opset 9 and 10 cannot upsample as PyTorch does, but their weights are right."""
     result = recover_checkpoint(export_before(checkpoint.network, tmp_path / "m.onnx", opset), target)

@@ -31,7 +31,7 @@ def open_faulty(file: Path, device: Device, preset: Preset, threads: int | None,
         if fault == "hang" and next(calls) > 3:
             time.sleep(600)
         if fault == "slow":
-            time.sleep(0.5)
+            time.sleep(1.5)
         maps = infer(tensor, outputs)
         return {name: 1 - values if fault == "wrong" else values for name, values in maps.items()}
 

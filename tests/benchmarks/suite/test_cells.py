@@ -66,7 +66,7 @@ def test_a_slow_contestant_is_slower(rows: dict[str, Row]) -> None:
     row = rows["slow"]
 
     assert row.ratio is not None and row.ratio.high < 1
-    assert row.wall is not None and row.wall.median_ms > 500
+    assert row.wall is not None and row.wall.median_ms > 1500
     assert row.fidelity is not None and row.fidelity.iou == 1.0
 
 
@@ -187,7 +187,7 @@ def test_a_whole_suite_reports_every_contestant_after_each_cell(
         networks=("u2netp",),
         batches=(1, 2),
         size=SIZE,
-        contestants=("onnxruntime-fp32", "openvino", "rembg"),
+        contestants=("onnxruntime-fp32", "rembg"),
         rounds=2,
         threads=1,
         callers=(),
@@ -196,11 +196,11 @@ def test_a_whole_suite_reports_every_contestant_after_each_cell(
 
     report = run_suite(wanted, known=known.append)
 
-    keys = ["eager-fp32", "onnxruntime-fp32", "openvino", "rembg"]
+    keys = ["eager-fp32", "onnxruntime-fp32", "rembg"]
     assert [(row.contestant.key, row.batch) for row in report.rows] == [
         (key, batch) for batch in (1, 2) for key in keys
     ]
-    assert [len(each.rows) for each in known] == [4, 8]
+    assert [len(each.rows) for each in known] == [3, 6]
     for measured in report.ceilings.values():
         assert 1e9 < measured.flops < 1e13
         assert 1e8 < measured.bytes < 1e12
@@ -214,5 +214,5 @@ def test_a_whole_suite_reports_every_contestant_after_each_cell(
             least[row.batch].append(row.limit_share * row.wall.median_ms)
             assert len(row.pictures) == (row.batch == 1)
     for shortest in least.values():
-        assert len(shortest) == 3 and shortest == pytest.approx([shortest[0]] * 3), "all compute in FP32"
+        assert len(shortest) == 2 and shortest == pytest.approx([shortest[0]] * 2), "all compute in FP32"
     assert 0 < 1.5 * least[1][0] < least[2][0]
