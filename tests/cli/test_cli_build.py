@@ -105,7 +105,7 @@ def test_a_build_whose_gate_fails_says_so_and_still_reports(
     monkeypatch.setitem(TOLERANCES, "fp16", IMPOSSIBLE)
     monkeypatch.setattr("u2net.export.calibration.CALIBRATION_SCENES", 1)
 
-    said = run_u2net("build", "--size", 96, "--rounds", 2, "-o", tmp_path)
+    said = run_u2net("build", "--size", 64, "--rounds", 2, "--no-engine", "-o", tmp_path)
 
     assert said.returncode == 1
     assert "fp16: d0: mean difference is " in said.stdout
@@ -154,7 +154,8 @@ def test_a_build_on_a_data_set_tells_what_each_file_costs(
     monkeypatch.setattr("u2net.export.calibration.CALIBRATION_SCENES", 1)
     write_scenes(tmp_path / "scenes", 3, size=64)
 
-    said = run_u2net("build", "--size", 96, "--rounds", 2, "-o", tmp_path / "out", "--eval", tmp_path / "scenes")
+    words = ("--size", 64, "--rounds", 2, "--no-engine", "--eval", tmp_path / "scenes")
+    said = run_u2net("build", *words, "-o", tmp_path / "out")
 
     rows = {line.split("  ")[0].strip(): line.split() for line in said.stdout.splitlines() if line.strip()}
     assert rows["metric"] == ["metric", "eager", "model.onnx", "model.fp16.onnx"]

@@ -10,7 +10,7 @@ from tests.cli.conftest import Command, Run
 from u2net.benchmarks.deployment import STAGING
 from u2net.runtime.files import hash_file, locked_folder
 
-WORDS = ("build", "--size", 96, "--rounds", 2)
+WORDS = ("build", "--size", 64, "--rounds", 2)
 
 
 @pytest.fixture
@@ -44,17 +44,17 @@ def test_what_a_build_does_not_make_again_is_removed_and_foreign_files_stay(run_
     assert json.loads(report)["bench"]["rows"][1]["file"] == str(folder / "model.onnx")
 
 
-@pytest.mark.usefixtures("quick_bench")
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("the disk is full")])
 def test_a_build_that_is_interrupted_changes_nothing(
     run_u2net: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
 ) -> None:
     before = {name: hash_file(folder / name) for name in names(folder)}
 
-    def interrupt(*_arguments: object) -> None:
+    def interrupt(_checkpoint: object, staging: Path, *_arguments: object) -> None:
+        shutil.copy(folder / "model.fp16.onnx", staging / "model.onnx")
         raise stop
 
-    monkeypatch.setattr("u2net.benchmarks.deployment.measure_models", interrupt)
+    monkeypatch.setattr("u2net.benchmarks.deployment.build_artifacts", interrupt)
     said = run_u2net(*WORDS, "--no-engine", "-o", folder)
 
     assert said.returncode in (2, 130)

@@ -216,7 +216,7 @@ def test_the_photographs_are_written(tmp_path: Path, photographs: dict[str, Pict
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "chelsea.png")), photographs["cat"])
 
 
-def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finetuning_five_scenes_ends_in_verified_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graph and pictures are smaller than the example's, and the training takes seconds."""
 
     def find_small(name: str, device: Device) -> Recipe:
@@ -227,7 +227,7 @@ def test_finetuning_eight_scenes_ends_in_verified_files(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("u2net.export.build_artifacts", build_small)
     monkeypatch.setattr("u2net.model.training.find_recipe", find_small)
-    write_scenes(tmp_path / "scenes", 8, seed=3, size=96)
+    write_scenes(tmp_path / "scenes", 5, seed=3, size=96)
 
     with pytest.raises(SystemExit) as stop:
         run_script("finetune.py", tmp_path / "scenes", tmp_path / "out", 0.05)

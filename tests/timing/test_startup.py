@@ -8,7 +8,7 @@ from u2net.export.onnx_export import ExportOptions
 LIMIT = 1.5
 """Time from the first import to the first mask, as a multiple of what ONNX Runtime alone takes to its first map."""
 
-ROUNDS = 5
+ROUNDS = 3
 
 OURS = """
 import sys, time
