@@ -101,8 +101,9 @@ def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure
         if ratio.low > 1:
             gain = f"{ratio.value:.2f}× eager PyTorch's speed ({ratio.low:.2f}–{ratio.high:.2f})"
             fastest = f"the fastest file, `{best.contestant.title}`, has {gain} at batch {best.batch}"
+    remarks = [build.engine.remark] if build.engine and build.engine.remark else []
     sections = (
-        Section("Stages", facts, (HEADER, stage_cells(build, bench)), [build.engine.remark] if build.engine else []),
+        Section("Stages", facts, (HEADER, stage_cells(build, bench)), remarks),
         Section("Photographs", "Masks and cut-outs by the FP32 file.", tabs={"": pictures} if pictures else {}),
         _parity(build),
         _quantization(build),

@@ -81,7 +81,8 @@ def load(
     opened, rebuilt = open_backend(
         path, device, backend, threads=threads, tf32=tf32, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild
     )
-    return new_session(opened, path, device, preset=chosen, size=size, rebuilt=rebuilt)
+    runs = CONTEXTS[device.kind] if contexts is None else contexts
+    return new_session(opened, path, device, preset=chosen, size=size, rebuilt=rebuilt, contexts=runs)
 
 
 def open_backend(
@@ -153,6 +154,7 @@ def new_session(
     assumed: Preset | None = None,
     size: tuple[int, int] | None = None,
     rebuilt: str | None = None,
+    contexts: int = 1,
 ) -> Session:
     """Make a session from an open backend, with ``preset``, else the file's own contract, else ``assumed``.
 
@@ -203,7 +205,7 @@ def new_session(
         image=image,
         image_size=best,
     )
-    return Session(backend, info)
+    return Session(backend, info, contexts)
 
 
 def _open_engine(

@@ -1,7 +1,6 @@
 """ONNX Runtime behind the backend seam: CPU and CUDA providers, never one in place of the other."""
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -111,7 +110,6 @@ class OnnxRuntimeBackend:
         self._entry, self._dtype = inputs[0].name, NUMBERS[inputs[0].kind]
         # A fixed set of threads, because ONNX Runtime and malloc keep memory for each thread that they ever ran in.
         self._workers = ThreadPoolExecutor(contexts, thread_name_prefix="onnxruntime")
-        self._process = os.getpid()  # a fork copies neither these threads nor those of ONNX Runtime
         self._runtime = runtime
         self._kept = threading.local()
         self._recorded: BoundRun | None = None
@@ -123,8 +121,6 @@ class OnnxRuntimeBackend:
     @contextmanager
     def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
         """See :class:`Backend`. A refused tensor is an InputError, another failure a DeviceError or ArtifactError."""
-        if os.getpid() != self._process:
-            raise DeviceError("this session was loaded before the process was forked; load it again after the fork")
         maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
         yield {name: widened(value[: shape[0]]) for name, value in maps.items()}
 

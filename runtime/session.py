@@ -1,7 +1,10 @@
 """Image in, mask out."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -11,7 +14,7 @@ from PIL import Image
 from u2net.runtime.artifact import ImageIo, InputShape, Precision
 from u2net.runtime.backend import Array, Backend, DeviceBackend
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
+from u2net.runtime.errors import ArtifactError, DeviceError, InputError, SessionClosedError
 from u2net.runtime.postprocess import postprocess, scale_masks
 from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_batch
 from u2net.runtime.presets import Preset
@@ -64,11 +67,16 @@ class SessionInfo:
 class Session:
     """A loaded network with its preprocessing contract; safe to call from many threads."""
 
-    def __init__(self, backend: Backend, info: SessionInfo) -> None:
+    def __init__(self, backend: Backend, info: SessionInfo, contexts: int = 1) -> None:
+        """Use an open backend. ``contexts`` is the largest number of runs at once."""
         if not info.takes_images:
             info.shape.check_size(info.preset.height, info.preset.width, info.path)
         self._backend: Backend | None = backend
         self.info = info
+        # On a processor few threads resize for all callers: more would take memory, which malloc keeps for each thread,
+        # and save no time.
+        self._process = os.getpid()  # a fork copies no threads
+        self._threads = ThreadPoolExecutor(contexts + 1) if info.device.kind == "cpu" else None
 
     def __repr__(self) -> str:
         return f"<Session {self.info.path}: {self.info.backend}, {self.info.provider}>"
@@ -111,7 +119,8 @@ class Session:
         for shape, indices in alike.items():
             step = self._chunk(backend, shape)
             for chosen in (indices[start : start + step] for start in range(0, len(indices), step)):
-                found = self._masks(backend, [pixels[index] for index in chosen], preset)
+                call = partial(self._masks, backend, [pixels[index] for index in chosen], preset)
+                found = call() if self._threads is None else self._threads.submit(call).result()
                 masks.update(zip(chosen, found, strict=True))
         return [masks[index] for index in range(len(pixels))]
 
@@ -210,6 +219,8 @@ class Session:
         return self._run(backend, tensor, outputs)
 
     def _require_open(self) -> Backend:
+        if os.getpid() != self._process:
+            raise DeviceError("this session was loaded before the process was forked; load it again after the fork")
         if self._backend is None:
             raise SessionClosedError(f"the session of {self.info.path} is closed; load it again")
         return self._backend

@@ -17,7 +17,7 @@ from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.backend import Fill, InputSpec
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, InputError, SessionClosedError
+from u2net.runtime.errors import ArtifactError, DeviceError, InputError, SessionClosedError
 from u2net.runtime.loading import new_session
 from u2net.runtime.postprocess import postprocess
 from u2net.runtime.preprocess import preprocess
@@ -206,6 +206,14 @@ def test_infer_computes_only_the_outputs_asked_for() -> None:
 def test_infer_refuses_outputs_that_are_none(outputs: object) -> None:
     with pytest.raises(InputError, match="outputs must be a list of distinct names out of d0;"):
         fake_session(FakeBackend()).infer(np.zeros((1, 3, 32, 32), np.float32), outputs)  # type: ignore[call-overload]
+
+
+def test_a_session_of_the_parent_process_is_refused_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = fake_session(FakeBackend())
+    monkeypatch.setattr("os.getpid", lambda: 1)
+
+    with pytest.raises(DeviceError, match="load it again after the fork"):
+        session(np.zeros((8, 8, 3), np.uint8))
 
 
 def test_an_iterator_of_outputs_is_read_once() -> None:
