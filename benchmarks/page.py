@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,9 +92,15 @@ class Page:
         return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page=self, long=LONG)
 
 
-def make_table(columns: Mapping[str, Callable[[Item], str]], items: Iterable[Item]) -> Table:
-    """Make a table with a row for each item. Columns have a name and a function that returns an item's cell."""
-    return tuple(columns), [tuple(cell(item) for cell in columns.values()) for item in items]
+def make_table(
+    columns: Mapping[str, Callable[[Item], str]], items: Iterable[Item], without: Container[str] = ()
+) -> Table:
+    """Make a table with a row for each item, ``without`` the columns of these names.
+
+    Columns have a name and a function that returns an item's cell.
+    """
+    kept = {name: cell for name, cell in columns.items() if name not in without}
+    return tuple(kept), [tuple(cell(item) for cell in kept.values()) for item in items]
 
 
 def show(value: object, form: str = "") -> str:

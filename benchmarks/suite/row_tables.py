@@ -40,13 +40,12 @@ STEPS_TEXT = "Each figure is a median of its own, so steps need not add up to th
 
 def speed_table(rows: Sequence[Row], without: Container[str] = ()) -> Table:
     """Return every row's figures, ``without`` the columns of these names."""
-    return make_table({name: cell for name, cell in SPEED.items() if name not in without}, rows)
+    return make_table(SPEED, rows, without)
 
 
 def steps_table(rows: Sequence[Row], without: Container[str] = ()) -> Table:
     """Return the steps of each picture, ``without`` the columns of these names."""
-    columns = {name: cell for name, cell in STEPS.items() if name not in without}
-    return make_table(columns, ((row, each) for row in rows for each in row.pictures))
+    return make_table(STEPS, ((row, each) for row in rows for each in row.pictures), without)
 
 
 def describe_troubles(rows: Sequence[Row]) -> list[str]:
