@@ -43,8 +43,10 @@ def print_table(
 
     On a terminal it fits the width; in a file or a pipe each row is one line, however long.
     """
-    header, title = [printable(name) for name in header], title and printable(title)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    if title is not None:
+        print_line(title, style="italic")
+    header = [printable(name) for name in header]
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     lines = [[printable(cell) for cell in row] for row in rows]
     widths = (max(len(line[index]) + GAP for line in (header, *lines)) for index in range(len(header)))
     room = console.width if console.is_terminal else UNLIMITED

@@ -21,7 +21,7 @@ from u2net.runtime.preprocess import FloatArray
 class EagerBackend:
     """A network in FP32 eager PyTorch on one device."""
 
-    artifact = None
+    artifact = contexts = None
     precision: Precision = "fp32"
     input = InputSpec(InputShape(None, None, None, any_size=True))
 

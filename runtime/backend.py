@@ -65,6 +65,10 @@ class Backend(Protocol):
     """Names of all outputs, in order."""
 
     @property
+    def contexts(self) -> int | None:
+        """Largest number of runs at once, in an engine per profile; further threads wait. None if there is no bound."""
+
+    @property
     def precision(self) -> Precision | None:
         """Precision that the backend computes in, where the file's metadata cannot tell; else None."""
 

@@ -106,6 +106,9 @@ NO_MEMORY_WORDS = (
 """How ONNX Runtime, OpenVINO, TensorRT, CUDA and C++ say, in lower case, that memory ran out."""
 
 
+MEMORY_ADVICE = "use a smaller batch or size, fewer contexts, or stop other programs"
+
+
 def means_no_memory(said: str) -> bool:
     """Tell whether a library's message says that memory ran out."""
     return any(words in said.lower() for words in NO_MEMORY_WORDS)

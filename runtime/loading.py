@@ -81,8 +81,7 @@ def load(
     opened, rebuilt = open_backend(
         path, device, backend, threads=threads, tf32=tf32, contexts=contexts, cuda_graph=cuda_graph, rebuild=rebuild
     )
-    runs = CONTEXTS[device.kind] if contexts is None else contexts
-    return new_session(opened, path, device, preset=chosen, size=size, rebuilt=rebuilt, contexts=runs)
+    return new_session(opened, path, device, preset=chosen, size=size, rebuilt=rebuilt)
 
 
 def open_backend(
@@ -154,7 +153,6 @@ def new_session(
     assumed: Preset | None = None,
     size: tuple[int, int] | None = None,
     rebuilt: str | None = None,
-    contexts: int = 1,
 ) -> Session:
     """Make a session from an open backend, with ``preset``, else the file's own contract, else ``assumed``.
 
@@ -201,11 +199,12 @@ def new_session(
         precision=backend.precision or (artifact.precision if artifact else None),
         variant=artifact.variant if artifact else None,
         checkpoint_sha256=artifact.checkpoint_sha256 if artifact else None,
+        contexts=backend.contexts,
         rebuilt=rebuilt,
         image=image,
         image_size=best,
     )
-    return Session(backend, info, contexts)
+    return Session(backend, info)
 
 
 def _open_engine(

@@ -18,6 +18,7 @@ from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
+    MEMORY_ADVICE,
     ArtifactError,
     DependencyError,
     DeviceError,
@@ -100,7 +101,7 @@ class OnnxRuntimeBackend:
         except Exception as error:
             raise _failure(error, f"{what} cannot be loaded by ONNX Runtime", device, ArtifactError, advice) from error
         self.name = f"onnxruntime {runtime.__version__}"
-        self._device = device
+        self._device, self.contexts = device, contexts
         inputs = [_describe(value) for value in self._session.get_inputs()]
         outputs = [_describe(value) for value in self._session.get_outputs()]
         self.input = find_input(what, inputs, outputs)
@@ -170,7 +171,7 @@ def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetErr
     """The error for an exception of ONNX Runtime; ``refusal`` if the file or the tensor caused it."""
     said = f"{what} on {device}: {error}"
     if means_no_memory(said):
-        return OutOfMemoryError(f"{said}; use a smaller batch or size, fewer contexts, or stop other programs")
+        return OutOfMemoryError(f"{said}; {MEMORY_ADVICE}")
     if type(error).__name__ in INPUT_REFUSALS or INPUT_REFUSAL_WORDS in said:
         return refusal(said)
     return DeviceError(said + advice) if device.kind == "cuda" else ArtifactError(said)

@@ -12,6 +12,7 @@ from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
+    MEMORY_ADVICE,
     ArtifactError,
     DependencyError,
     DeviceError,
@@ -78,6 +79,7 @@ class OpenVinoBackend:
         self.provider = f"CPU, {'INT8 and ' if quantized else ''}{'BF16' if bf16 else 'FP32'}"
         self.outputs = tuple(output.name for output in outputs)
         self._dtype = NUMBERS[inputs[0].kind]
+        self.contexts = contexts
         self._requests = Pool(self._new_request, contexts)
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
@@ -143,7 +145,7 @@ def _describe(port: Any) -> TensorInfo:
 def _failure(error: Exception, what: str, refusal: type[U2NetError]) -> U2NetError:
     said = str(error).strip()
     if means_no_memory(said):
-        return OutOfMemoryError(f"{what}: {said}; use a smaller batch or size, fewer contexts, or stop other programs")
+        return OutOfMemoryError(f"{what}: {said}; {MEMORY_ADVICE}")
     if any(words in said for words in NO_GRAPH_WORDS):
         said = "it is damaged, or no ONNX file, or weights that it keeps in another file are missing"
     return refusal(f"{what}: {said}")

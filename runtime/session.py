@@ -46,6 +46,8 @@ class SessionInfo:
     """None if the file does not say."""
     variant: str | None
     checkpoint_sha256: str | None
+    contexts: int | None
+    """Largest number of runs at once, in an engine per profile; None if there is no bound."""
     rebuilt: str | None = None
     """Why an engine was rebuilt on loading; None if it was not."""
     image: ImageIo | None = None
@@ -67,8 +69,8 @@ class SessionInfo:
 class Session:
     """A loaded network with its preprocessing contract; safe to call from many threads."""
 
-    def __init__(self, backend: Backend, info: SessionInfo, contexts: int = 1) -> None:
-        """Use an open backend. ``contexts`` is the largest number of runs at once."""
+    def __init__(self, backend: Backend, info: SessionInfo) -> None:
+        """Use an open backend."""
         if not info.takes_images:
             info.shape.check_size(info.preset.height, info.preset.width, info.path)
         self._backend: Backend | None = backend
@@ -76,7 +78,7 @@ class Session:
         # On a processor few threads resize for all callers: more would take memory, which malloc keeps for each thread,
         # and save no time.
         self._process = os.getpid()  # a fork copies no threads
-        self._threads = ThreadPoolExecutor(contexts + 1) if info.device.kind == "cpu" else None
+        self._threads = ThreadPoolExecutor((info.contexts or 1) + 1) if info.device.kind == "cpu" else None
 
     def __repr__(self) -> str:
         return f"<Session {self.info.path}: {self.info.backend}, {self.info.provider}>"

@@ -1,7 +1,6 @@
 """Fixtures that several folders of tests share."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.files import hash_bytes, locked_folder
 
 Image = npt.NDArray[np.uint8]
+MakeOnce = Callable[[str, str, Callable[[Path], object]], Path]
 
 SMALL = (160, 160)
 """Height and width at which tests run the network where the size does not matter."""
@@ -36,10 +36,19 @@ def photographs() -> dict[str, Image]:
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder that all processes of a run share."""
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    """Return the path of a file of this key and name, which is written once for all processes of a run."""
     own = tmp_path_factory.getbasetemp()
-    return own if worker_id == "master" else own.parent
+    shared = own if worker_id == "master" else own.parent
+
+    def make(key: str, name: str, write: Callable[[Path], object]) -> Path:
+        path = shared / hash_bytes(key.encode())[:8] / name
+        with locked_folder(path.parent, wait=True):
+            if not path.is_file():
+                write(path)
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,16 +68,14 @@ def threads_that_sleep(worker_id: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traced_once(shared_folder: Path) -> Iterator[None]:
+def traced_once(make_once: MakeOnce) -> Iterator[None]:
     """Trace each network once for all processes of a run: it takes seconds, and the rest of an export does not."""
 
     def trace(checkpoint: Checkpoint, outputs: tuple[str, ...], odd_size: tuple[int, int] | None) -> ir.Model:
         key = repr((checkpoint.sha256, checkpoint.network, outputs, odd_size))
-        path = shared_folder / "traced" / hash_bytes(key.encode()) / "model.onnx"
-        with locked_folder(path.parent, wait=True):
-            if not path.is_file():
-                ir.save(trace_network(checkpoint, outputs, odd_size), path)
-            return read_graph(path)
+        return read_graph(
+            make_once(key, "traced.onnx", lambda path: ir.save(trace_network(checkpoint, outputs, odd_size), path))
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("u2net.export.onnx_export.trace_network", trace)
@@ -76,12 +83,11 @@ def traced_once(shared_folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
+def exported(make_once: MakeOnce, checkpoint: Checkpoint) -> Callable[[ExportOptions], Path]:
     """Export the bundled weights; the same options give the same file."""
 
-    @cache
     def export(options: ExportOptions) -> Path:
-        return export_onnx(checkpoint, tmp_path_factory.mktemp("exported") / "model.onnx", options).path
+        return make_once(repr(options), "model.onnx", lambda path: export_onnx(checkpoint, path, options))
 
     return export
 

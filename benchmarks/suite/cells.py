@@ -20,7 +20,6 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.benchmarks.suite.rows import Fidelity, Load, PictureSteps, Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.export.parity.figures import ComparisonMeter
-from u2net.runtime.loading import CONTEXTS
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.trt.record import read_record
 
@@ -231,10 +230,10 @@ class Cell:
                 row.pictures.append(PictureSteps(height, width, **medians))
         if row.contestant.opener != "file":
             return
-        contexts = row.contestant.options.get("contexts", CONTEXTS[self._options.device.kind])
         for callers in self._options.callers or ():
-            calls = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=self._inputs.middle)
-            if isinstance(calls, list):
+            found = self._ask(row, f"{callers} callers", "call_from", callers=callers, encoded=self._inputs.middle)
+            if found is not None:
+                contexts, calls = found
                 wall = max(end for _, end in calls) - min(start for start, _ in calls)
                 latency = summarize([end - start for start, end in calls])
                 row.load.append(Load(callers, len(calls) / wall, latency, contexts))

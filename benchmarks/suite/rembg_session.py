@@ -22,7 +22,7 @@ from u2net.runtime.session import Session, SessionInfo
 class RembgBackend:
     """The ONNX Runtime session that rembg made of a file."""
 
-    artifact = precision = None
+    artifact = precision = contexts = None
     input = InputSpec(InputShape(None, 320, 320))
 
     def __init__(self, theirs: Any, version: str) -> None:

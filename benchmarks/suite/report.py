@@ -31,7 +31,7 @@ LOAD: Mapping[str, Callable[[tuple[Row, Load]], str]] = {
     "contestant": lambda pair: pair[0].contestant.title,
     "network": lambda pair: pair[0].network,
     "callers": lambda pair: str(pair[1].callers),
-    "contexts": lambda pair: str(pair[1].contexts),
+    "contexts": lambda pair: show(pair[1].contexts),
     "images/s": lambda pair: f"{pair[1].images_per_second:.2f}",
     "median ms": lambda pair: f"{pair[1].latency.median_ms:.0f}",
     "p90 ms": lambda pair: f"{pair[1].latency.p90_ms:.0f}",

@@ -43,8 +43,8 @@ class Load:
     callers: int
     images_per_second: float
     latency: Latency
-    contexts: int
-    """Largest number of runs at once."""
+    contexts: int | None
+    """Largest number of runs at once; None if there is no bound."""
 
 
 @dataclass

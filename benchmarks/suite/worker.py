@@ -134,9 +134,12 @@ class Bench:
             ends |= mask_steps(session, image)
         return time_in_turns(ends, rounds, 1)
 
-    def call_from(self, callers: int, encoded: bytes) -> list[tuple[float, float]]:
-        """Call the session from several threads at once. Returns start and end of each call in seconds."""
-        image, calls = read_image(BytesIO(encoded)), []
+    def call_from(self, callers: int, encoded: bytes) -> tuple[int | None, list[tuple[float, float]]]:
+        """Call the session from several threads at once.
+
+        Returns the largest number of runs at once, and start and end of each call in seconds.
+        """
+        image, calls = read_image(BytesIO(encoded)), list[tuple[float, float]]()
         end = time.perf_counter() + CALLER_SECONDS
 
         def call(_caller: int) -> None:
@@ -146,7 +149,7 @@ class Bench:
 
         with ThreadPoolExecutor(callers) as threads:
             list(threads.map(call, range(callers)))
-        return calls
+        return self._opened.info.contexts, calls
 
     @property
     def _opened(self) -> Session:

@@ -29,13 +29,11 @@ QUICK = BenchOptions(rounds=2, threads=1)
 
 @pytest.fixture(scope="module", autouse=True)
 def _workers_here() -> Iterator[None]:
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cells, "Worker", WorkerHere)
         patch.setattr(measure, "PICTURE_SIZE", (90, 120))
         patch.setattr(measure, "FIDELITY_SCENES", 1)
         yield
-    torch.set_num_threads(threads)
 
 
 def edit(source: Path, target: Path, *, batch: int | None = None, side: int | None = None, **metadata: str) -> Path:

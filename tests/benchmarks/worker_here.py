@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from u2net.benchmarks.suite.worker import Bench
 from u2net.benchmarks.suite.workers import WorkerError
 
@@ -14,6 +16,7 @@ class WorkerHere:
         self.warnings: list[str] = []
         self.contestant = log.stem
         self._bench = Bench()
+        self._threads = torch.get_num_threads()
 
     def call(self, method: str, _timeout: float, **arguments: Any) -> Any:
         try:
@@ -23,3 +26,4 @@ class WorkerHere:
 
     def end(self) -> None:
         self._bench = Bench()
+        torch.set_num_threads(self._threads)  # a process takes its number of threads with it

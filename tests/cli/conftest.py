@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from tests.benchmarks.worker_here import WorkerHere
+from tests.conftest import MakeOnce
 from u2net.benchmarks.suite.ceilings import Ceilings
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
-from u2net.runtime.files import locked_folder
 
 Command = Callable[..., CompletedProcess[str]]
 Run = tuple[Path, CompletedProcess[str]]
@@ -58,16 +58,16 @@ def pictures(photographs: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: py
 
 
 @pytest.fixture(scope="session")
-def run_once(shared_folder: Path, run_u2net: Command) -> Callable[..., Run]:
+def run_once(make_once: MakeOnce, run_u2net: Command) -> Callable[..., Run]:
     """Run ``u2net`` with ``-o`` a folder of this name, once for all processes of a run; return folder and result."""
 
     def run(name: str, *words: object) -> Run:
-        folder, said = shared_folder / name / "out", shared_folder / name / "said.json"
-        with locked_folder(folder.parent, wait=True):
-            if not said.is_file():
-                result = run_u2net(*words, "-o", folder)
-                said.write_text(json.dumps((result.args, result.returncode, result.stdout, result.stderr)))
-        return folder, CompletedProcess(*json.loads(said.read_text()))
+        def write(path: Path) -> None:
+            result = run_u2net(*words, "-o", path.with_name("out"))
+            path.write_text(json.dumps((result.args, result.returncode, result.stdout, result.stderr)))
+
+        said = make_once(name, "said.json", write)
+        return said.with_name("out"), CompletedProcess(*json.loads(said.read_text()))
 
     return run
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import MakeOnce
 from u2net.export.fp16 import convert_fp16
 from u2net.export.graph import GraphStage
 from u2net.export.onnx_export import ExportOptions, export_onnx
@@ -56,9 +57,9 @@ def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_fp16(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
+def tiny_fp16(make_once: MakeOnce, tiny_onnx: Path) -> Path:
     """The bundled weights as FP16 ONNX at 128×128."""
-    return convert_fp16(tiny_onnx, tmp_path_factory.mktemp("fp16") / "model.fp16.onnx").path
+    return make_once("tiny", "model.fp16.onnx", lambda path: convert_fp16(tiny_onnx, path))
 
 
 def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:
@@ -84,14 +85,14 @@ def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:
 
 
 @pytest.fixture(scope="session")
-def u2net_checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, npt.NDArray[np.uint8]]
-) -> Checkpoint:
+def u2net_checkpoint(make_once: MakeOnce, photographs: dict[str, npt.NDArray[np.uint8]]) -> Checkpoint:
     """The full network with seeded weights whose probabilities span [0, 1]."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("u2net") / "u2net.safetensors"
-    save_weights(spread_outputs(U2NET(), photographs["coffee"]), path)
-    return load_checkpoint(path)
+
+    def write(path: Path) -> None:
+        torch.manual_seed(0)
+        save_weights(spread_outputs(U2NET(), photographs["coffee"]), path)
+
+    return load_checkpoint(make_once("spread", "u2net.safetensors", write))
 
 
 @pytest.fixture(scope="session")

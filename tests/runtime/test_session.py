@@ -36,6 +36,7 @@ class FakeBackend:
     name = "fake 1.0"
     provider = "FakeProvider"
     precision = None
+    contexts = 1
 
     def __init__(self, shape: InputShape = DYNAMIC, outputs: tuple[str, ...] = ("d0",)) -> None:
         self.input = InputSpec(shape)

@@ -27,7 +27,7 @@ class TensorRTBackend:
     def __init__(self, path: Path, device: Device, *, contexts: int, cuda_graph: bool) -> None:
         """Open an engine, with at most ``contexts`` execution contexts per profile; see :func:`open_engine`."""
         opened = open_engine(path, device)
-        self._device = device.index
+        self._device, self.contexts = device.index, contexts
         self._cuda = cuda = open_cuda()
         with cuda.using(self._device):
             maker = ContextMaker(opened, use_graph=cuda_graph)
