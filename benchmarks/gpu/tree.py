@@ -10,8 +10,9 @@ from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
 
-PACKAGE = "u2net"
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"u2net": ROOT, "u2net.benchmarks": ROOT / "benchmarks"}
+"""Packages whose ``__init__`` is not run: that of ``u2net.benchmarks`` imports torch, which a worker's Python may lack."""
 
 
 def register(name: str, folder: Path) -> None:
@@ -25,16 +26,9 @@ def register(name: str, folder: Path) -> None:
 
 
 def run_module(module: str, arguments: list[str]) -> None:
-    """Run a module as a program.
-
-    The packages around a module of ours are registered bare: the ``__init__`` of ``u2net.benchmarks`` imports torch,
-    which a worker's Python may lack.
-    """
-    register(PACKAGE, ROOT)
-    parts = module.split(".")
-    if parts[0] == PACKAGE:
-        for count in range(2, len(parts)):
-            register(".".join(parts[:count]), ROOT.joinpath(*parts[1:count]))
+    """Run a module as a program."""
+    for name, folder in PACKAGES.items():
+        register(name, folder)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -82,7 +82,7 @@ def built(run_once: Callable[..., Run], pictures: Path) -> Run:
 def suite_run(run_once: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The folder of a short run of the suite, named ``page``, in which rembg is missing; and what the command said."""
     contestants = ("--contestants", "onnxruntime-fp32,rembg", "--networks", "u2netp", "--batches", 1)
-    words = (*contestants, "--rounds", 2, "--name", "page", "--work", tmp_path_factory.mktemp("work"))
+    words = (*contestants, "--rounds", 2, "--threads", 1, "--name", "page", "--work", tmp_path_factory.mktemp("work"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("u2net.benchmarks.suite.options.SuiteOptions", partial(SuiteOptions, callers=(1, 2), size=160))
         patch.setattr("u2net.benchmarks.suite.inputs.PICTURE_SIZES", ((90, 120),))
