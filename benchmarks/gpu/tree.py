@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"u2net": ROOT, "u2net.benchmarks": ROOT / "benchmarks"}
-"""Packages whose ``__init__`` is not run: that of ``u2net.benchmarks`` imports torch, which a worker's Python may lack."""
+"""Packages whose ``__init__`` is not run: that of the second imports torch, which a worker's Python may lack."""
 
 
 def register(name: str, folder: Path) -> None:
