@@ -24,7 +24,7 @@ LONG = 24
 Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Header and rows of a table, as text."""
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Page:
 
 
 def make_table(
-    columns: Mapping[str, Callable[[Item], str]], items: Iterable[Item], without: Container[str] = ()
+    columns: Mapping[str, Callable[[_Item], str]], items: Iterable[_Item], without: Container[str] = ()
 ) -> Table:
     """Make a table with a row for each item, ``without`` the columns of these names.
 

@@ -14,7 +14,7 @@ from u2net.runtime.errors import CheckpointError
 from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 
-ROUNDING = {"fp32": 1e-4, "fp16": 1e-2}
+PROOF_LIMITS = {"fp32": 1e-4, "fp16": 1e-2}
 """Largest difference of probabilities that rounding explains, by the precision of the file.
 
 Measured: 5e-7 and 1.2e-3 on the bundled weights, of which two swapped convolutions move some output by 3.7e-3 or more.
@@ -33,7 +33,7 @@ def prove_weights(network: U2Net, model: ir.Model, source: Path) -> tuple[float,
     Raise CheckpointError if rounding cannot explain it.
     """
     precision, opset = find_precision(model), model.opset_imports.get("", 0)
-    limit = ROUNDING[precision]
+    limit = PROOF_LIMITS[precision]
     notes = ["the weights have the precision of FP16"] if precision == "fp16" else []
     last = _find_activation(model.graph.outputs[0])
     if last is None:

@@ -11,7 +11,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {"u2net": ROOT, "u2net.benchmarks": ROOT / "benchmarks"}
+BARE = {"u2net": ROOT, "u2net.benchmarks": ROOT / "benchmarks"}
 """Packages whose ``__init__`` is not run: that of the second imports torch, which a worker's Python may lack."""
 
 
@@ -27,7 +27,7 @@ def register(name: str, folder: Path) -> None:
 
 def run_module(module: str, arguments: list[str]) -> None:
     """Run a module as a program."""
-    for name, folder in PACKAGES.items():
+    for name, folder in BARE.items():
         register(name, folder)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

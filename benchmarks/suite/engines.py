@@ -74,7 +74,7 @@ def make_engines(
         try:
             with Worker(python, path.with_suffix(".log")) as process:
                 process.call(
-                    "build_engine",
+                    "compile_graph",
                     60 * options.build_minutes,
                     graph=str(graph.absolute()),
                     path=str(path.absolute()),

@@ -47,7 +47,7 @@ def find_tensorrt() -> tuple[dict[Flavour, str], list[str]]:
     return found, broken
 
 
-def build_engine(graph: str, path: str, artifact: Artifact, options: EngineOptions) -> None:
+def compile_graph(graph: str, path: str, artifact: Artifact, options: EngineOptions) -> None:
     """Build an engine; ``artifact`` is the graph's metadata."""
     compile_engine(GraphSource(Path(graph), artifact.precision, artifact.opset, artifact), Path(path), options)
 

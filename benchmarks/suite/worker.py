@@ -103,7 +103,7 @@ class Bench:
         return measure_ceilings(device, arithmetic, threads)
 
     find_tensorrt = staticmethod(gpu.find_tensorrt)
-    build_engine = staticmethod(gpu.build_engine)
+    compile_graph = staticmethod(gpu.compile_graph)
     time_layers = staticmethod(gpu.time_layers)
 
     def infer(self, tensor: Array) -> Array:

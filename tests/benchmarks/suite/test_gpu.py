@@ -269,7 +269,7 @@ def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
     with Worker(sys.executable, network.folder / "rtx.log") as process:
         versions, _ = process.call("find_tensorrt", 120)
         process.call(
-            "build_engine",
+            "compile_graph",
             240,
             graph=str(graph),
             path=str(path),
