@@ -1,10 +1,10 @@
 """What a benchmark ran on: processor, threads, versions."""
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from u2net.runtime.cores import usable_cores
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.loading import find_fastest
 from u2net.runtime.packages import installed_versions
@@ -50,12 +50,6 @@ def describe_machine(device: Device) -> Machine:
         gpu=torch.cuda.get_device_name(torch_device(device)) if device.kind == "cuda" else None,
         versions=installed_versions(PACKAGES),
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which a container may have limited."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def describe_processor() -> str:

@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from u2net.benchmarks.machine import Machine, describe_machine, usable_cores
+from u2net.benchmarks.machine import Machine, describe_machine
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import EAGER, Contestant
@@ -20,6 +20,7 @@ from u2net.export.parity.sessions import check_variant
 from u2net.model.checkpoint import Checkpoint, take_checkpoint
 from u2net.model.opening import open_session
 from u2net.model.synthetic import make_scene, make_scenes
+from u2net.runtime.cores import usable_cores
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.kinds import check_counts, check_options

@@ -34,9 +34,7 @@ def evaluate(
     from u2net.model.contact_sheet import draw_contact_sheet
     from u2net.model.dataset import check_pairs, find_pairs
     from u2net.model.evaluation import centred_gaussian, score_masks, score_sessions
-    from u2net.model.memory import keep_freed_memory
 
-    keep_freed_memory()
     pairs = find_pairs(dataset)
     check_pairs(pairs)
     if sheet is not None and any(sheet.exists() and sheet.samefile(path) for pair in pairs for path in astuple(pair)):

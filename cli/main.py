@@ -7,6 +7,7 @@ import warnings
 from io import TextIOWrapper
 
 from u2net.runtime.errors import DependencyError, U2NetError
+from u2net.runtime.memory import keep_freed_memory
 
 STATUS_USAGE = 2
 """Exit status for wrong input, a missing package or a missing device."""
@@ -46,6 +47,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata; a picture that cannot be read is an error
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # the same
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that temporary files are removed
+    keep_freed_memory()
     try:
         from u2net.cli.app import run_app
 

@@ -39,9 +39,7 @@ def train(
 ) -> None:
     """Train a network with seven-way deep supervision."""
     from u2net.model import training
-    from u2net.model.memory import keep_freed_memory
 
-    keep_freed_memory()
     options = training.TrainOptions(
         variant=variant,
         recipe=training.find_recipe(recipe, device).with_overrides(

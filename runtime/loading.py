@@ -52,7 +52,8 @@ def load(
         size: input height and width in pixels, for a network of dynamic size; None takes the preset's,
             or the optimum of an engine's first profile if no profile has the preset's.
         threads: processor threads for ONNX files, of each operator (ONNX Runtime) or of all runs together (OpenVINO);
-            None lets the backend choose.
+            None lets the backend choose or, where affinity or a container's quota leaves the process fewer cores than
+            the machine has, takes that many.
         tf32: let a GPU round the FP32 convolutions of an ONNX file to TF32. An engine has this built in.
         contexts: largest number of runs at once, in an engine per profile; further threads wait. Each run needs memory
             of its own. None means 1 on a processor and 4 on a GPU.

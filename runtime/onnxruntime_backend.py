@@ -16,6 +16,7 @@ import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
 from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
+from u2net.runtime.cores import limited_cores
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
     MEMORY_ADVICE,
@@ -91,7 +92,7 @@ class OnnxRuntimeBackend:
             raise ArtifactError(why_no_file(source))
         _require_provider(runtime, device)
         advice = _preload_libraries(runtime) if device.kind == "cuda" else ""
-        self._open = partial(_open, runtime, source, device, threads, tf32=tf32, optimize=optimize)
+        self._open = partial(_open, runtime, source, device, threads or limited_cores(), tf32=tf32, optimize=optimize)
         self._graph = cuda_graph and contexts == 1 and device.kind == "cuda"
         try:
             self._session = self._open(graph=self._graph)

@@ -10,6 +10,7 @@ import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
+from u2net.runtime.cores import limited_cores
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
     MEMORY_ADVICE,
@@ -38,7 +39,7 @@ class OpenVinoBackend:
 
         Args:
             bf16: compute in BF16 instead of FP32, even for an FP16 file; quantized operations run in INT8 either way.
-            threads: processor threads of all runs together; None lets OpenVINO choose.
+            threads: processor threads of all runs together.
             contexts: largest number of runs at once; further threads wait.
         """
         try:
@@ -52,7 +53,7 @@ class OpenVinoBackend:
         if bf16 and not computes_in_bf16():
             raise DeviceError("this processor does not compute in BF16; backend='openvino' computes in FP32")
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "NUM_STREAMS": contexts}
-        if threads is not None:
+        if threads := threads or limited_cores():
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
             model = _core(openvino).read_model(path)

@@ -2,15 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from u2net.runtime.cores import usable_cores
 from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.files import make_folder
 from u2net.runtime.images import CUTOUT, MASK, MEGAPIXELS, find_images, is_output, read_first_frame, write_image
 from u2net.runtime.postprocess import cut_out, to_grey
 from u2net.runtime.preprocess import ByteArray, FloatArray, reading_picture
 from u2net.runtime.session import Session
+
+PICTURES_AT_ONCE = 4
+"""Largest number of pictures in work: decoding and encoding take longer than a GPU's run, and one core each."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +71,19 @@ def write_pictures(
     """
     plan = plan_pictures(places, folder)
     make_folder(folder)
-    for files in plan:
-        try:
-            image, more = read_first_frame(files.source, megapixels=megapixels)
-            mask = _compute_mask(session, image, files.source)
-            write_image(files.mask, to_grey(mask))
-            write_image(files.cutout, cut_out(image, mask))
-        except InputError as error:
-            yield error
-        else:
-            yield replace(files, more_frames=more)
+    with ThreadPoolExecutor(min(PICTURES_AT_ONCE, usable_cores())) as threads:
+        yield from threads.map(partial(_write_picture, session, megapixels), plan)
+
+
+def _write_picture(session: Session, megapixels: float, files: PictureFiles) -> PictureFiles | InputError:
+    try:
+        image, more = read_first_frame(files.source, megapixels=megapixels)
+        mask = _compute_mask(session, image, files.source)
+        write_image(files.mask, to_grey(mask))
+        write_image(files.cutout, cut_out(image, mask))
+    except InputError as error:
+        return error
+    return replace(files, more_frames=more)
 
 
 def _compute_mask(session: Session, image: ByteArray, source: Path) -> FloatArray:

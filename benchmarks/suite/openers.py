@@ -22,17 +22,12 @@ def open_eager(
     weights: "WeightSet | None" = None,
     **options: bool,
 ) -> Session:
-    """A checkpoint in PyTorch; further options are those of :class:`TorchBackend`.
-
-    PyTorch's tuning guide advises an allocator that reuses memory, so glibc's is set to do that.
-    """
+    """A checkpoint in PyTorch; further options are those of :class:`TorchBackend`."""
     import torch
 
     from u2net.benchmarks.suite.torch_backend import TorchBackend
     from u2net.model.checkpoint import load_checkpoint
-    from u2net.model.memory import keep_freed_memory
 
-    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     backend = TorchBackend(load_checkpoint(file, weights).network, device, **options)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from u2net.benchmarks.machine import Machine, describe_machine, describe_processor, usable_cores
+from u2net.benchmarks.machine import Machine, describe_machine, describe_processor
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.ceilings import Ceilings
 from u2net.benchmarks.suite.cells import Cell
@@ -32,6 +32,7 @@ from u2net.benchmarks.suite.networks import (
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, DEFAULT_CALLERS, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
+from u2net.runtime.cores import usable_cores
 from u2net.runtime.device import Device
 from u2net.runtime.files import make_folder
 from u2net.runtime.preprocess import ByteArray

@@ -25,6 +25,7 @@ from u2net.runtime.backend import Array
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, U2NetError
 from u2net.runtime.images import read_image
+from u2net.runtime.memory import keep_freed_memory
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
 from u2net.runtime.trt.profiles import sides_of
@@ -190,4 +191,5 @@ def serve(connection: Connection, bench: object) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # PyTorch's tuning guide advises it, and the others' steps on pictures must not take longer
     serve(Connection(int(sys.argv[1])), Bench())

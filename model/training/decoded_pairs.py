@@ -1,6 +1,5 @@
 """All pictures of a training, decoded once: decoding them again takes longer than a GPU takes to learn from them."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from u2net.model.dataset import Pair, read_pair
+from u2net.runtime.cores import usable_cores
 from u2net.runtime.errors import InputError
 
 GPU_SHARE = 0.5
@@ -57,7 +57,7 @@ def decode_pairs(
         images[index] = torch.from_numpy(np.array(image).transpose(2, 0, 1))
         masks[index, 0] = torch.from_numpy(np.array(mask))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for done, _ in enumerate(pool.map(read, range(count)), 1):
             report(done / count)
     return DecodedPairs(images, masks)

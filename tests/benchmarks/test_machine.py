@@ -1,12 +1,11 @@
 import json
-import os
 import platform
 from dataclasses import asdict
 
 import pytest
 import torch
 
-from u2net.benchmarks.machine import INSTRUCTIONS, PACKAGES, describe_machine, describe_processor, usable_cores
+from u2net.benchmarks.machine import INSTRUCTIONS, PACKAGES, describe_machine, describe_processor
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.packages import installed_versions
 
@@ -22,20 +21,6 @@ def test_the_machine_that_runs_is_described() -> None:
 
 def test_a_package_that_is_not_installed_is_left_out() -> None:
     assert list(installed_versions(("numpy", "no-such-package-at-all"))) == ["numpy"]
-
-
-def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 3, 5}, raising=False)
-
-    assert usable_cores() == 3
-
-
-@pytest.mark.parametrize(("count", "cores"), [(6, 6), (None, 1)])
-def test_cores_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, count: int | None, cores: int) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: count)
-
-    assert usable_cores() == cores
 
 
 @pytest.mark.parametrize(("device", "name"), [("cuda:1", "NVIDIA 1"), ("cpu", None)])
