@@ -92,7 +92,7 @@ def deploy_checkpoint(
         built = build_artifacts(checkpoint, staging, build, progress)
         bench = measure_models(built.loadable(build.device), checkpoint, timing, progress)
         progress("writing masks and cut-outs")
-        with load(built.artifacts[0], build.device) as session:
+        with load(built.artifacts[0], build.device, contexts=1) as session:
             drawn = list(write_pictures(session, places, staging / PICTURES)) if places else []
         pictures = tuple(each for each in drawn if isinstance(each, PictureFiles))
         skipped = tuple(str(each) for each in drawn if not isinstance(each, PictureFiles))

@@ -25,7 +25,7 @@ def run(
     from u2net.runtime.pictures import write_pictures
 
     skipped: list[InputError] = []
-    with load(model, device, backend=backend, preset=preset) as session:
+    with load(model, device, backend=backend, preset=preset, contexts=1) as session:
         if backend is not None:
             print_line(f"{model} runs in {session.info.backend}, {session.info.provider}")
         for done in write_pictures(session, images, output, megapixels=megapixels):

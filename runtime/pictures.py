@@ -67,6 +67,8 @@ def write_pictures(
 ) -> Iterator[PictureFiles | InputError]:
     """Write mask and cut-out of each picture; yield what was written, or the error of a picture without a mask.
 
+    Pictures are decoded and encoded side by side; the session needs no more than one context.
+
     Raise InputError as :func:`plan_pictures` does, which takes the same places, or if the folder cannot be made.
     """
     plan = plan_pictures(places, folder)
