@@ -107,6 +107,7 @@ NO_MEMORY_WORDS = (
 
 
 MEMORY_ADVICE = "use a smaller batch or size, fewer contexts, or stop other programs"
+"""What to do when a backend ran out of memory."""
 
 
 def means_no_memory(said: str) -> bool:

@@ -23,7 +23,7 @@ MASK, CUTOUT = ".mask.png", ".cutout.png"
 """Endings of the files written for a picture. A file with such a name is never taken for a picture."""
 
 PNG_LEVEL = 4
-"""zlib's level of compression: half the time of Pillow's 6, for cut-outs that are at most 3 % larger."""
+"""zlib's level of compression: half the time of Pillow's 6, for files some 5 % larger."""
 
 MEGAPIXELS = 200
 """Default limit of a picture's size in millions of pixels: a small file may unpack to more than the memory holds."""

@@ -16,7 +16,7 @@ from u2net.runtime.preprocess import ByteArray, FloatArray, reading_picture
 from u2net.runtime.session import Session
 
 PICTURES_AT_ONCE = 4
-"""Largest number of pictures in work: decoding and encoding take longer than a GPU's run, and one core each."""
+"""Largest number of pictures in work: decoding and encoding one takes a core longer than a GPU runs."""
 
 
 @dataclass(frozen=True)
