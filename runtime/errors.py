@@ -105,7 +105,6 @@ NO_MEMORY_WORDS = (
 )
 """How ONNX Runtime, OpenVINO, TensorRT, CUDA and C++ say, in lower case, that memory ran out."""
 
-
 MEMORY_ADVICE = "use a smaller batch or size, fewer contexts, or stop other programs"
 """What to do when a backend ran out of memory."""
 
