@@ -61,7 +61,7 @@ class EagerBackend:
             pixels = self._as_tensor("the input", tensor)
             if pixels.shape[1] != 3 or len(pixels) < 1:
                 raise InputError(f"the network takes N×3×H×W; got {tuple(pixels.shape)}")
-            self.input.shape.check_size(*pixels.shape[2:])
+            self.input.check_size(pixels.shape)
             maps = self._compute(pixels, outputs)
             if not isinstance(outputs, Mapping):
                 return {**maps}

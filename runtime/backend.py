@@ -44,6 +44,15 @@ class InputSpec:
             hint = "; array[None] makes it a batch of one" if self._takes((1, *shape), dtype) else ""
             raise InputError(f"infer takes a {self}; got {np.dtype(dtype)} {tuple(shape)}{hint}")
 
+    def check_size(self, shape: Sequence[int], where: object = "the network") -> None:
+        """Raise InputError if the network does not take the size of an array that is an input, or so many images."""
+        if self.layout == "NHWC":
+            self.shape.check_image(shape[1], shape[2], where)
+        else:
+            self.shape.check_size(shape[2], shape[3], where)
+        if self.shape.batch is not None and shape[0] > self.shape.batch:
+            raise InputError(f"the network takes 1 to {self.shape.batch} images at once; got {shape[0]}")
+
     def _takes(self, shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
         channels = 3 if self.layout == "NHWC" else 1
         return np.dtype(dtype) == self.dtype and len(shape) == 4 and shape[0] >= 1 and shape[channels] == 3

@@ -3,7 +3,7 @@
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ from u2net.runtime.errors import (
     means_no_memory,
 )
 from u2net.runtime.files import why_no_file
+from u2net.runtime.trt.cuda import open_cuda
+from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, as_target
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16", "tensor(uint8)": "u8"}
@@ -37,8 +39,8 @@ KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16", "tensor(uint8)": "u8"
 INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
 """Exceptions of ONNX Runtime that a file or a tensor causes, whatever the device. They share no public base class."""
 
-INPUT_REFUSAL_WORDS = "Got invalid dimensions for input"
-"""How a bound run, whose exceptions are all of one type, says that the tensor is at fault."""
+INPUT_REFUSAL_WORDS = re.compile("invalid dimensions for input|Unexpected (in|out)put data type|computed output shape")
+"""How a bound run, whose exceptions are all of one type, says that a tensor is at fault."""
 
 QUIET = 3
 """ONNX Runtime's log level for errors only; failures come back as exceptions."""
@@ -103,6 +105,7 @@ class OnnxRuntimeBackend:
             raise _failure(error, f"{what} cannot be loaded by ONNX Runtime", device, ArtifactError, advice) from error
         self.name = f"onnxruntime {runtime.__version__}"
         self._device, self.contexts = device, contexts
+        self._place = device.kind, device.index
         inputs = [_describe(value) for value in self._session.get_inputs()]
         outputs = [_describe(value) for value in self._session.get_outputs()]
         self.input = find_input(what, inputs, outputs)
@@ -126,26 +129,80 @@ class OnnxRuntimeBackend:
         maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
         yield {name: widened(value[: shape[0]]) for name, value in maps.items()}
 
+    def run_on_device(
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object], _stream: int | None
+    ) -> dict[str, DeviceArray]:
+        """Run on C-contiguous arrays of the same GPU, without a copy; see :class:`DeviceBackend`.
+
+        ONNX Runtime has a stream of its own, so the call waits for the work in all streams, and then for the run.
+        """
+        if self._device.kind == "cpu":
+            raise InputError(f"{self.name} takes NumPy arrays on a processor; got {type(tensor).__name__}")
+        if self._graph:
+            raise InputError("ONNX Runtime's CUDA graph takes NumPy arrays alone; load the file with cuda_graph=False")
+        return self._workers.submit(self._compute_on_device, tensor, outputs).result()
+
+    def _compute_on_device(
+        self, tensor: object, outputs: Sequence[str] | Mapping[str, object]
+    ) -> dict[str, DeviceArray]:
+        cuda, index, binding = open_cuda(), self._device.index, self._session.io_binding()
+        with cuda.using(index):
+            source = as_device_array(tensor, index, None)
+            self.input.check(source.shape, source.kind)
+            self.input.check_size(source.shape)
+            for name in outputs:
+                if isinstance(outputs, Mapping):
+                    target = as_target(name, outputs[name], index, None)
+                    binding.bind_output(name, *self._place, target.kind, target.shape, target.address)
+                else:
+                    binding.bind_output(name, *self._place)
+            cuda.synchronize()
+            with self._explaining(source.shape):
+                binding.bind_input(self._entry, *self._place, source.kind, source.shape, source.address)
+                self._session.run_with_iobinding(binding, self._options(outputs))
+        return {
+            name: DeviceArray(
+                value.data_ptr(),
+                tuple(value.shape()),
+                index,
+                owner=(value, binding, outputs),
+                ready=True,
+                kind=np.dtype(NUMBERS[KINDS[value.data_type()]]).str,
+            )
+            for name, value in zip(outputs, binding.get_outputs(), strict=True)
+        }
+
     def _compute(self, shape: tuple[int, int, int, int], fill: Fill, outputs: tuple[str, ...]) -> dict[str, Any]:
         tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), self.input.dtype)
         fill(tensor[: shape[0]])
-        try:
+        with self._explaining(tensor.shape):
             return self._run(tensor.astype(self._dtype, copy=False), outputs)
+
+    @contextmanager
+    def _explaining(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Say what an exception of a run means."""
+        try:
+            yield
         except Exception as error:
-            what = f"ONNX Runtime cannot run the network on {tensor.shape}"
+            what = f"ONNX Runtime cannot run the network on {shape}"
             raise _failure(error, what, self._device, InputError) from error
 
+    def _options(self, outputs: Iterable[str], graph: str = "-1") -> Any:
+        """Options of a run; ``graph`` is the number of the CUDA graph to record or launch, -1 for a plain run."""
+        options = self._runtime.RunOptions()
+        options.only_execute_path_to_fetches = set(outputs) != set(self.outputs)
+        options.add_run_config_entry("gpu_graph_id", graph)
+        return options
+
     def _run(self, tensor: Any, outputs: tuple[str, ...]) -> dict[str, Any]:
-        every, bound = set(outputs) == set(self.outputs), self._recorded
+        bound = self._recorded
         if bound is None or bound.key != (tensor.shape, outputs):
             bound = getattr(self._kept, "bound", None)
             if bound is None or bound.key != (tensor.shape, outputs):
                 bound = self._kept.bound = self._bind(tensor, outputs)
-            elif self._graph and self._recorded is None and every:
+            elif self._graph and self._recorded is None and set(outputs) == set(self.outputs):
                 self._recorded = bound  # for good, because its graph holds the addresses
-        options = self._runtime.RunOptions()
-        options.only_execute_path_to_fetches = not every
-        options.add_run_config_entry("gpu_graph_id", "1" if bound is self._recorded else "-1")  # -1 is a plain run
+        options = self._options(outputs, "1" if bound is self._recorded else "-1")
         bound.tensor.update_inplace(tensor)
         try:
             self._session.run_with_iobinding(bound.binding, options)
@@ -159,12 +216,11 @@ class OnnxRuntimeBackend:
         return dict(zip(outputs, bound.binding.copy_outputs_to_cpu(), strict=True))
 
     def _bind(self, tensor: Any, outputs: tuple[str, ...]) -> BoundRun:
-        place = (self._device.kind, self._device.index)
         binding = self._session.io_binding()
-        entry = self._runtime.OrtValue.ortvalue_from_numpy(tensor, *place)
+        entry = self._runtime.OrtValue.ortvalue_from_numpy(tensor, *self._place)
         binding.bind_ortvalue_input(self._entry, entry)
         for name in outputs:
-            binding.bind_output(name, *place)
+            binding.bind_output(name, *self._place)
         return BoundRun((tensor.shape, outputs), entry, binding)
 
 
@@ -173,7 +229,7 @@ def _failure(error: Exception, what: str, device: Device, refusal: type[U2NetErr
     said = f"{what} on {device}: {error}"
     if means_no_memory(said):
         return OutOfMemoryError(f"{said}; {MEMORY_ADVICE}")
-    if type(error).__name__ in INPUT_REFUSALS or INPUT_REFUSAL_WORDS in said:
+    if type(error).__name__ in INPUT_REFUSALS or INPUT_REFUSAL_WORDS.search(said):
         return refusal(said)
     return DeviceError(said + advice) if device.kind == "cuda" else ArtifactError(said)
 

@@ -152,14 +152,8 @@ class Session:
 
     def _run(self, backend: Backend, tensor: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """Check the size of a batch in host memory, and run it."""
+        backend.input.check_size(tensor.shape, self.info.path)
         batch, first, second, third = tensor.shape
-        if self.info.takes_images:
-            self.info.shape.check_image(first, second, self.info.path)
-        else:
-            self.info.shape.check_size(second, third, self.info.path)
-        fixed = self.info.shape.batch
-        if fixed is not None and batch > fixed:
-            raise InputError(f"the network takes 1 to {fixed} images at once; got {batch}")
         with backend.run((batch, first, second, third), lambda target: np.copyto(target, tensor), outputs) as found:
             return {name: np.array(values) for name, values in found.items()}
 
@@ -181,12 +175,12 @@ class Session:
         Args:
             tensor: float32 N×3×H×W, preprocessed as :attr:`info.preset` says, or uint8 N×H×W×3 RGB for a network that
                 takes images: a NumPy array, or an array in the memory of the session's device that has ``__dlpack__``
-                or ``__cuda_array_interface__`` (TensorRT engines and eager PyTorch). A NumPy array returns NumPy
-                arrays, a device array returns device arrays without a copy.
+                or ``__cuda_array_interface__``. A NumPy array returns NumPy arrays, a device array returns device
+                arrays without a copy.
             outputs: names of the outputs to compute and copy; None takes all. With a device array, also a mapping
                 from names to the device arrays to write to.
             stream: handle of the caller's CUDA stream: the network waits for the work in it, and later work in it
-                waits for the network. Without it the call returns when the GPU is done.
+                waits for the network. Without it, and always in ONNX Runtime, the call returns when the GPU is done.
 
         Raises:
             InputError: kind, dtype, dimensions, size or names do not fit, or a stream came with a NumPy array.
@@ -207,7 +201,7 @@ class Session:
                 raise InputError("stream is for device arrays; a call with a NumPy array waits for its result")
             return self._infer_on_host(backend, tensor, wanted)
         if not isinstance(backend, DeviceBackend):
-            raise InputError(f"{backend.name} takes NumPy arrays; a {type(tensor).__name__} needs a TensorRT engine")
+            raise InputError(f"{backend.name} takes NumPy arrays; got {type(tensor).__name__}")
         return dict(backend.run_on_device(tensor, wanted, stream))
 
     def _infer_on_host(

@@ -28,8 +28,9 @@ def gpu_sections(report: SuiteReport) -> list[Section]:
         return []
     text = (
         "Device time is measured by CUDA events, GPU memory to GPU memory, with runs enqueued back to back; wall time "
-        f"includes the copies. p99 needs {P99_RUNS} runs. GPU memory excludes the CUDA context. The list shows the "
-        "GPU before the measurement and after each part of the table."
+        "includes the copies. ONNX Runtime waits for the GPU in each run, so its device time includes the launch; its "
+        f"CUDA graph reads host memory alone. p99 needs {P99_RUNS} runs. GPU memory excludes the CUDA context. The "
+        "list shows the GPU before the measurement and after each part of the table."
     )
     table = make_table(GPU, (row for row in report.rows if row.wall is not None))
     states = list(dict.fromkeys(map(str, report.gpu_states)))

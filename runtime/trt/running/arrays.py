@@ -57,11 +57,19 @@ def as_device_array(value: object, device: int, stream: int | None) -> DeviceArr
     """
     if isinstance(value, DeviceArray):
         if value.device != device:
-            raise InputError(f"the engine is on cuda:{device}, the array on cuda:{value.device}; move it")
+            raise InputError(f"the network is on cuda:{device}, the array on cuda:{value.device}; move it")
         return replace(value, ready=False)  # its receiver may have used it since
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
         return _from_dlpack(value, device, stream)
     return _from_interface(value, device)
+
+
+def as_target(name: str, value: object, device: int, stream: int | None) -> DeviceArray:
+    """View the array for an output. Raise InputError as :func:`as_device_array` does, or if it is read-only."""
+    array = as_device_array(value, device, stream)
+    if not array.writable:
+        raise InputError(f"the array for output {name!r} is read-only")
+    return array
 
 
 def _from_interface(value: object, device: int) -> DeviceArray:
@@ -101,7 +109,7 @@ def _from_dlpack(value: Any, device: int, stream: int | None) -> DeviceArray:
     kind, index = value.__dlpack_device__()
     if int(kind) != DLPACK_CUDA or int(index) != device:
         where = f"cuda:{index}" if int(kind) == DLPACK_CUDA else f"other memory (DLPack device {int(kind)})"
-        raise InputError(f"the engine is on cuda:{device}, the array on {where}; move it, or give a NumPy array")
+        raise InputError(f"the network is on cuda:{device}, the array on {where}; move it, or give a NumPy array")
     # -1 asks for no synchronization.
     try:
         capsule = value.__dlpack__(stream=-1 if stream is None else stream)

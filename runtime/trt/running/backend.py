@@ -13,7 +13,7 @@ from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.pool import Pool
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Shape, profiled_shape, sides_of
-from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
+from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, as_target, new_device_array
 from u2net.runtime.trt.running.contexts import ContextMaker
 from u2net.runtime.trt.running.opening import open_engine
 from u2net.runtime.trt.running.slot import Slot
@@ -95,9 +95,7 @@ class TensorRTBackend:
         shape = slot.sizes[name]
         if not isinstance(outputs, Mapping):
             return new_device_array(self._cuda, shape, self._device, self._dtypes[name])
-        array = as_device_array(outputs[name], self._device, slot.stream.handle)
-        if not array.writable:
-            raise InputError(f"the array for output {name!r} is read-only")
+        array = as_target(name, outputs[name], self._device, slot.stream.handle)
         dtype, found = self._dtypes[name], np.dtype(array.kind)
         if (array.shape, found) != (shape, dtype):
             raise InputError(f"output {name!r} is {dtype} {shape}, the array to write it to {found} {array.shape}")

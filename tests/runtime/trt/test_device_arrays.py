@@ -1,5 +1,6 @@
 """Covers running/arrays.py and slot.py with arrays in GPU memory: no copies, and work in stream order."""
 
+import ctypes
 import gc
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,11 @@ from tests.runtime.trt.conftest import WriteEngine
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import Session, load
+from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, ProfileError
+from u2net.runtime.loading import new_session
+from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.running.arrays import DeviceArray
 
 SHAPE = (2, 3, 32, 32)
@@ -302,7 +307,7 @@ class NeedsGradient(WithDlpack):
         (WithDlpack, {"kind": (2, 16, 1)}, "type 2 of 16 bits"),
         (WithDlpack, {"kind": (0, 32, 1)}, "type 0 of 32 bits"),
         (WithDlpack, {"kind": (2, 32, 4)}, "float32"),
-        (WithDlpack, {"device": (CUDA, 1)}, "engine is on cuda:0, the array on cuda:1; move it"),
+        (WithDlpack, {"device": (CUDA, 1)}, "network is on cuda:0, the array on cuda:1; move it"),
         (WithDlpack, {"device": (CPU, 0)}, r"DLPack device 1\); move it, or give a NumPy array"),
         (WithDlpack, {"strides": (3072, 1, 96, 3)}, "C-contiguous"),
         (NeedsGradient, {}, "cannot be shared: it requires grad"),
@@ -364,9 +369,64 @@ def test_unusable_outputs_are_refused(trt: FakeTensorRT, write_engine: WriteEngi
         session.infer(array)  # the session still works
 
 
-def test_onnx_takes_no_gpu_memory(tiny_onnx: Callable[..., Path], cuda: FakeCudaRuntime) -> None:
-    with load(tiny_onnx(), preset="raw") as session, pytest.raises(InputError, match="needs a TensorRT engine"):
-        session.infer(make(WithInterface, cuda, noise(*SHAPE)))
+def test_a_processor_takes_no_gpu_memory(tiny_onnx: Callable[..., Path], cuda: FakeCudaRuntime) -> None:
+    array = make(WithInterface, cuda, noise(*SHAPE))
+    for backend in ("onnxruntime", "openvino"):
+        with (
+            load(tiny_onnx(), preset="raw", backend=backend) as session,
+            pytest.raises(InputError, match=r"takes NumPy arrays.*; got WithInterface"),
+        ):
+            session.infer(array)
+
+
+@pytest.fixture
+def onnx_session(tiny_onnx: Callable[..., Path]) -> Iterator[Session]:
+    """A network in ONNX Runtime that takes the processor's memory for a GPU's."""
+    backend = OnnxRuntimeBackend(tiny_onnx(), Device("cpu"))
+    backend._device = Device("cuda")
+    with new_session(backend, Path("tiny.onnx"), Device("cuda"), preset=PRESETS["raw"]) as session:
+        yield session
+
+
+def in_reach(cuda: FakeCudaRuntime, values: Tensor, stream: int | None = None) -> Any:
+    """An array of the fake GPU at its real address, which ONNX Runtime reads."""
+    array = make(WithInterface, cuda, values, stream=stream)
+    array.changes = {"data": (array.values().ctypes.data, False)}
+    return array
+
+
+def test_onnxruntime_reads_and_writes_arrays_where_they_are(
+    onnx_session: Session, cuda: FakeCudaRuntime, caller: int
+) -> None:
+    """The caller's stream still has to write the input when the call is made."""
+    for batch in (1, 1, 2, 1):
+        values = noise(batch, 3, 32, 32, seed=batch)
+        wanted = onnx_session.infer(values)
+        target = in_reach(cuda, noise(batch, 1, 32, 32))
+        written = onnx_session.infer(in_reach(cuda, values, stream=caller), {"d0": target}, stream=caller)
+        made = onnx_session.infer(in_reach(cuda, values, stream=caller))
+
+        assert list(written) == ["d0"] and list(made) == list(wanted)
+        np.testing.assert_array_equal(target.values(), wanted["d0"])
+        for name, each in made.items():
+            facts = each.__cuda_array_interface__
+            assert (facts["shape"], facts["typestr"]) == (wanted[name].shape, "<f4")
+            found = np.ctypeslib.as_array((ctypes.c_float * wanted[name].size).from_address(facts["data"][0]))
+            np.testing.assert_array_equal(found, wanted[name].ravel())
+
+
+def test_onnxruntime_refuses_what_it_cannot_use(onnx_session: Session, cuda: FakeCudaRuntime) -> None:
+    good, bytes_ = in_reach(cuda, noise(*SHAPE)), in_reach(cuda, noise(2, 1, 32, 32))
+    bytes_.changes |= {"typestr": "|u1"}
+    with pytest.raises(InputError, match="not a multiple of 32"):
+        onnx_session.infer(in_reach(cuda, noise(1, 3, 33, 32)))
+    with pytest.raises(InputError, match=r"has shape \{2,1,32,64\} but the computed output shape .* is \{2,1,32,32\}"):
+        onnx_session.infer(good, {"d0": in_reach(cuda, noise(2, 1, 32, 64))})
+    with pytest.raises(InputError, match=r"output data type. Actual: \(tensor\(uint8\)\)"):
+        onnx_session.infer(good, {"d0": bytes_})
+    onnx_session._backend._graph = True  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="cuda_graph=False"):
+        onnx_session.infer(good)
 
 
 def test_outputs_outlive_the_session(trt: FakeTensorRT, write_engine: WriteEngine, cuda: FakeCudaRuntime) -> None:
