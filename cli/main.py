@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import warnings
+from importlib.util import find_spec
 from io import TextIOWrapper
 
 from u2net.runtime.errors import DependencyError, U2NetError
@@ -58,6 +59,10 @@ def main() -> None:
         if not extras:
             raise
         message = str(DependencyError(package, *extras))
+        if find_spec(package):
+            message = (
+                f"{package} is too old, it lacks {error.name}; `pip install --upgrade {package}` brings a newer one"
+            )
     except (U2NetError, OSError, MemoryError) as error:  # OSError: a name too long, a full disk
         message = str(error) or "memory ran out"
     except KeyboardInterrupt:

@@ -39,7 +39,9 @@ KINDS = {"tensor(float)": "f32", "tensor(float16)": "f16", "tensor(uint8)": "u8"
 INPUT_REFUSALS = frozenset({"InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile"})
 """Exceptions of ONNX Runtime that a file or a tensor causes, whatever the device. They share no public base class."""
 
-INPUT_REFUSAL_WORDS = re.compile("invalid dimensions for input|Unexpected (in|out)put data type|computed output shape")
+INPUT_REFUSAL_WORDS = re.compile(
+    "invalid dimensions for input|Unexpected (in|out)put data type|computed output shape|shape verification failed"
+)
 """How a bound run, whose exceptions are all of one type, says that a tensor is at fault."""
 
 QUIET = 3

@@ -79,6 +79,15 @@ def test_a_missing_package_is_one_line_with_its_extra(module: str, words: tuple[
     assert said.stderr == f"u2net: {module} is not installed; `pip install 'u2net-deploy[{extra}]'` installs it\n"
 
 
+def test_a_package_without_the_module_that_another_wants_is_too_old() -> None:
+    said = run_without("rich.console", "--version")
+
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == (
+        "u2net: rich is too old, it lacks rich.console; `pip install --upgrade rich` brings a newer one\n"
+    )
+
+
 @pytest.mark.parametrize("module", ["torch", "onnx"])
 def test_running_a_model_needs_neither_torch_nor_onnx(
     module: str, built_onnx: Path, pictures: Path, tmp_path: Path

@@ -420,7 +420,7 @@ def test_onnxruntime_refuses_what_it_cannot_use(onnx_session: Session, cuda: Fak
     bytes_.changes |= {"typestr": "|u1"}
     with pytest.raises(InputError, match="not a multiple of 32"):
         onnx_session.infer(in_reach(cuda, noise(1, 3, 33, 32)))
-    with pytest.raises(InputError, match=r"has shape \{2,1,32,64\} but the computed output shape .* is \{2,1,32,32\}"):
+    with pytest.raises(InputError, match=r"shape.*\{2,1,32,64\}.*shape.*\{2,1,32,32\}"):
         onnx_session.infer(good, {"d0": in_reach(cuda, noise(2, 1, 32, 64))})
     with pytest.raises(InputError, match=r"output data type. Actual: \(tensor\(uint8\)\)"):
         onnx_session.infer(good, {"d0": bytes_})
