@@ -48,11 +48,12 @@ $(WEB)/model.onnx: .venv/ready
 gpu-check:
 	$(PYTHON) -P benchmarks/gpu/tree.py u2net.benchmarks.gpu $(ARGS)
 
-# The wheel in an environment without torch and onnx.
+# The wheel in an environment without torch and onnx, with the oldest packages that pyproject.toml allows.
+OLDEST = $(shell sed -nE 's/^(dependencies|cpu) = //p' pyproject.toml | grep -oE '[a-z]+>=[0-9.]+' | sed 's/>=/==/')
 bare: .venv/ready dist/model.onnx
 	rm -rf .venv-bare
 	$(PYTHON) -m venv .venv-bare
-	.venv-bare/bin/pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[cpu]"
+	.venv-bare/bin/pip install --quiet $(OLDEST) "$$(ls dist/*.whl)[cpu]"
 	cd dist && ../.venv-bare/bin/python ../tests/environments/bare_mask.py model.onnx
 
 # An exported file in rembg, whose pins clash with those of the other extras. rembg only opens files in its home folder.

@@ -87,6 +87,8 @@ class BuiltEngine:
 
 @dataclass(frozen=True)
 class BuildResult:
+    """What a build wrote, and what it found of it."""
+
     checkpoint: Path
     stages: tuple[BuiltStage, ...]
     engine: BuiltEngine | None = None

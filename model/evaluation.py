@@ -19,6 +19,8 @@ GAUSSIAN_WIDTH = 0.25
 
 @dataclass(frozen=True)
 class PictureScore:
+    """The error of one picture's map."""
+
     pair: Pair
     mae: float
 

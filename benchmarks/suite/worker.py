@@ -159,14 +159,16 @@ class Bench:
         return self._session
 
 
-def own_peak_mb() -> float:
-    """Peak resident memory of this process; on Linux without what its parent held before exec."""
+def own_peak_mb() -> float | None:
+    """Peak resident memory of this process, on Linux without what its parent held before exec; None on Windows."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -192,4 +194,6 @@ def serve(connection: Connection, bench: object) -> None:
 
 if __name__ == "__main__":
     keep_freed_memory()  # PyTorch's tuning guide advises it, and the others' steps on pictures must not take longer
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection as Connection
     serve(Connection(int(sys.argv[1])), Bench())

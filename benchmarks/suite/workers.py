@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, Self
@@ -44,10 +45,7 @@ class Worker:
         command = [python, "-P", str(TREE), module, str(far.fileno())]
         try:
             with log.open("wb") as stream:
-                # In a process group of its own, so that what it starts, as torch's compilers, is ended with it.
-                self._process = subprocess.Popen(
-                    command, stdout=stream, stderr=stream, pass_fds=[far.fileno()], process_group=0
-                )
+                self._process = subprocess.Popen(command, stdout=stream, stderr=stream, **_start_options(far.fileno()))
         except OSError as error:
             raise WorkerError(f"{python} cannot be started: {error.strerror or error}") from error
         finally:
@@ -86,8 +84,11 @@ class Worker:
         self._pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            self._process.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _obituary(self) -> str:
@@ -98,3 +99,12 @@ class Worker:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         words = self._log.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
         return f"the process ended with {how}; its last output: {words or 'none'}"
+
+
+def _start_options(pipe: int) -> dict[str, Any]:
+    """Arguments of Popen with which a process inherits a pipe, and which let :meth:`Worker.end` find what it starts."""
+    if sys.platform == "win32":
+        os.set_handle_inheritable(pipe, True)
+        return {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [pipe]})}
+    # In a process group of its own, so that what it starts, as torch's compilers, is ended with it.
+    return {"pass_fds": [pipe], "process_group": 0}

@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_the_report_says_how_it_was_measured(two_batches: tuple[BenchReport, Pat
 
     assert report.options == replace(QUICK, batches=(1, 2))
     assert report.input_size == (160, 160)
-    assert report.machine.versions["torch"] == torch.__version__
+    assert report.machine.versions["torch"] == version("torch")
 
 
 def test_the_steps_of_a_picture_are_timed_once_for_each_model(two_batches: tuple[BenchReport, Path]) -> None:
