@@ -151,7 +151,8 @@ def fast(device: Device) -> Recipe:
 def _precision(device: Device) -> TrainPrecision:
     """Return BF16 if the device computes in it: others emulate it, slower than FP16 on a GPU or FP32 on a processor."""
     if device.kind == "cpu":
-        capabilities = torch.cpu.get_capabilities()
+        # An older PyTorch cannot tell.
+        capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
     if not torch.cuda.is_available():
         return "bf16-mixed"

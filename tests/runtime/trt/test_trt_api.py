@@ -91,9 +91,11 @@ def compare(protocol: type, bindings: Bindings) -> list[str]:
 
 
 def declared_methods(protocol: type) -> dict[str, Callable[..., Any]]:
-    """Methods by name, without those that ``typing`` adds."""
+    """Methods by name, without those that ``typing`` and Python add."""
     own = ((name, value) for name, value in vars(protocol).items() if inspect.isfunction(value))
-    return {name: value for name, value in own if value.__module__ == protocol.__module__}
+    return {
+        name: value for name, value in own if value.__module__ == protocol.__module__ and name != "__annotate_func__"
+    }
 
 
 def _takes(parameters: list[tuple[str, bool]], function: Callable[..., Any]) -> bool:
