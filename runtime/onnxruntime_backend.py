@@ -152,16 +152,17 @@ class OnnxRuntimeBackend:
             source = as_device_array(tensor, index, None)
             self.input.check(source.shape, source.kind)
             self.input.check_size(source.shape)
-            for name in outputs:
-                if isinstance(outputs, Mapping):
-                    target = as_target(name, outputs[name], index, None)
-                    binding.bind_output(name, *self._place, target.kind, target.shape, target.address)
-                else:
-                    binding.bind_output(name, *self._place)
+            given = outputs if isinstance(outputs, Mapping) else {}
+            targets = {name: as_target(name, array, index, None) for name, array in given.items()}
             cuda.synchronize()
             with self._explaining(source.shape):
                 binding.bind_input(self._entry, *self._place, source.kind, source.shape, source.address)
+                for name in outputs:
+                    target = targets.get(name)
+                    memory = (target.kind, target.shape, target.address) if target else ()
+                    binding.bind_output(name, *self._place, *memory)
                 self._session.run_with_iobinding(binding, self._options(outputs))
+                binding.synchronize_outputs()
         return {
             name: DeviceArray(
                 value.data_ptr(),
