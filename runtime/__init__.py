@@ -8,6 +8,8 @@
         mask = session(image)
 """
 
+import os
+
 from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.errors import (
     ArtifactError,
@@ -36,6 +38,10 @@ from u2net.runtime.postprocess import cut_out, to_grey
 from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session, SessionInfo
+
+# From 1.29 on ONNX Runtime reports processes, models and runs to Microsoft. Only this, read when it is imported, stops all
+# of that; backends also turn it off in an ONNX Runtime that was imported before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "PRESETS",

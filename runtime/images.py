@@ -79,6 +79,8 @@ def _opened(source: str | Path | BinaryIO, megapixels: float = MEGAPIXELS) -> It
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
         with picture:
+            if picture.format == "EPS":
+                raise ValueError("it is PostScript, a program that Pillow would let Ghostscript run; save it as PNG")
             found = picture.width * picture.height / 1e6
             if not found <= megapixels:
                 raise ValueError(f"it has {found:.1f} million pixels; the limit, megapixels, is {megapixels:g}")

@@ -91,6 +91,7 @@ class OnnxRuntimeBackend:
             import onnxruntime as runtime
         except ImportError:
             raise DependencyError("onnxruntime", "cpu" if device.kind == "cpu" else "gpu") from None
+        runtime.disable_telemetry_events()
         what = source if isinstance(source, Path) else "the graph"
         if isinstance(source, Path) and not source.is_file():
             raise ArtifactError(why_no_file(source))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, features
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps, features
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.images import find_images, open_picture, read_first_frame, read_image, read_size, write_image
@@ -178,6 +178,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
 
     with pytest.raises(InputError, match=r"/a\.png cannot be read as a picture"):
         read_image(tmp_path / "a.png")
+
+
+def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow lets Ghostscript run it, whatever the file is called."""
+    calls: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args, **_options: calls.append(args))
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+
+    for read in (read_image, read_size):
+        with pytest.raises(InputError, match="PostScript"):
+            read(path)
+    assert calls == []
 
 
 def test_the_largest_picture_is_the_callers_choice_and_pillows_limit_does_not_apply(

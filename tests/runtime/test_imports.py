@@ -1,5 +1,6 @@
 """What the runtime pulls in, seen from a fresh process."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,15 @@ def loaded(small_onnx: Path) -> set[str]:
 def test_a_first_mask_needs_no(loaded: set[str], module: str) -> None:
     assert "onnxruntime" in loaded
     assert module not in loaded
+
+
+def test_onnxruntime_reports_nothing_to_microsoft(small_onnx: Path, tmp_path: Path) -> None:
+    """It writes what it will send into the home folder."""
+    silent = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    env = {name: value for name, value in os.environ.items() if name not in silent} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", FIRST_MASK, str(small_onnx)], env=env, capture_output=True, check=True)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_importing_the_runtime_loads_no_backend() -> None:
