@@ -39,7 +39,7 @@ from u2net.runtime.preprocess import preprocess_batch
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session, SessionInfo
 
-# From 1.29 on ONNX Runtime reports processes, models and runs to Microsoft. Only this, read when it is imported, stops all
+# From 1.29 on ONNX Runtime reports processes, models and runs to Microsoft. Only this, read on import, stops all
 # of that; backends also turn it off in an ONNX Runtime that was imported before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
