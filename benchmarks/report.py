@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -10,23 +9,18 @@ from u2net.benchmarks.measure import BenchReport
 from u2net.benchmarks.page import NONE, Figure, Page, Section, Table, machine_section, picture_uri
 from u2net.benchmarks.suite.row_tables import STEPS_TEXT, speed_plots, speed_table, steps_table
 from u2net.benchmarks.suite.rows import Row
-from u2net.benchmarks.writing import short_names, write_json, write_page
+from u2net.benchmarks.writing import write_json, write_page
 from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, LEAST_PICTURES, METRICS, AccuracyReport
 from u2net.export.build import BuildResult
 from u2net.export.engine import EngineStage
 from u2net.export.graph import GraphStage
-from u2net.export.parity.figures import Comparison, Spread
+from u2net.export.parity.figures import Spread
 from u2net.export.parity.gate import StageParity
-from u2net.model.evaluation import Evaluation
-from u2net.runtime.files import hash_file
 from u2net.runtime.images import open_picture
 from u2net.runtime.pictures import PictureFiles
 
 PICTURES_SHOWN = 12
 """Largest number of photographs on a page."""
-
-HEADER = ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate")
-
 
 BENCH_TEXT = (
     "Times are of whole batches. IoU and mean Δ compare the maps with eager PyTorch's on synthetic scenes. Peak memory "
@@ -34,8 +28,8 @@ BENCH_TEXT = (
 )
 
 
-def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]:
-    """Rows of :data:`HEADER`: eager PyTorch, then each stage. A file that a later stage replaced has no latency."""
+def stage_table(build: BuildResult, bench: BenchReport) -> Table:
+    """A row for eager PyTorch, then one for each stage. A file that a later stage replaced has no latency."""
     single = {row.file: row for row in bench.rows if row.batch == bench.rows[0].batch}
     last = {stage.graph.path: stage.name for stage in build.stages}
     rows = [("eager", _size(build.checkpoint.stat().st_size), *[NONE] * 4, *_speed(single.get(build.checkpoint)), "")]
@@ -45,7 +39,7 @@ def stage_cells(build: BuildResult, bench: BenchReport) -> list[tuple[str, ...]]
     if build.engine and build.engine.stage:
         compiled = build.engine.stage
         rows.append(_stage_cells("engine", compiled, build.engine.parity, single.get(compiled.path)))
-    return rows
+    return ("stage", "size", "time", "largest Δ", "mean Δ", "mask IoU", "latency", "vs eager", "gate"), rows
 
 
 def _stage_cells(
@@ -103,7 +97,7 @@ def build_page(build: BuildResult, bench: BenchReport, pictures: Sequence[Figure
             fastest = f"the fastest file, `{best.contestant.title}`, has {gain} at batch {best.batch}"
     remarks = [build.engine.remark] if build.engine and build.engine.remark else []
     sections = (
-        Section("Stages", facts, (HEADER, stage_cells(build, bench)), remarks),
+        Section("Stages", facts, stage_table(build, bench), remarks),
         Section("Photographs", "Masks and cut-outs by the FP32 file.", tabs={"": pictures} if pictures else {}),
         _parity(build),
         _quantization(build),
@@ -128,21 +122,14 @@ def show_pictures(pictures: Sequence[PictureFiles]) -> list[Figure]:
     ]
 
 
-PARITY_HEADER = ("output", "largest", "on", "99.9 %", "mean", "IoU", "NaN, Inf")
-
-
-def parity_rows(parity: StageParity) -> list[tuple[str, ...]]:
-    """The figures of each output and of the mask as text, in the order of :data:`PARITY_HEADER`."""
-    return [row for each in (*parity.outputs, parity.mask) for row in _comparison_rows(each)]
-
-
-def _comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """Probabilities, then logits."""
-    ends = (f"{comparison.iou:.6f}", f"{comparison.nonfinite.value:.0f}")
-    rows = [(comparison.output, *_spread_cells(comparison.probability), *ends)]
-    if comparison.logit is not None:
-        rows.append((f"{comparison.output} logits", *_spread_cells(comparison.logit), NONE, NONE))
-    return rows
+def parity_table(parity: StageParity) -> Table:
+    """The figures of each output's probabilities, then of its logits, and those of the mask."""
+    rows = list[tuple[str, ...]]()
+    for each in (*parity.outputs, parity.mask):
+        rows.append((each.output, *_spread_cells(each.probability), f"{each.iou:.6f}", f"{each.nonfinite.value:.0f}"))
+        if each.logit is not None:
+            rows.append((f"{each.output} logits", *_spread_cells(each.logit), NONE, NONE))
+    return ("output", "largest", "on", "99.9 %", "mean", "IoU", "NaN, Inf"), rows
 
 
 def _spread_cells(spread: Spread) -> tuple[str, ...]:
@@ -151,14 +138,16 @@ def _spread_cells(spread: Spread) -> tuple[str, ...]:
 
 def _parity(build: BuildResult) -> Section:
     parities = build.parities()
-    rows = [(name, *row) for name, parity in parities.items() for row in parity_rows(parity)]
+    tables = {name: parity_table(parity) for name, parity in parities.items()}
+    header = next(iter(tables.values()))[0]
+    rows = [(name, *row) for name, (_, rows) in tables.items() for row in rows]
     failures = [f"{name}: {failure}" for name, parity in parities.items() for failure in parity.failures]
     nodes = ", ".join(f"{stage.name} {stage.graph.nodes}" for stage in build.stages)
     fp16 = [stage.graph.artifact for stage in build.stages if stage.graph.artifact.precision == "fp16"]
     islands = ", ".join(node for artifact in fp16 for node in artifact.fp32_nodes) or "none"
     limits = sorted({f"Limits of {each.precision}: {each.tolerance}." for each in parities.values()})
     kept = f"Nodes that stay in FP32 in the FP16 graph: {islands}. Nodes: {nodes}."
-    return Section("Parity", " ".join([*limits, kept]), (("stage", *PARITY_HEADER), rows), failures)
+    return Section("Parity", " ".join([*limits, kept]), (("stage", *header), rows), failures)
 
 
 def _quantization(build: BuildResult) -> Section:
@@ -179,28 +168,6 @@ def _quantization(build: BuildResult) -> Section:
         for each in reversed(made.losses)
     ]
     return Section("INT8", text, (("convolution", "loss", "stays in"), rows))
-
-
-def scores_as_json(dataset: Path, results: Sequence[Evaluation], worst: int) -> dict[str, Any]:
-    """Return the scores by model with each file's hash, because a file of the same name may hold other weights later.
-
-    Args:
-        worst: number of pictures to name for each model, those with the largest MAE.
-    """
-    return {
-        "dataset": dataset.resolve().name,
-        "sha256": {each.model: hash_file(each.model) for each in results if isinstance(each.model, Path)},
-        "scores": {each.model: each.scores for each in results},
-        "worst": {
-            each.model: {picture.pair.image.name: picture.mae for picture in each.pictures[:worst]} for each in results
-        },
-    }
-
-
-def score_table(results: Sequence[Evaluation]) -> Table:
-    """A row for each metric: the score of each model."""
-    rows = [(title, *(f"{getattr(each.scores, name):.4f}" for each in results)) for name, title in METRICS.items()]
-    return ("metric", *short_names(each.model for each in results).values()), rows
 
 
 def accuracy_table(report: AccuracyReport) -> Table:

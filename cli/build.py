@@ -41,7 +41,7 @@ def build(
     status 1 if a stage exceeds its tolerances.
     """
     from u2net.benchmarks import deploy_checkpoint
-    from u2net.benchmarks.report import HEADER, accuracy_table, stage_cells
+    from u2net.benchmarks.report import accuracy_table, stage_table
     from u2net.export import BuildOptions, EngineOptions
 
     if flavour is not None and not engine:
@@ -54,7 +54,7 @@ def build(
         source = shared.read_checkpoint(checkpoint, weights)
         done = deploy_checkpoint(source, output, options, rounds, report)
     built = done.built
-    print_table(HEADER, stage_cells(built, done.bench))
+    print_table(*stage_table(built, done.bench))
     print_warnings(done.bench.warnings)
     if built.accuracy:
         title = f"{built.accuracy.dataset}: {built.accuracy.pictures} pictures"

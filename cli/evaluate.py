@@ -1,8 +1,9 @@
 """``u2net eval``."""
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,8 +11,13 @@ from u2net.cli.options import DATASET, DeviceName, JsonFile, OnnxBackend, OwnPre
 from u2net.cli.printing import print_line, print_table, progress_lines
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import InputError
+from u2net.runtime.files import hash_file
+
+if TYPE_CHECKING:
+    from u2net.model.evaluation import Evaluation
 
 WORST = 12
+"""Number of pictures that are named and drawn, those with the largest MAE."""
 
 
 def evaluate(
@@ -28,7 +34,6 @@ def evaluate(
 
     The last column is a guess that ignores the photograph: a blob in the middle.
     """
-    from u2net.benchmarks.report import score_table, scores_as_json
     from u2net.benchmarks.writing import write_json
     from u2net.export.parity.sessions import open_for_parity
     from u2net.model.contact_sheet import draw_contact_sheet
@@ -42,10 +47,31 @@ def evaluate(
     sessions = [open_for_parity(path, device, backend=backend, preset=preset) for path in (model, *(more or []))]
     with progress_lines() as say:
         results = (*score_sessions(sessions, pairs, say), score_masks("centred Gaussian", centred_gaussian, pairs))
-    print_table(*score_table(results), f"{dataset}: {len(pairs)} pictures")
+    print_table(*_score_table(results), f"{dataset}: {len(pairs)} pictures")
     if json_file is not None:
-        write_json(json_file, scores_as_json(dataset, results, WORST))
+        write_json(json_file, _as_json(dataset, results))
     if sheet is not None:
         draw_contact_sheet(results[0].pictures[:WORST], sessions[0], sheet)
     for path in filter(None, (json_file, sheet)):
         print_line(f"Wrote {path}")
+
+
+def _score_table(results: Sequence["Evaluation"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows, one for each metric: the score of each model."""
+    from u2net.benchmarks.writing import short_names
+    from u2net.export.accuracy import METRICS
+
+    rows = [(title, *(f"{getattr(each.scores, name):.4f}" for each in results)) for name, title in METRICS.items()]
+    return ("metric", *short_names(each.model for each in results).values()), rows
+
+
+def _as_json(dataset: Path, results: Sequence["Evaluation"]) -> dict[str, Any]:
+    """Return the scores by model, with each file's hash: a file of the same name may hold other weights later."""
+    return {
+        "dataset": dataset.resolve().name,
+        "sha256": {each.model: hash_file(each.model) for each in results if isinstance(each.model, Path)},
+        "scores": {each.model: each.scores for each in results},
+        "worst": {
+            each.model: {picture.pair.image.name: picture.mae for picture in each.pictures[:WORST]} for each in results
+        },
+    }

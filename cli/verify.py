@@ -23,7 +23,7 @@ def verify(
 
     Exit status 1 if one exceeds its tolerances.
     """
-    from u2net.benchmarks.report import PARITY_HEADER, parity_rows
+    from u2net.benchmarks.report import parity_table
     from u2net.benchmarks.writing import write_json
     from u2net.export.parity import VerifyOptions, verify_models
 
@@ -33,7 +33,7 @@ def verify(
         title = f"{result.candidate} ({result.precision}) against {result.reference}"
         if result.note:
             print_line(f"{result.candidate}: {result.note}")
-        print_table(PARITY_HEADER, parity_rows(result), title)
+        print_table(*parity_table(result), title)
         print_line(f"Limits: {result.tolerance}")
         for failure in result.failures:
             print_line(f"FAILED {result.candidate}: {failure}", style="red")

@@ -37,19 +37,18 @@ def compare_reports(old: Path, new: Path, *, least_change: float = LEAST_CHANGE)
     Raises:
         InputError: a file is not a report of `bench`, or the two have no row in common.
     """
-    before, after = _read_report(old), _read_report(new)
-    common = [key for key in before.rows if key in after.rows]
+    before, old_hardware, old_noise = _read_report(old)
+    after, new_hardware, new_noise = _read_report(new)
+    common = [key for key in before if key in after]
     if not common:
         raise InputError(f"{old} and {new} have no row in common")
     note = ""
-    if before.hardware != after.hardware:
-        note = f"speeds are not compared: {old} is of {before.hardware}, {new} of {after.hardware}"
-    for path, report in ((old, before), (new, after)):
-        note = note or (report.noise and f"speeds are not compared: the machine of {path} was busy")
+    if old_hardware != new_hardware:
+        note = f"speeds are not compared: {old} is of {old_hardware}, {new} of {new_hardware}"
+    for path, noise in ((old, old_noise), (new, new_noise)):
+        note = note or (noise and f"speeds are not compared: the machine of {path} was busy")
     loss = math.inf if note else least_change
-    found = [
-        f"{', '.join(key)}: {change}" for key in common for change in _changes(before.rows[key], after.rows[key], loss)
-    ]
+    found = [f"{', '.join(key)}: {change}" for key in common for change in _changes(before[key], after[key], loss)]
     return Changes(tuple(found), note)
 
 
@@ -71,16 +70,8 @@ def _changes(before: dict[str, Any], after: dict[str, Any], least_change: float)
     return found
 
 
-@dataclass(frozen=True)
-class _Report:
-    rows: dict[tuple[str, ...], dict[str, Any]]
-    """By title, network and batch."""
-    hardware: str
-    noise: str
-    """Why the figures must not be quoted; empty if they may be."""
-
-
-def _read_report(path: Path) -> _Report:
+def _read_report(path: Path) -> tuple[dict[tuple[str, ...], dict[str, Any]], str, str]:
+    """Return the rows by title, network and batch; the hardware; and why figures must not be quoted, if so."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         rows: dict[tuple[str, ...], dict[str, Any]] = {
@@ -89,7 +80,7 @@ def _read_report(path: Path) -> _Report:
         for row in rows.values():
             _changes(row, row, 0.0)
         hardware = values["machine"]["gpu"] or values["machine"]["processor"]
-        return _Report(rows, hardware, Noise(**values["noise"]).warning)
+        return rows, hardware, Noise(**values["noise"]).warning
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 from u2net.benchmarks.machine import Machine, describe_machine, describe_processor
 from u2net.benchmarks.noise import Noise, NoiseMeter
-from u2net.benchmarks.suite.ceilings import Ceilings
 from u2net.benchmarks.suite.cells import Cell
 from u2net.benchmarks.suite.contestants import Contestant, list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
@@ -16,24 +15,12 @@ from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.growth import GrowthPoint, measure_growth
 from u2net.benchmarks.suite.inputs import gather_inputs
-from u2net.benchmarks.suite.limits import (
-    VALUE_BYTES,
-    LayerWork,
-    count_gigaflops,
-    count_work,
-    find_arithmetic,
-    least_seconds,
-)
-from u2net.benchmarks.suite.networks import (
-    NetworkFiles,
-    find_network,
-    make_graphs,
-)
+from u2net.benchmarks.suite.limits import Ceilings, count_gigaflops, count_work, set_shares
+from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.options import DEFAULT_BATCHES, DEFAULT_CALLERS, SuiteOptions
 from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.workers import Worker, WorkerError
 from u2net.runtime.cores import usable_cores
-from u2net.runtime.device import Device
 from u2net.runtime.files import make_folder
 from u2net.runtime.preprocess import ByteArray
 
@@ -118,7 +105,7 @@ def run_suite(
     for network, batch, share in _plan_cells(networks, options.batches):
         until = time.monotonic() + (end - time.monotonic()) * share
         found = Cell(network, batch, inputs, options, progress).measure(contestants, until, noise, end=end)
-        _set_shares(found, count_work(network.path("fp32", batch), batch), report.ceilings, device)
+        set_shares(found, count_work(network.path("fp32", batch), batch), report.ceilings, device)
         rows = sorted((*report.rows, *found), key=lambda row: (options.networks.index(row.network), row.batch))
         states = (*report.gpu_states, *([read_gpu_state(device)] if on_gpu else []))
         report = replace(report, noise=noise.summarize(), rows=tuple(rows), gpu_states=states)
@@ -173,14 +160,3 @@ def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:
             with suppress(WorkerError):
                 found[arithmetic] = process.call("measure_ceilings", CEILING_SECONDS, arithmetic=arithmetic, **place)
     return found
-
-
-def _set_shares(
-    rows: Iterable[Row], work: Sequence[LayerWork], ceilings: Mapping[str, Ceilings], device: Device
-) -> None:
-    for row in rows:
-        arithmetic = find_arithmetic(row.contestant, device)
-        measured = row.device or row.wall
-        if measured is not None and arithmetic in ceilings:
-            least = least_seconds(work, ceilings[arithmetic], VALUE_BYTES[arithmetic])
-            row.limit_share = 1e3 * least / measured.median_ms

@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -20,18 +21,19 @@ import numpy as np
 
 from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
-from u2net.benchmarks.timing import Run, mask_steps, time_in_turns
 from u2net.runtime.backend import Array
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, U2NetError
 from u2net.runtime.images import read_image
 from u2net.runtime.memory import keep_freed_memory
+from u2net.runtime.postprocess import postprocess
+from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
 from u2net.runtime.trt.profiles import sides_of
 
 if TYPE_CHECKING:
-    from u2net.benchmarks.suite.ceilings import Ceilings
+    from u2net.benchmarks.suite.limits import Ceilings
 
 FURTHER_RUNS = {"cpu": 0, "cuda": 2}
 """Runs after the first, before anything is timed: an engine's second run records its CUDA graph, the third is the first
@@ -42,6 +44,9 @@ CALLER_SECONDS = 1.0
 
 MOST_WARNINGS = 1000
 """Number of warnings kept for the answer to one call."""
+
+Run = Callable[[], object]
+"""Does one whole piece of work and returns when it is finished."""
 
 
 class Bench:
@@ -98,8 +103,8 @@ class Bench:
         }
 
     def measure_ceilings(self, device: str, arithmetic: str, threads: int | None) -> "Ceilings":
-        """See :func:`u2net.benchmarks.suite.ceilings.measure_ceilings`."""
-        from u2net.benchmarks.suite.ceilings import measure_ceilings
+        """See :func:`u2net.benchmarks.suite.limits.measure_ceilings`."""
+        from u2net.benchmarks.suite.limits import measure_ceilings
 
         return measure_ceilings(device, arithmetic, threads)
 
@@ -132,7 +137,14 @@ class Bench:
         }
         # A session of another kind, as rembg's, takes steps of its own; a network that takes images has one step alone.
         if type(session) is Session and not session.info.takes_images:
-            ends |= mask_steps(session, image)
+            output, preset = session.info.mask_output, session.info.preset
+            tensor = preprocess(image, preset)
+            maps = session.infer(tensor, [output])[output]
+            ends |= {
+                "preprocess": lambda: preprocess(image, preset),
+                "compute": lambda: session.infer(tensor, [output]),
+                "postprocess": lambda: postprocess(maps[0], preset, *image.shape[:2]),
+            }
         return time_in_turns(ends, rounds, 1)
 
     def call_from(self, callers: int, encoded: bytes) -> tuple[int | None, list[tuple[float, float]]]:
@@ -157,6 +169,18 @@ class Bench:
         if self._session is None:
             raise InputError("no contestant is open in this process")
         return self._session
+
+
+def time_in_turns(runs: Mapping[str, Run], rounds: int, warmup: int) -> dict[str, list[float]]:
+    """Seconds of each run, one per round, taken in turns A B A B …, after ``warmup`` rounds that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for index in range(-warmup, rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if index >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
 
 
 def own_peak_mb() -> float | None:

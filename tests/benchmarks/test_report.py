@@ -13,12 +13,10 @@ from u2net.benchmarks.measure import EAGER_TITLE, BenchOptions, BenchReport
 from u2net.benchmarks.noise import Noise
 from u2net.benchmarks.page import NONE, table
 from u2net.benchmarks.report import (
-    HEADER,
-    PARITY_HEADER,
     bench_tables,
     build_page,
-    parity_rows,
-    stage_cells,
+    parity_table,
+    stage_table,
     write_report,
 )
 from u2net.benchmarks.statistics import Latency, Ratio
@@ -144,14 +142,14 @@ def test_ordinary_numbers_stay_numbers(value: float) -> None:
 
 
 def test_the_table_of_stages_has_a_row_each(build: BuildResult, bench: BenchReport) -> None:
-    rows = stage_cells(build, bench)
+    header, rows = stage_table(build, bench)
 
     assert [cells[0] for cells in rows] == ["eager", "export", "simplify", "fp16"]
-    assert {len(cells) for cells in rows} == {len(HEADER)}
+    assert {len(cells) for cells in rows} == {len(header)}
 
 
 def test_the_row_of_a_stage_says_what_was_measured(build: BuildResult, bench: BenchReport) -> None:
-    cells = stage_cells(build, bench)[2]
+    cells = stage_table(build, bench)[1][2]
 
     assert cells == (
         *("simplify", "4.7 MB", "7.2 s", "2.5e-07", "3.0e-08", "0.99987"),
@@ -160,11 +158,11 @@ def test_the_row_of_a_stage_says_what_was_measured(build: BuildResult, bench: Be
 
 
 def test_eager_is_the_first_row(build: BuildResult, bench: BenchReport) -> None:
-    assert stage_cells(build, bench)[0] == ("eager", "2.4 MB", NONE, NONE, NONE, NONE, "400 ms", "1.00×", "")
+    assert stage_table(build, bench)[1][0] == ("eager", "2.4 MB", NONE, NONE, NONE, NONE, "400 ms", "1.00×", "")
 
 
 def test_a_file_that_a_later_stage_replaced_has_no_latency(build: BuildResult, bench: BenchReport) -> None:
-    assert [cells[6:8] for cells in stage_cells(build, bench)[1:]] == [
+    assert [cells[6:8] for cells in stage_table(build, bench)[1][1:]] == [
         (NONE, NONE),
         ("200 ms", "2.00×"),
         ("250 ms", "1.60×"),
@@ -172,22 +170,22 @@ def test_a_file_that_a_later_stage_replaced_has_no_latency(build: BuildResult, b
 
 
 def test_a_stage_that_left_its_tolerances_is_marked(build: BuildResult, bench: BenchReport) -> None:
-    assert [cells[-1] for cells in stage_cells(failed(build), bench)] == ["", "passed", "passed", "FAILED"]
+    assert [cells[-1] for cells in stage_table(failed(build), bench)[1]] == ["", "passed", "passed", "FAILED"]
 
 
 def test_the_rows_of_an_output_say_how_far_it_is_off() -> None:
-    probabilities, logits, mask = parity_rows(PARITY)
+    header, (probabilities, logits, mask) = parity_table(PARITY)
 
     assert probabilities == ("d0", "2.5e-07", "cat", "2.0e-07", "3.0e-08", "1.000000", "0")
     assert logits == ("d0 logits", "1.0e-05", "cat", "1.0e-06", "4.0e-07", NONE, NONE)
     assert mask == ("mask", "1.0e-06", "cat", "1.0e-06", "1.0e-07", "0.999870", "0")
-    assert len(PARITY_HEADER) == len(probabilities)
+    assert len(header) == len(probabilities)
 
 
 def test_an_infinite_difference_can_be_written() -> None:
     broken = replace(OUTPUT, probability=replace(OUTPUT.probability, largest=Worst(float("inf"), "cat")))
 
-    assert parity_rows(replace(PARITY, outputs=(broken,)))[0][1] == "inf"
+    assert parity_table(replace(PARITY, outputs=(broken,)))[1][0][1] == "inf"
 
 
 def test_the_tables_of_a_benchmark(bench: BenchReport) -> None:
@@ -204,7 +202,7 @@ def test_a_model_that_did_not_run_says_why_in_place_of_its_time(build: BuildResu
     report = replace(bench, rows=(*bench.rows[:2], failed_row, *bench.rows[3:]))
 
     assert bench_tables(report)[0][1][2] == ("model.fp16.onnx", "1", "it was killed", *[NONE] * 5)
-    assert stage_cells(build, report)[3][6:8] == (NONE, NONE)
+    assert stage_table(build, report)[1][3][6:8] == (NONE, NONE)
     page = build_page(build, report).markdown()
     warning = "**model.fp16.onnx, u2netp, batch 1: it was killed**\n"
     assert page.index(warning) < page.index("## Parity"), "beside the ratios"
@@ -220,8 +218,8 @@ def test_every_line_of_a_table_has_the_same_cells(build: BuildResult, bench: Ben
     found = tables(build_page(build, bench).markdown())
 
     assert [tuple(cell.strip() for cell in block[0]) for block in found] == [
-        HEADER,
-        ("stage", *PARITY_HEADER),
+        stage_table(build, bench)[0],
+        ("stage", *parity_table(PARITY)[0]),
         SPEED_HEADER,
         STEPS_HEADER,
     ]

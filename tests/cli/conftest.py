@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.benchmarks.worker_here import WorkerHere
 from tests.conftest import MakeOnce
-from u2net.benchmarks.suite.ceilings import Ceilings
+from u2net.benchmarks.suite.limits import Ceilings
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.cli.main import main
 

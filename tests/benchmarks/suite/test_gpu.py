@@ -1,4 +1,4 @@
-"""Covers benchmarks/suite/gpu.py, engines.py, gpu_state.py and gpu_report.py, on a simulated CUDA and TensorRT."""
+"""Covers benchmarks/suite/gpu.py, engines.py, gpu_state.py and the report, on a simulated CUDA and TensorRT."""
 
 import gc
 import sys

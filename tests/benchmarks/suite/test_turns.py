@@ -3,8 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from u2net.benchmarks import timing
-from u2net.benchmarks.timing import Run, time_in_turns
+from u2net.benchmarks.suite import worker
+from u2net.benchmarks.suite.worker import Run, time_in_turns
 
 
 class Clock:
@@ -30,7 +30,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock in place of the real one."""
     clock = Clock()
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=clock.perf_counter))
     return clock
 
 
