@@ -127,9 +127,11 @@ Promise = Annotated[
 
 def checkpoint_or_bundled(checkpoint: Path | None) -> Path:
     """Return the named checkpoint, or else the weights that the package carries."""
+    if checkpoint is not None:
+        return checkpoint
     from u2net.model.weights import BUNDLED_WEIGHTS
 
-    return checkpoint or BUNDLED_WEIGHTS
+    return BUNDLED_WEIGHTS
 
 
 def read_checkpoint(path: Path | None, weights: Literal["ema", "model"] | None) -> "Checkpoint":

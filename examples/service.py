@@ -13,6 +13,9 @@ import u2net.runtime as u2
 
 MODEL, DEVICE = "model.onnx", "cpu"
 
+LARGEST = 50
+"""Largest picture in millions of pixels: a small upload may unpack to gigabytes."""
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -28,7 +31,7 @@ app = FastAPI(title="u2net", lifespan=lifespan)
 def answer(kind: Literal["mask", "cutout"], picture: UploadFile) -> Response:
     """Return the picture's mask, or the picture cut out along it, as PNG."""
     try:
-        image = u2.read_image(picture.file)
+        image = u2.read_image(picture.file, megapixels=LARGEST)
     except u2.InputError as error:
         raise HTTPException(422, f"{picture.filename} cannot be read as a picture") from error
     mask, png = app.state.session(image), io.BytesIO()

@@ -49,7 +49,9 @@ def describe_engine(path: Path) -> dict[str, Any]:
 def _describe_backends(artifact: Artifact | None) -> str:
     if artifact is not None and artifact.quantization is not None and artifact.quantization.target == "tensorrt":
         return "TensorRT, after `u2net compile`; onnxruntime, to judge it; OpenVINO refuses it"
-    return f"onnxruntime by default; --backend auto takes {find_fastest(CPU)} on this processor"
+    any_size = artifact is not None and artifact.image is not None and artifact.image.height is None
+    fastest = "onnxruntime" if any_size else find_fastest(CPU)
+    return f"onnxruntime by default; --backend auto takes {fastest} on this processor"
 
 
 def _describe_artifact(artifact: Artifact | None) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def find_images(source: str | Path, *, any_format: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     suffixes = SUFFIXES | RARE_SUFFIXES if any_format else SUFFIXES
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_output(path))
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS keeps notes in ._photo.jpg
+    found = sorted(path for path in shown if path.suffix.lower() in suffixes and not is_output(path))
     if not found:
         raise InputError(f"{folder} holds no picture ({', '.join(sorted(suffixes))}; masks and cut-outs do not count)")
     return found

@@ -47,7 +47,8 @@ def load(
         device: ``cpu``, ``cuda`` or ``cuda:N``. A missing device is an error; nothing falls back.
         backend: what runs an ONNX file: ``onnxruntime``, the default; ``openvino``, on a processor, in FP32;
             ``openvino-bf16``, faster and less exact, where the processor computes in BF16; ``auto``, the fastest of
-            these that is installed and that device and processor allow; :attr:`SessionInfo.backend` tells which.
+            these that is installed and that device and processor allow (OpenVINO is not taken for images of any size,
+            because it keeps about a megabyte for each new size); :attr:`SessionInfo.backend` tells which.
         preset: preprocessing contract, by name or in full; None takes the one in the file's metadata.
         size: input height and width in pixels, for a network of dynamic size; None takes the preset's,
             or the optimum of an engine's first profile if no profile has the preset's.
@@ -122,11 +123,15 @@ def open_backend(
 
         try:
             bf16 = wanted == "openvino-bf16"
-            return OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs), None
+            found = OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs)
+            if backend != "auto" or found.input.layout == "NCHW" or found.input.shape.height:
+                return found, None
+            reason = "OpenVINO keeps memory for each new size of images"
         except ArtifactError as error:
             if backend != "auto":
                 raise
-            loading_log.info("%s runs in onnxruntime instead: %s", path, error)
+            reason = str(error)
+        loading_log.info("%s runs in onnxruntime instead: %s", path, reason)
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph), None

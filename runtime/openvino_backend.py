@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class OpenVinoBackend:
         self.outputs = tuple(output.name for output in outputs)
         self._dtype = NUMBERS[inputs[0].kind]
         self.contexts = contexts
-        self._requests = Pool(self._new_request, contexts)
+        self._requests = Pool(partial(_new_request, self._compiled), contexts)
 
     def batch_limit(self, _height: int, _width: int) -> int | None:
         """The batch that the graph declares, at any size; None if it is dynamic."""
@@ -102,18 +102,19 @@ class OpenVinoBackend:
             maps = dict(zip(self.outputs, found.values(), strict=True))
             yield {name: widened(maps[name][: shape[0]]) for name in outputs}
 
-    def _new_request(self) -> Any:
-        try:
-            return self._compiled.create_infer_request()
-        except RuntimeError as error:
-            raise _failure(error, "OpenVINO cannot prepare a run", DeviceError) from error
-
 
 def computes_in_bf16() -> bool:
     """True if OpenVINO finds instructions for BF16. Raise ImportError if it is not installed."""
     import openvino
 
     return "BF16" in _core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _new_request(compiled: Any) -> Any:
+    try:
+        return compiled.create_infer_request()
+    except RuntimeError as error:
+        raise _failure(error, "OpenVINO cannot prepare a run", DeviceError) from error
 
 
 @cache

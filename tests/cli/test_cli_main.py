@@ -98,6 +98,11 @@ def test_running_a_model_needs_neither_torch_nor_onnx(
     assert (said.returncode, said.stderr) == (0, "")
     assert (tmp_path / "coffee.mask.png").is_file()
 
+    said = run_without(module, "info", built_onnx)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "checkpoint" in said.stdout
+
 
 def test_every_extra_that_is_named_exists() -> None:
     from importlib.metadata import metadata

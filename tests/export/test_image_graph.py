@@ -23,6 +23,7 @@ from u2net.export.parity.sessions import open_for_parity
 from u2net.export.simplification import simplify_onnx
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.artifact import METADATA_KEY, Artifact, ImageIo, InputShape
+from u2net.runtime.description import describe_model
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError, ExportError, InputError
 from u2net.runtime.loading import load
@@ -331,6 +332,16 @@ def test_metadata_that_contradict_the_graph_are_refused(fused: Path, tmp_path: P
     onnx.save(model, tmp_path / "edited.onnx")
     with pytest.raises(ArtifactError, match="its metadata says otherwise; export it again"):
         load(tmp_path / "edited.onnx", preset="reference")
+
+
+def test_auto_does_not_take_openvino_for_images_of_any_size(fused: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    """It keeps memory for each new size."""
+    one_size = tmp_path / "one.onnx"
+    fuse_images(tiny_onnx, one_size, ImageOptions(source=(40, 50)))
+    for path, backend in ((fused, "onnxruntime"), (one_size, "openvino")):
+        with load(path, backend="auto") as session:
+            assert session.info.backend.startswith(backend)
+        assert f"--backend auto takes {backend}" in str(describe_model(path))
 
 
 def test_openvino_hides_no_overflow(fused: Path, photographs: dict[str, Pixels], tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> N
 
 def test_pictures_of_a_folder_come_sorted_without_masks_and_cut_outs(tmp_path: Path) -> None:
     pictures = ["a.jpg", "b.PNG", "c.webp", "d.tiff"]
-    for name in [*reversed(pictures), "notes.txt", "g", "a.mask.png", "A.CUTOUT.PNG"]:
+    for name in [*reversed(pictures), "notes.txt", "g", "a.mask.png", "A.CUTOUT.PNG", "._a.jpg"]:
         (tmp_path / name).touch()
 
     assert [path.name for path in find_images(tmp_path)] == pictures

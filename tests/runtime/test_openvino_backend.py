@@ -1,16 +1,18 @@
 """OpenVINO beside ONNX Runtime on the same files, and the choice between them."""
 
+import gc
 import logging
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,7 +26,8 @@ from u2net.runtime.doctor import examine
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError
 from u2net.runtime.loading import find_fastest
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from u2net.runtime.openvino_backend import OpenVinoBackend, computes_in_bf16
+from u2net.runtime.openvino_backend import OpenVinoBackend, _new_request, computes_in_bf16
+from u2net.runtime.pool import Pool
 from u2net.runtime.preprocess import preprocess_batch
 
 HAS_BF16 = computes_in_bf16()
@@ -73,6 +76,20 @@ def test_auto_takes_the_fastest_and_says_which(small_onnx: Path, caplog: pytest.
     with caplog.at_level(logging.INFO, "u2net.loading"), load(small_onnx, backend="auto") as session:
         assert session.info.backend.split()[0] == wanted.removesuffix("-bf16")
     assert f"runs in {wanted}" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_closed_session_is_freed_at_once(small_onnx: Path, backend: Literal["onnxruntime", "openvino"]) -> None:
+    """Not only by the garbage collector, which does not know how much memory a network takes."""
+    gc.disable()
+    try:
+        session = load(small_onnx, backend=backend)
+        session(np.zeros((9, 9, 3), np.uint8))
+        network = weakref.ref(session._backend)
+        session.close()
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 def test_without_openvino_auto_is_onnxruntime(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +193,9 @@ def test_a_refused_tensor_and_a_full_memory_are_told_apart(
         raise RuntimeError("std::bad_alloc")
 
     backend = OpenVinoBackend(backend_file, CPU)
-    monkeypatch.setattr(backend, "_compiled", SimpleNamespace(create_infer_request=fail))
+    monkeypatch.setattr(
+        backend, "_requests", Pool(partial(_new_request, SimpleNamespace(create_infer_request=fail)), 1)
+    )
     with pytest.raises(OutOfMemoryError, match="smaller batch"), backend.run((1, 3, 32, 32), lambda _: None, ["d0"]):
         pass
 
