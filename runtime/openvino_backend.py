@@ -1,10 +1,13 @@
 """OpenVINO behind the backend seam: ONNX files on a processor, in FP32, BF16 or INT8."""
 
+import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 
@@ -43,7 +46,7 @@ class OpenVinoBackend:
             contexts: largest number of runs at once; further threads wait.
         """
         try:
-            import openvino
+            openvino = _import_openvino()
         except ImportError:
             raise DependencyError("openvino", "openvino") from None
         if device.kind != "cpu":
@@ -105,9 +108,7 @@ class OpenVinoBackend:
 
 def computes_in_bf16() -> bool:
     """True if OpenVINO finds instructions for BF16. Raise ImportError if it is not installed."""
-    import openvino
-
-    return "BF16" in _core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core(_import_openvino()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _new_request(compiled: Any) -> Any:
@@ -115,6 +116,17 @@ def _new_request(compiled: Any) -> Any:
         return compiled.create_infer_request()
     except RuntimeError as error:
         raise _failure(error, "OpenVINO cannot prepare a run", DeviceError) from error
+
+
+def _import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which tells Google Analytics of each import. May raise ImportError."""
+    name, modules = "openvino_telemetry", cast("dict[str, ModuleType | None]", sys.modules)
+    here = modules.setdefault(name, None)  # so it cannot be imported, and OpenVINO takes its own stub instead
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if here is None:
+            modules.pop(name, None)
 
 
 @cache

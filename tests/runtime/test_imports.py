@@ -13,7 +13,7 @@ FIRST_MASK = """
 import sys
 import numpy as np
 import u2net.runtime as u2
-with u2.load(sys.argv[1]) as session:
+with u2.load(sys.argv[1], backend=(sys.argv[2:] or [None])[0]) as session:
     mask = session(np.zeros((40, 50, 3), np.uint8))
 assert mask.shape == (40, 50)
 print("\\n".join(sys.modules))
@@ -39,11 +39,14 @@ def test_a_first_mask_needs_no(loaded: set[str], module: str) -> None:
     assert module not in loaded
 
 
-def test_onnxruntime_reports_nothing_to_microsoft(small_onnx: Path, tmp_path: Path) -> None:
-    """It writes what it will send into the home folder."""
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_nothing_is_reported_to_microsoft_and_google(small_onnx: Path, tmp_path: Path, backend: str) -> None:
+    """Both libraries keep what they tell, or whom they tell it of, in the home folder."""
     silent = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     env = {name: value for name, value in os.environ.items() if name not in silent} | {"HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", FIRST_MASK, str(small_onnx)], env=env, capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "-c", FIRST_MASK, str(small_onnx), backend], env=env, capture_output=True, check=True
+    )
 
     assert list(tmp_path.iterdir()) == []
 
