@@ -1,6 +1,5 @@
 """OpenVINO behind the backend seam: ONNX files on a processor, in FP32, BF16 or INT8."""
 
-import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,7 +122,9 @@ def _import_openvino() -> Any:
     name, modules = "openvino_telemetry", cast("dict[str, ModuleType | None]", sys.modules)
     here = modules.setdefault(name, None)  # so it cannot be imported, and OpenVINO takes its own stub instead
     try:
-        return importlib.import_module("openvino")
+        import openvino
+
+        return openvino
     finally:
         if here is None:
             modules.pop(name, None)
