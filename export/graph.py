@@ -13,7 +13,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
-from u2net.runtime.files import why_no_file, write_errors_as, written_whole
+from u2net.runtime.files import check_readable, write_errors_as, written_whole
 from u2net.runtime.loading import new_session
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.presets import PRESETS, Preset
@@ -41,8 +41,7 @@ def read_graph(path: Path) -> ir.Model:
 
     Raise ExportError if the file is missing or is not ONNX.
     """
-    if not path.is_file():
-        raise ExportError(why_no_file(path))
+    check_readable(path, ExportError)
     try:
         model = ir.external_data.load_to_model(ir.load(path))
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

@@ -14,7 +14,7 @@ import torch
 from torch.serialization import safe_globals
 
 from u2net.runtime.errors import CheckpointError
-from u2net.runtime.files import why_no_file
+from u2net.runtime.files import check_readable
 
 UNPICKLING_REASON = re.compile(r"WeightsUnpickler error:\s*(.+?)(?:\.? Please|\n|$)")
 """The part of torch's message that is about the file; the rest advises the reader to load it unsafely."""
@@ -62,19 +62,15 @@ def read_checkpoint_file(path: Path) -> object:
 
     Raise CheckpointError if the file is missing, damaged, something other than a checkpoint, or would run code.
     """
-    if not path.is_file():
-        raise CheckpointError(why_no_file(path))
+    check_readable(path, CheckpointError)
     _refuse_other_files(path)
     return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
 
 
 def _refuse_other_files(path: Path) -> None:
     """Raise CheckpointError for what a failed download leaves in place of a checkpoint, and for the tar format."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(512)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    with path.open("rb") as stream:
+        head = stream.read(512)
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with git lfs pull")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(WEB_PAGE_STARTS):

@@ -61,6 +61,11 @@ class InputSpec:
     def dtype(self) -> type[np.float32] | type[np.uint8]:
         return np.uint8 if self.layout == "NHWC" else np.float32
 
+    @property
+    def takes_any_image(self) -> bool:
+        """Whether the input is images of any size."""
+        return self.layout == "NHWC" and self.shape.height is None
+
 
 class Backend(Protocol):
     """A loaded network. ``run`` may be called from many threads at once; its resources are freed with the object."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from u2net.runtime.artifact import Artifact, Quantization
+from u2net.runtime.backend import Backend
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError
 from u2net.runtime.loading import find_fastest
@@ -19,7 +20,7 @@ def describe_model(path: Path) -> dict[str, Any]:
     return {
         "kind": "ONNX graph",
         "input": str(artifact.image if artifact and artifact.image else backend.input.shape),
-        "backend": _describe_backends(artifact),
+        "backend": _describe_backends(backend),
         **_describe_artifact(artifact),
     }
 
@@ -46,11 +47,11 @@ def describe_engine(path: Path) -> dict[str, Any]:
     }
 
 
-def _describe_backends(artifact: Artifact | None) -> str:
-    if artifact is not None and artifact.quantization is not None and artifact.quantization.target == "tensorrt":
+def _describe_backends(opened: Backend) -> str:
+    made = opened.artifact.quantization if opened.artifact else None
+    if made is not None and made.target == "tensorrt":
         return "TensorRT, after `u2net compile`; onnxruntime, to judge it; OpenVINO refuses it"
-    any_size = artifact is not None and artifact.image is not None and artifact.image.height is None
-    fastest = "onnxruntime" if any_size else find_fastest(CPU)
+    fastest = "onnxruntime" if opened.input.takes_any_image else find_fastest(CPU)
     return f"onnxruntime by default; --backend auto takes {fastest} on this processor"
 
 

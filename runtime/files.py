@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,9 +89,16 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def why_no_file(path: Path) -> str:
-    """Say of a path that is no file whether nothing or something else is there."""
-    return f"{path} is not a file" if path.exists() or path.is_symlink() else f"{path}: there is no such file"
+def check_readable(path: Path, refusal: type[U2NetError]) -> None:
+    """Raise ``refusal`` unless the path is a file that can be opened for reading."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise refusal(f"{path} is not a file")
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise refusal(f"{path}: there is no such file") from error
+    except (OSError, ValueError) as error:
+        raise refusal(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def check_target(target: str | Path, suffixes: Sequence[str] = ()) -> Path:

@@ -123,15 +123,12 @@ def open_backend(
 
         try:
             bf16 = wanted == "openvino-bf16"
-            found = OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs)
-            if backend != "auto" or found.input.layout == "NCHW" or found.input.shape.height:
-                return found, None
-            reason = "OpenVINO keeps memory for each new size of images"
+            any_image = backend != "auto"
+            return OpenVinoBackend(path, device, bf16=bf16, threads=threads, contexts=runs, any_image=any_image), None
         except ArtifactError as error:
             if backend != "auto":
                 raise
-            reason = str(error)
-        loading_log.info("%s runs in onnxruntime instead: %s", path, reason)
+            loading_log.info("%s runs in onnxruntime instead: %s", path, error)
     from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads=threads, contexts=runs, tf32=tf32, cuda_graph=cuda_graph), None

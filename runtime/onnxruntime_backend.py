@@ -28,7 +28,7 @@ from u2net.runtime.errors import (
     U2NetError,
     means_no_memory,
 )
-from u2net.runtime.files import why_no_file
+from u2net.runtime.files import check_readable
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, as_target
 
@@ -93,8 +93,8 @@ class OnnxRuntimeBackend:
             raise DependencyError("onnxruntime", "cpu" if device.kind == "cpu" else "gpu") from None
         runtime.disable_telemetry_events()
         what = source if isinstance(source, Path) else "the graph"
-        if isinstance(source, Path) and not source.is_file():
-            raise ArtifactError(why_no_file(source))
+        if isinstance(source, Path):
+            check_readable(source, ArtifactError)
         _require_provider(runtime, device)
         advice = _preload_libraries(runtime) if device.kind == "cuda" else ""
         self._open = partial(_open, runtime, source, device, threads or limited_cores(), tf32=tf32, optimize=optimize)

@@ -24,7 +24,7 @@ from u2net.runtime.errors import (
     U2NetError,
     means_no_memory,
 )
-from u2net.runtime.files import why_no_file
+from u2net.runtime.files import check_readable
 from u2net.runtime.pool import Pool
 
 NO_GRAPH_WORDS = ("Unable to read the model", "Model can't be parsed", "externally stored data")
@@ -35,7 +35,14 @@ class OpenVinoBackend:
     """One ONNX file in one compiled model, with a request of its own for each run at once."""
 
     def __init__(
-        self, path: Path, device: Device, *, bf16: bool = False, threads: int | None = None, contexts: int = 1
+        self,
+        path: Path,
+        device: Device,
+        *,
+        bf16: bool = False,
+        threads: int | None = None,
+        contexts: int = 1,
+        any_image: bool = True,
     ) -> None:
         """Compile a file for the processor. Errors are those of :func:`u2net.runtime.load`.
 
@@ -43,6 +50,7 @@ class OpenVinoBackend:
             bf16: compute in BF16 instead of FP32, even for an FP16 file; quantized operations run in INT8 either way.
             threads: processor threads of all runs together.
             contexts: largest number of runs at once; further threads wait.
+            any_image: take a graph of images of any size, too. OpenVINO keeps memory for each new size.
         """
         try:
             openvino = _import_openvino()
@@ -50,8 +58,7 @@ class OpenVinoBackend:
             raise DependencyError("openvino", "openvino") from None
         if device.kind != "cpu":
             raise DeviceError(f"{device} was asked for, but OpenVINO runs on the processor; name the device cpu")
-        if not path.is_file():
-            raise ArtifactError(why_no_file(path))
+        check_readable(path, ArtifactError)
         if bf16 and not computes_in_bf16():
             raise DeviceError("this processor does not compute in BF16; backend='openvino' computes in FP32")
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "NUM_STREAMS": contexts}
@@ -62,6 +69,8 @@ class OpenVinoBackend:
             inputs = [_describe(port) for port in model.inputs]
             outputs = [_describe(port) for port in model.outputs]  # compiling may rename them
             self.input = find_input(path, inputs, outputs)
+            if self.input.takes_any_image and not any_image:
+                raise ArtifactError(f"{path} takes images of any size, and OpenVINO keeps memory for each new one")
             self._compiled = _core(openvino).compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise _failure(error, f"{path} cannot be loaded by OpenVINO", ArtifactError) from error

@@ -12,7 +12,7 @@ from u2net.model.network import VARIANTS
 from u2net.runtime.artifact import InputShape
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
-from u2net.runtime.files import why_no_file
+from u2net.runtime.files import check_readable
 from u2net.runtime.images import find_images
 from u2net.runtime.kinds import check_counts, check_options
 from u2net.runtime.trt.building.engine_options import OPT_LEVELS
@@ -78,8 +78,7 @@ class SuiteOptions:
         if self.images is not None:
             find_images(self.images)
         for path in self.checkpoints:
-            if not path.is_file():
-                raise InputError(why_no_file(path))
+            check_readable(path, InputError)
         check_counts("batch", *self.batches)
         check_counts("threads", self.threads)
         InputShape(None, None, None).check_size(self.size, self.size)

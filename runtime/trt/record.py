@@ -7,7 +7,7 @@ from typing import Any
 
 from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
-from u2net.runtime.files import hash_bytes, why_no_file, write_errors_as, written_whole
+from u2net.runtime.files import check_readable, hash_bytes, write_errors_as, written_whole
 from u2net.runtime.kinds import read_fields
 from u2net.runtime.trt.flavours import Flavour, parse_flavour
 from u2net.runtime.trt.layers import Layer
@@ -135,8 +135,7 @@ def read_plan(engine: Path) -> tuple[bytes, EngineRecord | None]:
 
     Raise ArtifactError if there is no plan or the record is damaged, EngineDamagedError if they do not belong together.
     """
-    if not engine.is_file():
-        raise ArtifactError(why_no_file(engine))
+    check_readable(engine, ArtifactError)
     record, content = read_record(engine), engine.read_bytes()
     if record is not None:
         record.check_plan(content, engine)

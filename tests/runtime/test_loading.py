@@ -1,6 +1,7 @@
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import openvino  # noqa: F401
 import pytest
 
 from tests.runtime.trt import conftest
 from u2net.runtime import load
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError
+from u2net.runtime.loading import BackendName
 from u2net.runtime.presets import PRESETS, Preset
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -42,6 +45,23 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactError, match=r"model\.onnx"):
         load(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Iterator[Path]:
+    """A file without permissions, and a user who needs them."""
+    path, user = tmp_path / "secret.onnx", os.geteuid()
+    path.touch(mode=0)
+    if user == 0:
+        os.seteuid(65534)
+    yield path
+    os.seteuid(user)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_file_that_may_not_be_read_is_told(secret: Path, backend: BackendName) -> None:
+    with pytest.raises(ArtifactError, match=r"secret\.onnx cannot be read: Permission denied"):
+        load(secret, backend=backend)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.1, 0.5, 0.99, -1])
