@@ -95,8 +95,8 @@ def check_readable(path: Path, refusal: type[U2NetError]) -> None:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise refusal(f"{path} is not a file")
         path.open("rb").close()
-    except FileNotFoundError as error:
-        raise refusal(f"{path}: there is no such file") from error
+    except FileNotFoundError:
+        raise refusal(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise refusal(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
