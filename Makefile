@@ -61,7 +61,6 @@ rembg: .venv/ready dist/model.onnx
 	rm -rf .venv-rembg
 	$(PYTHON) -m venv .venv-rembg
 	.venv-rembg/bin/pip install --quiet -r tests/environments/rembg.txt "$$(ls dist/*.whl)"
-	cd dist && REMBG_HOME=. ../.venv-rembg/bin/python ../tests/environments/rembg_custom.py model.onnx
 	cd dist && REMBG_HOME=. ../.venv-rembg/bin/python ../tests/environments/rembg_drop_in.py model.onnx
 	$(BIN)/python tests/environments/rembg_contestant.py .venv-rembg/bin/python build/rembg
 

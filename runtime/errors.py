@@ -120,7 +120,6 @@ class DependencyError(U2NetError, ImportError):
     def __init__(self, package: str, *extras: str, found: str = "is not installed") -> None:
         commands = " or ".join(f"`pip install 'u2net-deploy[{extra}]'`" for extra in extras)
         super().__init__(f"{package} {found}; {commands} installs it")
-        self.package = package
 
 
 class SessionClosedError(U2NetError):

@@ -1,7 +1,9 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import onnxruntime
 import pytest
 from skimage import data
 
+from tests.mirror import server  # noqa: F401
 from u2net.export.graph import read_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx, trace_network
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
@@ -49,6 +52,20 @@ def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeO
         return path
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, with a simulated camera."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: it is Debian's package of that name")
+    words = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=chromium, args=words)
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,6 @@
 """Muon: an optimizer that steps along the orthogonalised momentum of a layer, not weight by weight."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,14 +29,12 @@ class Muon(AdamW):
         super().__init__([part for group in groups for part in _split_group(group)], lr=lr)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self) -> None:  # type: ignore[override]  # without a closure, which nothing here gives
         """Take a step; it clears the gradients of the hidden layers."""
-        loss = None if closure is None else torch.enable_grad()(closure)()  # computes the gradients
         for group in self.param_groups:
             if group["hidden"]:
                 self._step_hidden(group)
         super().step()
-        return loss
 
     def _step_hidden(self, group: dict[str, Any]) -> None:
         alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)

@@ -1,6 +1,7 @@
 """The command run in-process, and one build that the tests of the command share."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -112,3 +113,17 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="session")
+def compiled(run_u2net: Command, built_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the FP16 graph, its engine and the engine's record."""
+    folder = tmp_path_factory.mktemp("compiled")
+    run_u2net("compile", shutil.copy(built_onnx.with_name("model.fp16.onnx"), folder), "--target", "sm_86")
+    return folder
+
+
+@pytest.fixture
+def engine(compiled: Path, tmp_path: Path) -> Path:
+    """A copy of the engine, with its graph and record beside it."""
+    return shutil.copytree(compiled, tmp_path / "compiled") / "model.fp16.engine"

@@ -90,20 +90,6 @@ def test_a_checkpoint_is_sent_to_export(run_u2net: Command, tmp_path: Path) -> N
     assert "if it is a checkpoint, `u2net export` makes an ONNX file of it" in result.stderr
 
 
-@pytest.fixture(scope="module")
-def compiled(run_u2net: Command, built_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the FP16 graph, its engine and the engine's record."""
-    folder = tmp_path_factory.mktemp("compiled")
-    run_u2net("compile", shutil.copy(built_onnx.with_name("model.fp16.onnx"), folder), "--target", "sm_86")
-    return folder
-
-
-@pytest.fixture
-def engine(compiled: Path, tmp_path: Path) -> Path:
-    """A copy of the engine, with its graph and record beside it."""
-    return shutil.copytree(compiled, tmp_path / "compiled") / "model.fp16.engine"
-
-
 def test_info_reads_the_record(run_u2net: Command, engine: Path) -> None:
     said = run_u2net("info", engine).stdout
 

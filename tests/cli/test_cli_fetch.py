@@ -1,49 +1,20 @@
 """Covers cli/fetch.py and cli/import_weights.py: what they print, and one line without a traceback for each failure."""
 
-import hashlib
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Command
-from u2net.export.fetching import RELEASES, Release
+from tests.mirror import Server
 from u2net.export.onnx_export import ExportOptions
 from u2net.model.checkpoint import load_checkpoint
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing."""
 
 
 @pytest.fixture(scope="module")
 def onnx(exported: Callable[[ExportOptions], Path]) -> Path:
     """The bundled weights at 64×96."""
     return exported(ExportOptions(size=(64, 96), batch=1))
-
-
-@pytest.fixture
-def mirror(onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server that has the bundled weights as u2netp, something else as silueta, and nothing more."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "u2netp.onnx").write_bytes(onnx.read_bytes())
-    (folder / "silueta.onnx").write_bytes(b"")
-    for name, preset in (("u2netp", "cloth"), ("silueta", "rembg")):
-        digest = hashlib.sha256((folder / f"{name}.onnx").read_bytes()).hexdigest()
-        monkeypatch.setitem(RELEASES, name, Release(digest, preset))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_import(run_u2net: Command, onnx: Path, tmp_path: Path) -> None:
@@ -76,8 +47,8 @@ def test_import_refuses_in_one_line(run_u2net: Command, onnx: Path, tmp_path: Pa
     assert found in said.stderr
 
 
-def test_fetch_prints_the_path_alone_on_stdout(run_u2net: Command, mirror: str, tmp_path: Path) -> None:
-    words = ("fetch", "u2netp", "--mirror", mirror, "--cache", tmp_path / "cache")
+def test_fetch_prints_the_path_alone_on_stdout(run_u2net: Command, server: Server, tmp_path: Path) -> None:
+    words = ("fetch", "u2netp", "--mirror", server.address("good"), "--cache", tmp_path / "cache")
 
     first, second = run_u2net(*words), run_u2net(*words)
 
@@ -92,21 +63,21 @@ def test_fetch_prints_the_path_alone_on_stdout(run_u2net: Command, mirror: str, 
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("u2net --mirror {mirror}", "u2net.onnx cannot be fetched: the server answered 404"),
+        ("u2netp --mirror {mirror}", "u2netp.onnx cannot be fetched: the server answered 404"),
         ("u2net --mirror nonsense", "the mirror is an address that begins with http:// or https://; got 'nonsense'"),
         ("u3net", "u3net"),
         ("", "name"),
     ],
 )
-def test_fetch_fails_in_one_line(run_u2net: Command, mirror: str, tmp_path: Path, words: str, found: str) -> None:
-    said = run_u2net("fetch", *words.format(mirror=mirror).split(), "--cache", tmp_path / "cache")
+def test_fetch_fails_in_one_line(run_u2net: Command, server: Server, tmp_path: Path, words: str, found: str) -> None:
+    said = run_u2net("fetch", *words.format(mirror=server.address("missing")).split(), "--cache", tmp_path / "cache")
 
     assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
     assert found in said.stderr.lower() or found in said.stderr
 
 
-def test_what_is_no_checkpoint_is_said_in_words(run_u2net: Command, mirror: str, tmp_path: Path) -> None:
-    said = run_u2net("fetch", "silueta", "--mirror", mirror, "--cache", tmp_path / "cache")
+def test_what_is_no_checkpoint_is_said_in_words(run_u2net: Command, server: Server, tmp_path: Path) -> None:
+    said = run_u2net("fetch", "silueta", "--mirror", server.address("good"), "--cache", tmp_path / "cache")
 
     assert (said.returncode, said.stdout) == (0, f"{tmp_path / 'cache' / 'silueta.onnx'}\n")
     assert "is not a U²-Net" in said.stderr

@@ -1,6 +1,5 @@
 """Covers cli/inspect.py."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,6 @@ LAYERS = (
     Layer("outconv", "CaskConvolution", "fp32", True, False, "sm80_xmma_fprop"),
     Layer("stage1.upsample", "Resize", "fp16", False, False, ""),
 )
-
-
-@pytest.fixture
-def engine(built_onnx: Path, tmp_path: Path) -> Path:
-    """A copy of the shared build's engine."""
-    return shutil.copytree(built_onnx.parent, tmp_path / "build") / "model.engine"
 
 
 def test_recorded_layers_are_listed_and_counted(run_u2net: Command, engine: Path) -> None:

@@ -23,12 +23,6 @@ COMMANDS = ("build", "export", "verify", "bench", "run", "train", "fetch", "impo
 RUN_NOTHING = ("export", "fetch", "import", "info", "doctor")
 
 
-def test_version(run_u2net: Command) -> None:
-    said = run_u2net("--version")
-
-    assert (said.returncode, said.stdout) == (0, f"u2net-deploy {version('u2net-deploy')}\n")
-
-
 def test_no_words_print_the_help(run_u2net: Command) -> None:
     said = run_u2net()
 
@@ -122,22 +116,16 @@ def test_a_missing_module_that_no_extra_brings_is_not_hidden(
         run_u2net("doctor")
 
 
-def test_an_interrupt_ends_quietly(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt() -> NoReturn:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("u2net.runtime.doctor.examine", interrupt)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_quietly(
+    run_u2net: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("u2net.runtime.doctor.examine", lambda: signal.raise_signal(number))
 
     said = run_u2net("doctor")
 
     assert said.returncode == 130
     assert "Traceback" not in said.stderr
-
-
-def test_sigterm_ends_like_ctrl_c(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("u2net.runtime.doctor.examine", lambda: signal.raise_signal(signal.SIGTERM))
-
-    assert run_u2net("doctor").returncode == 130
 
 
 def test_an_empty_argument_is_refused(run_u2net: Command) -> None:

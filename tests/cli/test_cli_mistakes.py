@@ -68,15 +68,6 @@ def refusal(run_u2net: Command, places: Places, words: str) -> str:
         ),
         ("train {scenes} -o run --crop 32 --size 32 --batch 2 --resume", "nothing to resume"),
         ("run {model} {empty}", "empty holds no picture"),
-    ],
-)
-def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found: str) -> None:
-    assert found in refusal(run_u2net, places, words)
-
-
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
         ("export {text_pth}", "notes.pth"),
         ("export {stranger}", "stranger.pth is not a U²-Net"),
         ("build {stranger}", "stranger.pth is not a U²-Net"),
@@ -92,7 +83,7 @@ def test_what_is_not_there(run_u2net: Command, places: Places, words: str, found
         ("train {empty} -o run", "empty has no folder for its images"),
     ],
 )
-def test_what_is_something_else(run_u2net: Command, places: Places, words: str, found: str) -> None:
+def test_what_is_not_there_or_something_else(run_u2net: Command, places: Places, words: str, found: str) -> None:
     assert found in refusal(run_u2net, places, words)
 
 
@@ -104,17 +95,10 @@ def test_what_is_something_else(run_u2net: Command, places: Places, words: str, 
         ("--size 64x", "--size is a number"),
         ("--size 64x64x64", "--size is a number"),
         ("--size -64", "--size is a number"),
-        ("--size 16", "size is at least 32×32; got 16×16"),
-        ("--size 64x31", "size is at least 32×32; got 64×31"),
-        ("--batch 0", "batch is 1 to 16384, or dynamic; got 0"),
         ("--batch 99999999999999999999", "batch is 1 to 16384"),
         (f"--size {'9' * 5000}", "--size is a number"),
         ("--batch two", "--batch is a number or dynamic; got 'two'"),
         ("--opset 3", "opset is 17 to 21; got 3"),
-        ("--opset 22", "opset is 17 to 21; got 22"),
-        ("--outputs d9", "outputs are distinct names of d0"),
-        ("--outputs d0,d0", "outputs are distinct names of d0"),
-        ("--outputs d3,d0", "d0, which is the mask, is the first; got d3, d0"),
         ("--preset nice", "there is no preset 'nice'; there are reference, rembg"),
     ],
 )
@@ -151,22 +135,13 @@ def test_an_option_of_the_export(run_u2net: Command, places: Places, command: st
         (f"info {{model}} --device cuda:{'9' * 5000}", "--device"),
         ("verify {model} {model} --preset nice", "there is no preset 'nice'"),
         ("run {model} {pictures} --preset nice", "there is no preset 'nice'"),
-        ("bench {model} --batch 0", "batch is a whole number from 1 to 1024; got 0"),
-        ("bench {model} --batch 1,3000000000", "batch is a whole number from 1 to 1024; got 3000000000"),
         ("bench {model} --batch 1,,2", "--batch takes whole numbers separated by commas; got '1,,2'"),
         ("bench {model} --batch few", "--batch takes whole numbers separated by commas"),
         ("bench {model} --rounds 1", "at least 2 rounds"),
-        ("bench {model} --threads 0", "threads is a whole number from 1 to 1024"),
         ("train {scenes} -o run --recipe mine", "there is no recipe 'mine'; there are authors"),
         ("train {scenes} -o run --variant u3net", "there is no variant 'u3net'"),
-        ("train {scenes} -o run --batch 1", "a batch of at least 2"),
-        ("train {scenes} -o run --crop 400", "crop 400"),
-        ("train {scenes} -o run --epochs 0", "epochs"),
-        ("train {scenes} -o run --lr 0", "learning rate"),
         ("train {scenes} -o run --lr inf", "learning rate"),
         ("train {scenes} -o run --minutes inf", "minutes must be above 0 and finite"),
-        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --precision fp8", "precision"),
-        ("train {scenes} -o run --crop 32 --size 32 --batch 2 --pause 0", "pause"),
         ("train {scenes} -o run --crop 32 --size 32 --batch 2 --device abacus", "abacus"),
     ],
 )
@@ -203,7 +178,6 @@ def test_a_folder_of_images_that_cannot_be_used(
     ("words", "found"),
     [
         ("export -o {text}/model.onnx", "model.onnx cannot be written"),
-        ("export -o nowhere/model.onnx", "model.onnx cannot be written"),
         ("export -o {empty}", "empty is not a valid name for this file; it must end in .onnx"),
         ("build -o {text}", "notes.txt cannot be created as a folder"),
         ("run {model} {pictures} -o {text}", "notes.txt cannot be created as a folder"),

@@ -86,15 +86,3 @@ def test_options_reach_the_training(
         )
     )
     assert asked == [Path("data"), Path("there"), options]
-
-
-def test_a_paused_training_reports_its_progress(run_u2net: Command, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "scenes", 8, size=48)
-    words = "--size 48 --crop 32 --batch 2 --epochs 2"
-
-    paused = run_u2net("train", tmp_path / "scenes", "-o", tmp_path / "run", *words.split(), "--pause", "0.00001")
-    resumed = run_u2net("train", tmp_path / "scenes", "-o", tmp_path / "run", *words.split(), "--resume")
-
-    assert (paused.returncode, resumed.returncode) == (0, 0)
-    assert "u2netp.safetensors: paused at 17%; go on with --resume" in paused.stdout.replace("\n", "")
-    assert "held-out picture" in resumed.stdout.replace("\n", " ")

@@ -1,7 +1,6 @@
 import json
 import re
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import onnx
@@ -54,28 +53,21 @@ def test_what_is_equal_passes(run_u2net: Command, built_onnx: Path, pictures: Pa
     assert "FAILED" not in said.stdout
 
 
-@pytest.fixture(scope="module")
-def refused(run_u2net: Command, built_onnx: Path, other_onnx: Path, pictures: Path) -> CompletedProcess[str]:
-    """The output for the same graph and for one with other weights."""
-    return run_u2net("verify", built_onnx, built_onnx, other_onnx, "--images", pictures)
+def test_other_weights_fail_and_the_failure_names_file_output_figure_and_image(
+    run_u2net: Command, built_onnx: Path, other_onnx: Path, pictures: Path
+) -> None:
+    refused = run_u2net("verify", built_onnx, built_onnx, other_onnx, "--images", pictures)
 
-
-def test_other_weights_fail(refused: CompletedProcess[str]) -> None:
     assert refused.returncode == 1
     assert refused.stdout.splitlines()[-1] == "FAILED"
-
-
-@pytest.mark.parametrize("output", ["d0", "mask"])
-def test_a_failure_names_output_figure_and_image(refused: CompletedProcess[str], output: str) -> None:
-    (found,) = re.findall(
-        rf"^FAILED .*other\.onnx: {output}: largest difference is (\S+) on (.+), the limit \S+$", refused.stdout, re.M
-    )
-
-    assert float(found[0]) > 1e-3
-    assert found[1] in ("astronaut.png", "coffee.png", "black", "white", "noise", "tiny contrast", "one lit pixel")
-
-
-def test_a_failure_is_laid_to_the_candidate_that_is_wrong(refused: CompletedProcess[str], built_onnx: Path) -> None:
+    for output in ("d0", "mask"):
+        ((difference, image),) = re.findall(
+            rf"^FAILED .*other\.onnx: {output}: largest difference is (\S+) on (.+), the limit \S+$",
+            refused.stdout,
+            re.MULTILINE,
+        )
+        assert float(difference) > 1e-3
+        assert image in ("astronaut.png", "coffee.png", "black", "white", "noise", "tiny contrast", "one lit pixel")
     assert f"FAILED {built_onnx}" not in refused.stdout
     assert " ".join(refused.stdout.split()).count(" against ") == 2, "a title as long as these paths is wrapped"
 

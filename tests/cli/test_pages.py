@@ -1,7 +1,5 @@
 """The pages of a build and of the suite in a real browser; covers benchmarks/page.html."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,6 @@ from tests.cli.conftest import Run
 
 PHONE, DESK = 390, 1280
 SCHEMES = ("light", "dark")
-CHROMIUM = shutil.which("chromium")
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(params=["build", "suite"])

@@ -22,12 +22,8 @@ Picture = npt.NDArray[np.uint8]
 
 WEB = Path(__file__).parents[2] / "examples" / "web"
 PAGE = ("index.html", "page.css", "page.js")
-CHROMIUM = shutil.which("chromium")
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 DONE = "document.querySelector('output').textContent.includes('ms for the mask')"
 FAILED = "document.querySelector('output').className == 'bad'"
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +34,11 @@ def fused(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def packages() -> Path:
-    """What npm installed."""
-    if not (WEB / "node_modules" / "onnxruntime-web").is_dir():
+def folder(fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with the small file, and what npm installed."""
+    packages = WEB / "node_modules"
+    if not (packages / "onnxruntime-web").is_dir():
         pytest.skip("onnxruntime-web is not installed: run `make web`, or `npm install` in examples/web")
-    return WEB / "node_modules"
-
-
-@pytest.fixture(scope="module")
-def folder(packages: Path, fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page with the small file."""
     folder = tmp_path_factory.mktemp("web")
     for name in (*PAGE, "serve.py"):
         shutil.copy(WEB / name, folder)
@@ -64,16 +55,6 @@ def address(folder: Path) -> Iterator[str]:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
         server.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: it is Debian's package of that name")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *CAMERA])
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,14 @@ from PIL import Image
 
 from tests.conftest import MakeOnce
 from u2net.export.fp16 import convert_fp16
-from u2net.export.graph import GraphStage
+from u2net.export.graph import GraphStage, read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions, export_onnx
+from u2net.export.parity import ParityGate, VerifyOptions
+from u2net.export.parity.sessions import open_for_parity
 from u2net.model.checkpoint import Checkpoint, load_checkpoint, save_weights
 from u2net.model.network import OUTPUT_NAMES, U2NET, U2Net
+from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.device import CPU
 from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 
@@ -57,9 +62,23 @@ def tiny_onnx(exported: Callable[[ExportOptions], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def gate(photograph_folder: Path) -> ParityGate:
+    """The bundled weights in eager PyTorch on those photographs."""
+    return ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=photograph_folder))
+
+
+@pytest.fixture(scope="session")
 def tiny_fp16(make_once: MakeOnce, tiny_onnx: Path) -> Path:
     """The bundled weights as FP16 ONNX at 128×128."""
     return make_once("tiny", "model.fp16.onnx", lambda path: convert_fp16(tiny_onnx, path))
+
+
+def restated(source: Path, path: Path, **changes: Any) -> Path:
+    """Write a copy of a graph whose metadata says something else."""
+    model = read_graph(source)
+    artifact = replace(read_artifact(model, source), **changes)
+    model.opset_imports[""] = artifact.opset
+    return write_graph(model, path, artifact, 0.0).path
 
 
 def spread_outputs(network: U2Net, image: npt.NDArray[np.uint8]) -> U2Net:

@@ -16,6 +16,7 @@ from u2net.export.parity.sessions import open_for_parity
 from u2net.export.qdq import calibrate, quantize_convolutions
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.weights import BUNDLED_WEIGHTS
+from u2net.runtime.artifact import Target
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ExportError
 
@@ -26,11 +27,11 @@ def check(gate: ParityGate, faulty: Path) -> str:
     return str(failures[0]) if failures else "not caught"
 
 
-def quantize(fp32: Path, path: Path, images: Path) -> Path:
+def quantize(fp32: Path, path: Path, images: Path, target: Target = "cpu") -> Path:
     """Write the graph with every convolution in INT8."""
     artifact = read_artifact(read_graph(fp32), fp32)
-    ranges = calibrate(fp32, make_tensors(artifact, list(gather_images(images).values())), "cpu", "minmax")
-    return write_graph(quantize_convolutions(fp32, ranges, "cpu"), path, replace(artifact, precision="int8"), 0).path
+    ranges = calibrate(fp32, make_tensors(artifact, list(gather_images(images).values())), target, "minmax")
+    return write_graph(quantize_convolutions(fp32, ranges, target), path, replace(artifact, precision="int8"), 0).path
 
 
 def export_both(checkpoint: Checkpoint, folder: Path, size: tuple[int, int], images: Path) -> tuple[Path, Path]:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.export.conftest import STATIC
 from tests.scenes import write_scenes
 from u2net.export import BuildOptions, BuildResult, build_artifacts
 from u2net.export.accuracy import LARGEST_COST, LARGEST_INT8_COST, METRICS, AccuracyReport
@@ -119,23 +118,6 @@ def test_a_small_data_set_is_told_and_not_judged() -> None:
 
     assert report.costs(report.evaluations[1])["iou"] == pytest.approx(0.7)
     assert report.failures == ()
-
-
-def test_a_build_measures_accuracy_where_it_is_given_a_data_set(
-    dataset: Path, tmp_path: Path, photograph_folder: Path
-) -> None:
-    said: list[str] = []
-    options = BuildOptions(STATIC, photograph_folder, dataset=dataset, engine=None)
-
-    result = build_artifacts(BUNDLED_WEIGHTS, tmp_path, options, said.append)
-
-    assert result.accuracy is not None
-    names = [Path(each.model).name for each in result.accuracy.evaluations]
-    assert names == [BUNDLED_WEIGHTS.name, "model.onnx", "model.fp16.onnx"]
-    assert [message for message in said if "scoring" in message] == [
-        f"scoring {name}: picture {number} of 6" for name in names for number in range(1, 7)
-    ]
-    assert set(result.accuracy.failures) <= set(result.failures)
 
 
 def test_a_data_set_that_is_none_is_refused_before_the_work(tmp_path: Path) -> None:

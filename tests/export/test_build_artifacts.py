@@ -5,8 +5,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from tests.export.conftest import STATIC, TINY
-from u2net.export import BuildOptions, EngineOptions, ExportOptions, build_artifacts, export_model
+from tests.export.conftest import TINY
+from u2net.export import BuildOptions, EngineOptions, ExportOptions, build_artifacts
 from u2net.export.build import ENGINE_NAME
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime import load, read_image
@@ -18,7 +18,6 @@ from u2net.runtime.errors import (
     DriverMissingError,
     EngineDamagedError,
     EngineGpuError,
-    InputError,
     OutOfMemoryError,
 )
 
@@ -126,25 +125,8 @@ def test_a_flavour_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
         build_artifacts(BUNDLED_WEIGHTS, tmp_path, BuildOptions(engine=EngineOptions("tensorrt")))
 
 
-def test_single_file_in_half_precision(tmp_path: Path, photograph_folder: Path) -> None:
-    stage = export_model(BUNDLED_WEIGHTS, tmp_path / "half.onnx", STATIC, half=True, images=photograph_folder)
-    assert stage.artifact.precision == "fp16"
-    assert [path.name for path in tmp_path.iterdir()] == ["half.onnx"]
-
-
-def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("in the way")
-    with pytest.raises(InputError, match="folder"):
-        build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out")
-
-
 def test_wrong_checkpoint_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no checkpoint")
     with pytest.raises(CheckpointError):
         build_artifacts(tmp_path / "text.pth", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_options_are_checked_before_work_begins(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="opset"):
-        build_artifacts(BUNDLED_WEIGHTS, tmp_path / "out", BuildOptions(ExportOptions(opset=3)))

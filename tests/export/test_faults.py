@@ -22,11 +22,6 @@ Export = Callable[[ExportOptions], Path]
 DOCS = Path(__file__).parents[2] / "docs" / "parity.md"
 
 
-@pytest.fixture(scope="module")
-def gate(photograph_folder: Path) -> ParityGate:
-    return ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=photograph_folder))
-
-
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_caught(gate: ParityGate, tiny_onnx: Path, tmp_path: Path, name: str) -> None:
     assert not gate.compare(open_for_parity(inject(tiny_onnx, FAULTS[name], tmp_path / "faulty.onnx"), CPU)).passed

@@ -1,90 +1,23 @@
 """Covers export/fetching.py against a real server on this machine that behaves well, badly or not at all."""
 
-import hashlib
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import onnx
 import pytest
 import torch
 
-from tests.export.conftest import STATIC
-from u2net.export.fetching import RELEASES, FetchedWeights, Release, fetch_weights
-from u2net.export.onnx_export import ExportOptions
+from tests.mirror import Server
+from u2net.export.fetching import RELEASES, FetchedWeights, fetch_weights
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.runtime.errors import DependencyError, ExportError, InputError
 
 PATIENCE_OF_TESTS = 0.5
 FILES = ["u2netp.json", "u2netp.onnx", "u2netp.safetensors"]
-
-
-class Server(ThreadingHTTPServer):
-    """Serves files by name in the way that the first part of the path says: ``/truncated/u2netp.onnx``."""
-
-    daemon_threads = True
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = files
-        self.seen: list[str] = []
-        self.half_sent, self.over = threading.Event(), threading.Event()
-
-    def address(self, manner: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{manner}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing."""
-
-    def do_GET(self) -> None:
-        _, manner, name = urlsplit(self.path).path.split("/")
-        self.server.seen.append(self.path)
-        content = self.server.files[name]
-        if manner == "silent":
-            self.server.over.wait()
-        elif manner == "missing":
-            self.send_error(404)
-        elif manner in ("redirected", "loop"):
-            self.send_response(302)
-            self.send_header("Location", f"/{'good' if manner == 'redirected' else manner}/{name}")
-            self.end_headers()
-        else:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            sent = content[:-1] + b"!" if manner == "corrupted" else content
-            self.wfile.write(sent if manner in ("good", "corrupted") else sent[: len(sent) // 2])
-            if manner == "stalling":
-                self.server.half_sent.set()
-                self.server.over.wait()
-
-
-@pytest.fixture
-def server(exported: Callable[[ExportOptions], Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Publishes the bundled weights as u2netp, and a graph without weights as silueta."""
-    stranger = onnx.helper.make_model(onnx.helper.make_graph([], "stranger", [], []))
-    files = {"u2netp.onnx": exported(STATIC).read_bytes(), "silueta.onnx": stranger.SerializeToString()}
-    monkeypatch.setitem(RELEASES, "u2netp", Release(hashlib.sha256(files["u2netp.onnx"]).hexdigest()))
-    monkeypatch.setitem(RELEASES, "silueta", Release(f"md5:{hashlib.md5(files['silueta.onnx']).hexdigest()}", "rembg"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server(files) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
-        thread.start()
-        yield running
-        running.over.set()
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -109,7 +42,7 @@ def test_a_checkpoint_is_recovered_beside_the_download(
     fetched = fetch(manner)
 
     assert fetched.path == tmp_path / "cache" / "u2netp.safetensors"
-    assert (fetched.source.name, fetched.preset, fetched.refusal) == ("u2netp.onnx", "reference", "")
+    assert (fetched.source.name, fetched.preset, fetched.refusal) == ("u2netp.onnx", "cloth", "")
     assert names(tmp_path / "cache") == FILES
     tensor = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from u2net.export.calibration import make_tensors
 from u2net.export.fp16 import FP16_MAX, convert_fp16, find_hot_values, find_islands, lower_to_fp16, scan_ranges
 from u2net.export.graph import open_graph, read_artifact, read_graph, write_graph
 from u2net.export.rounding import round_like_fp16
-from u2net.runtime.errors import ExportError, InputError
+from u2net.runtime.errors import ExportError
 from u2net.runtime.preprocess import FloatArray
 
 Images = dict[str, npt.NDArray[np.uint8]]
@@ -124,8 +124,3 @@ def test_weight_beyond_the_range_stays_in_fp32(tiny_onnx: Path, tensors: list[Fl
 def test_converting_twice_is_refused(tiny_fp16: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="fp16 already"):
         convert_fp16(tiny_fp16, tmp_path / "again.onnx")
-
-
-def test_missing_calibration_folder_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a folder"):
-        convert_fp16(tiny_onnx, tmp_path / "half.onnx", tmp_path / "none")

@@ -12,23 +12,21 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from tests.export.conftest import TINY
+from tests.export.conftest import TINY, restated
 from tests.export.faults import change_initializer, inject
 from u2net.export.engine import build_engine
 from u2net.export.fp16 import convert_fp16
-from u2net.export.graph import add_initializer, read_artifact, read_graph, write_graph
-from u2net.export.image_graph import ImageOptions, fuse_images, resize_weights
+from u2net.export.graph import add_initializer
+from u2net.export.image_graph import ImageOptions, fuse_images
 from u2net.export.parity import ParityGate, VerifyOptions, verify_models
 from u2net.export.parity.sessions import open_for_parity
 from u2net.export.simplification import simplify_onnx
-from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.artifact import METADATA_KEY, Artifact, ImageIo, InputShape
 from u2net.runtime.description import describe_model
 from u2net.runtime.device import CPU
 from u2net.runtime.errors import ArtifactError, ExportError, InputError
 from u2net.runtime.loading import load
 from u2net.runtime.postprocess import to_grey
-from u2net.runtime.preprocess import resize_float
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
@@ -72,16 +70,6 @@ def assert_same_masks(found: npt.NDArray[Any], wanted: npt.NDArray[Any], name: s
     assert both.sum() >= 0.9995 * either.sum(), name
 
 
-@pytest.mark.parametrize("sides", [(5, 3), (3, 5), (7, 7), (1, 320), (5000, 320), (321, 320), (320, 1080)])
-def test_the_resize_is_pillows(sides: tuple[int, int]) -> None:
-    before, after = sides
-    column = np.random.default_rng(0).uniform(0, 255, (before, 1)).astype(np.float32)
-
-    found = resize_weights(before, after) @ column
-
-    assert np.abs(found - resize_float(column, after, 1, "bilinear")).max() < 1e-4 * 255
-
-
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 def test_masks_are_those_of_the_graph_that_takes_tensors(
     images: dict[str, Pixels], tiny_onnx: Path, tiny_fp16: Path, tmp_path: Path, *, half: bool
@@ -94,14 +82,6 @@ def test_masks_are_those_of_the_graph_that_takes_tensors(
         assert together.info.precision == apart.info.precision
         for name, image in images.items():
             assert_same_masks(together(image), apart(image), name)
-
-
-def restated(source: Path, path: Path, **changes: Any) -> Path:
-    """Write a copy of a graph whose metadata says something else."""
-    model = read_graph(source)
-    artifact = replace(read_artifact(model, source), **changes)
-    model.opset_imports[""] = artifact.opset
-    return write_graph(model, path, artifact, 0.0).path
 
 
 @pytest.mark.parametrize("preset", ["reference", "portrait", "raw"])
@@ -270,11 +250,6 @@ FAULTS: dict[str, Callable[[ir.Model], None]] = {
     "image half a pixel off": _half_a_pixel_off("preprocess"),
     "mask half a pixel off": _half_a_pixel_off("postprocess"),
 }
-
-
-@pytest.fixture(scope="module")
-def gate(photograph_folder: Path) -> ParityGate:
-    return ParityGate(open_for_parity(BUNDLED_WEIGHTS, CPU), VerifyOptions(images=photograph_folder))
 
 
 @pytest.mark.parametrize("options", [ImageOptions(), ImageOptions((120, 160), "uint8", stretch=False)])

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
+from tests.export.fault_table import quantize
 from u2net.export import EngineOptions, Int8Options, build_engine, quantize_int8
-from u2net.export.graph import GraphStage, find_precision, read_artifact, read_graph, write_graph
+from u2net.export.graph import GraphStage, find_precision, read_artifact, read_graph
 from u2net.export.int8 import FEWEST_IMAGES
 from u2net.export.onnx_export import ExportOptions
-from u2net.export.qdq import calibrate, quantize_convolutions
+from u2net.export.qdq import calibrate
 from u2net.runtime import load
 from u2net.runtime.artifact import PROMISE, Agreement, Quantization
 from u2net.runtime.errors import ArtifactError, ExportError, InputError
@@ -163,14 +164,9 @@ def test_ranges_cover_what_the_calibrator_says(source: Path, calibrator: str) ->
 
 
 @pytest.fixture(scope="module")
-def signed(source: Path, photographs: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signed(source: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every convolution in INT8, for TensorRT."""
-    path = tmp_path_factory.mktemp("signed") / "model.int8.onnx"
-    with load(source) as session:
-        tensors = [preprocess_batch([each], session.info.preset) for each in photographs.values()]
-    ranges = calibrate(source, tensors, "tensorrt", "minmax")
-    artifact = replace(read_artifact(read_graph(source), source), precision="int8")
-    return write_graph(quantize_convolutions(source, ranges, "tensorrt"), path, artifact, 0).path
+    return quantize(source, tmp_path_factory.mktemp("signed") / "model.int8.onnx", crops, "tensorrt")
 
 
 def test_a_file_for_tensorrt_is_signed_symmetric_and_has_float_biases(signed: Path) -> None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from tests.export.conftest import ODD_PAIRS, SEVEN_OUTPUTS, TINY
+from tests.export.conftest import ODD_PAIRS, SEVEN_OUTPUTS, TINY, restated
 from u2net.export.graph import read_artifact, read_graph, write_graph
 from u2net.export.onnx_export import ExportOptions
 from u2net.export.parity import ParityGate, VerifyOptions, verify_models
@@ -20,10 +20,10 @@ from u2net.model.network import OUTPUT_NAMES
 from u2net.model.placing import full_fp32
 from u2net.model.weights import BUNDLED_WEIGHTS
 from u2net.runtime.artifact import InputShape
-from u2net.runtime.device import CPU, Device
-from u2net.runtime.errors import CheckpointError, DeviceError, ExportError, InputError, ProfileError
+from u2net.runtime.device import CPU
+from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.preprocess import FloatArray
-from u2net.runtime.presets import PRESETS, Preset
+from u2net.runtime.presets import PRESETS
 
 Export = Callable[[ExportOptions], Path]
 
@@ -67,40 +67,27 @@ def test_without_images_synthetic_scenes_serve(tiny_onnx: Path) -> None:
     assert result.outputs[0].iou <= 1
 
 
-WithPreset = Callable[[Preset], Path]
-
-
-@pytest.fixture
-def with_preset(tiny_onnx: Path, tmp_path: Path) -> WithPreset:
-    """Write the graph with another preset in its metadata."""
-
-    def write(preset: Preset) -> Path:
-        model = read_graph(tiny_onnx)
-        artifact = replace(read_artifact(model, tiny_onnx), preset=preset.with_size(*TINY))
-        return write_graph(model, tmp_path / "other.onnx", artifact, 0.0).path
-
-    return write
-
-
-def test_failure_names_output_image_and_figure(with_preset: WithPreset, on_photographs: VerifyOptions) -> None:
-    wrong = replace(PRESETS["reference"], mean=(0.0, 0.0, 0.0))
-    (result,) = verify_models(BUNDLED_WEIGHTS, [with_preset(wrong)], on_photographs)
+def test_failure_names_output_image_and_figure(tiny_onnx: Path, tmp_path: Path, on_photographs: VerifyOptions) -> None:
+    wrong = replace(PRESETS["reference"].with_size(*TINY), mean=(0.0, 0.0, 0.0))
+    path = restated(tiny_onnx, tmp_path / "other.onnx", preset=wrong)
+    (result,) = verify_models(BUNDLED_WEIGHTS, [path], on_photographs)
     texts = [str(failure) for failure in result.failures]
     assert any(text.startswith("mask: largest difference is") and ".png" in text for text in texts)
     assert all(failure.output == "mask" for failure in result.failures), "the tensors themselves are right"
 
 
-def test_preset_can_be_named(with_preset: WithPreset, on_photographs: VerifyOptions) -> None:
-    path = with_preset(PRESETS["rembg"])
+def test_preset_can_be_named(tiny_onnx: Path, tmp_path: Path, on_photographs: VerifyOptions) -> None:
+    path = restated(tiny_onnx, tmp_path / "other.onnx", preset=PRESETS["rembg"].with_size(*TINY))
     (own,) = verify_models(BUNDLED_WEIGHTS, [path], on_photographs)
     (other,) = verify_models(BUNDLED_WEIGHTS, [path], replace(on_photographs, preset=PRESETS["reference"]))
     assert own.passed
     assert not other.passed
 
 
-def test_a_preset_of_ones_own_passes(with_preset: WithPreset, on_photographs: VerifyOptions) -> None:
-    own = replace(PRESETS["rembg"], name="mine", mean=(0.5, 0.4, 0.3))
-    (result,) = verify_models(BUNDLED_WEIGHTS, [with_preset(own)], replace(on_photographs, preset=own))
+def test_a_preset_of_ones_own_passes(tiny_onnx: Path, tmp_path: Path, on_photographs: VerifyOptions) -> None:
+    own = replace(PRESETS["rembg"].with_size(*TINY), name="mine", mean=(0.5, 0.4, 0.3))
+    path = restated(tiny_onnx, tmp_path / "other.onnx", preset=own)
+    (result,) = verify_models(BUNDLED_WEIGHTS, [path], replace(on_photographs, preset=own))
     assert result.passed
 
 
@@ -122,18 +109,6 @@ def test_output_that_the_reference_lacks_is_refused(exported: Export, tiny_onnx:
 def test_a_graph_of_the_other_network_is_refused(u2net_checkpoint: Checkpoint, tiny_onnx: Path) -> None:
     with pytest.raises(InputError, match=r"is u2netp, the reference .* is u2net; name its own checkpoint"):
         verify_models(u2net_checkpoint.path, [tiny_onnx])
-
-
-@pytest.mark.parametrize(("name", "error"), [("none.pth", CheckpointError), ("none.onnx", ExportError)])
-def test_missing_file_is_an_error(tmp_path: Path, name: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match="no such file"):
-        verify_models(tmp_path / name, [tmp_path / name])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_absent_device_is_an_error(tiny_onnx: Path) -> None:
-    with pytest.raises(DeviceError, match="cuda"):
-        verify_models(BUNDLED_WEIGHTS, [tiny_onnx], VerifyOptions(device=Device("cuda")))
 
 
 def test_tf32_is_off_inside_and_restored_after() -> None:

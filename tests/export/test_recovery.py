@@ -21,7 +21,7 @@ from u2net.export.onnx_export import ExportOptions
 from u2net.export.recovery import recover_checkpoint
 from u2net.model.checkpoint import Checkpoint, load_checkpoint
 from u2net.model.network import OUTPUT_NAMES, U2NET, U2NETP, NetworkOutputs, U2Net
-from u2net.runtime.errors import CheckpointError, ExportError
+from u2net.runtime.errors import CheckpointError
 
 SIDE = 64
 EXACT = 1e-5
@@ -296,10 +296,3 @@ def test_a_quantized_file(plain: Path, tmp_path: Path, target: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"is quantized, first in its node '.*', a DynamicQuantizeLinear"):
         recover_checkpoint(tmp_path / "m.onnx", target)
-
-
-def test_a_file_that_is_not_onnx(tmp_path: Path, target: Path) -> None:
-    (tmp_path / "text.onnx").write_text("not what it should be")
-
-    with pytest.raises(ExportError, match=r"text\.onnx cannot be read as ONNX"):
-        recover_checkpoint(tmp_path / "text.onnx", target)

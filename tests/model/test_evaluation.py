@@ -76,14 +76,6 @@ def test_guess_is_a_blob_in_the_middle() -> None:
     assert guess.max() == 1 and guess[0, 0] < 0.05
 
 
-def test_network_is_scored_at_the_pictures_own_size(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    write_scenes(tmp_path, 2, seed=1, size=80)
-    session = open_session(checkpoint, Device("cpu"), size=(64, 64))
-    scores = score_masks("m", session, find_pairs(tmp_path)).scores
-    assert scores.pictures == 2
-    assert 0 < scores.mae < 1
-
-
 def test_a_checkpoint_and_its_graph_score_alike(checkpoint: Checkpoint, small_onnx: Path, tmp_path: Path) -> None:
     write_scenes(tmp_path, 3, seed=1, size=96)
     pairs = find_pairs(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 
 import u2net.runtime
 from u2net.runtime import errors
-from u2net.runtime.errors import DependencyError, U2NetError
+from u2net.runtime.errors import U2NetError
 
 DEFINED = {
     name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, U2NetError)
@@ -26,11 +26,3 @@ def test_each_error_is_public(name: str) -> None:
 @pytest.mark.parametrize(("name", "builtin"), [("InputError", ValueError), ("DependencyError", ImportError)])
 def test_errors_are_also_pythons_own_kind(name: str, builtin: type[Exception]) -> None:
     assert issubclass(DEFINED[name], builtin)
-
-
-def test_a_missing_package_names_the_extra_that_installs_it() -> None:
-    error = DependencyError("onnxruntime", "cpu")
-
-    assert error.package == "onnxruntime"
-    assert "onnxruntime is not installed" in str(error)
-    assert "pip install 'u2net-deploy[cpu]'" in str(error)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image, ImageCms, ImageOps, features
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
 
 from u2net.runtime.errors import InputError
 from u2net.runtime.images import find_images, open_picture, read_first_frame, read_image, read_size, write_image
@@ -231,13 +231,6 @@ def test_pictures_of_a_folder_come_sorted_without_masks_and_cut_outs(tmp_path: P
         (tmp_path / name).touch()
 
     assert [path.name for path in find_images(tmp_path)] == pictures
-
-
-@pytest.mark.skipif(not features.check("avif"), reason="Pillow before 11.3 has no AVIF")
-def test_avif_is_read(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 6), (9, 90, 200)).save(tmp_path / "a.avif")
-
-    np.testing.assert_allclose(read_image(tmp_path / "a.avif")[2, 3], (9, 90, 200), atol=6)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -64,24 +63,15 @@ def test_a_file_that_may_not_be_read_is_told(secret: Path, backend: BackendName)
         load(secret, backend=backend)
 
 
-@pytest.mark.parametrize("keep", [0, 10, 0.1, 0.5, 0.99, -1])
-def test_a_truncated_file_is_refused(tmp_path: Path, small_onnx: Path, keep: float) -> None:
-    content = small_onnx.read_bytes()
-    length = int(keep * len(content)) if 0 < keep < 1 else int(keep)
-    path = tmp_path / "short.onnx"
-    path.write_bytes(content[:length])
-
-    with pytest.raises(ArtifactError, match=r"short\.onnx cannot be loaded"):
-        load(path)
-
-
-@pytest.mark.parametrize("content", [b"this is no network", b"\x00" * 100, bytes(range(256))])
-def test_what_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "odd.onnx"
-    path.write_bytes(content)
+@pytest.mark.parametrize("keep", [0, 10, 0.1, 0.5, 0.99, -1, b"this is no network", b"\x00" * 100, bytes(range(256))])
+def test_what_is_no_whole_onnx_file_is_refused(tmp_path: Path, small_onnx: Path, keep: float | bytes) -> None:
+    if not isinstance(keep, bytes):
+        content = small_onnx.read_bytes()
+        keep = content[: int(keep * len(content)) if 0 < keep < 1 else int(keep)]
+    (tmp_path / "odd.onnx").write_bytes(keep)
 
     with pytest.raises(ArtifactError, match=r"odd\.onnx cannot be loaded"):
-        load(path)
+        load(tmp_path / "odd.onnx")
 
 
 @pytest.mark.parametrize("name", ["u2netp.pth", "u2netp.safetensors", "model"])
@@ -116,26 +106,11 @@ def test_a_foreign_classifier_is_refused(tmp_path: Path, tiny_onnx: Callable[...
         load(tmp_path / "classifier.onnx", preset="raw")(IMAGE)
 
 
-def test_metadata_is_read(tiny_onnx: Callable[..., Path]) -> None:
-    with load(tiny_onnx(metadata=ARTIFACT.to_json())) as session:
-        info = session.info
-
-    assert info.preset == ARTIFACT.preset
-    assert (info.variant, info.precision, info.checkpoint_sha256) == ("u2netp", "fp16", "ab" * 32)
-
-
-@pytest.mark.parametrize("text", ["", "{", "null", "{}", ARTIFACT.to_json()[:-9]])
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "7", '"text"', "{}", '{"schema": 1}', ARTIFACT.to_json()[:-9]])
 @pytest.mark.parametrize("preset", [None, "raw"])
 def test_damaged_metadata_is_refused(tiny_onnx: Callable[..., Path], text: str, preset: str | None) -> None:
     with pytest.raises(ArtifactError, match=r"tiny\.onnx: its metadata is damaged"):
         load(tiny_onnx(metadata=text), preset=preset)
-
-
-def test_metadata_of_a_newer_schema_is_refused(tiny_onnx: Callable[..., Path]) -> None:
-    newer = json.dumps(json.loads(ARTIFACT.to_json()) | {"schema": 99})
-
-    with pytest.raises(ArtifactError, match=r"tiny\.onnx has metadata schema 99"):
-        load(tiny_onnx(metadata=newer))
 
 
 @pytest.mark.parametrize("preset", ["rembg", replace(PRESETS["rembg"], mean=(0.1, 0.2, 0.3))])
@@ -192,17 +167,6 @@ def test_a_size_of_numpy_numbers_becomes_plain_numbers(tiny_onnx: Callable[..., 
         again = load(tiny_onnx(), preset=session.info.preset)
 
     assert again.info.preset == session.info.preset
-
-
-def test_a_string_is_a_path_too(tiny_onnx: Callable[..., Path]) -> None:
-    with load(str(tiny_onnx()), preset="raw", threads=1) as session:
-        assert session.info.path.name == "tiny.onnx"
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:one", "tpu", ""])
-def test_a_device_that_does_not_exist_is_refused(tiny_onnx: Callable[..., Path], device: str) -> None:
-    with pytest.raises(InputError, match="cpu, cuda or cuda:N"):
-        load(tiny_onnx(), device, preset="raw")
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])

@@ -71,13 +71,6 @@ def test_the_shape_is_what_the_file_declares(
     assert backend.artifact is None
 
 
-def test_the_backend_names_itself(tiny_onnx: Callable[..., Path]) -> None:
-    backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
-
-    assert backend.name == f"onnxruntime {onnxruntime.__version__}"
-    assert backend.provider == "CPUExecutionProvider"
-
-
 @pytest.mark.parametrize(
     ("options", "found"),
     [
@@ -263,18 +256,6 @@ def test_a_cuda_graph_needs_one_run_at_a_time(
         OnnxRuntimeBackend(tiny_onnx(), CUDA, contexts=contexts, cuda_graph=asked)
 
     assert fake_cuda.made[0][1][0][1]["enable_cuda_graph"] == enabled
-
-
-def test_threads_are_passed_on(
-    tiny_onnx: Callable[..., Path], fake_cuda: type[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    fake_cuda.error = RuntimeError("enough")
-
-    with pytest.raises(ArtifactError, match="enough"):
-        OnnxRuntimeBackend(tiny_onnx(), CPU, threads=3)
-
-    assert fake_cuda.made[0][0].intra_op_num_threads == 3
 
 
 CALLERS = """

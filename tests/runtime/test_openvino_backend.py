@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +24,7 @@ from u2net.runtime.backend import InputSpec
 from u2net.runtime.device import CPU, CUDA
 from u2net.runtime.doctor import examine
 from u2net.runtime.errors import ArtifactError, DependencyError, DeviceError, InputError, OutOfMemoryError
-from u2net.runtime.loading import find_fastest
+from u2net.runtime.loading import BackendName, find_fastest
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.openvino_backend import OpenVinoBackend, _new_request, computes_in_bf16
 from u2net.runtime.pool import Pool
@@ -79,7 +79,7 @@ def test_auto_takes_the_fastest_and_says_which(small_onnx: Path, caplog: pytest.
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_a_closed_session_is_freed_at_once(small_onnx: Path, backend: Literal["onnxruntime", "openvino"]) -> None:
+def test_a_closed_session_is_freed_at_once(small_onnx: Path, backend: BackendName) -> None:
     """Not only by the garbage collector, which does not know how much memory a network takes."""
     gc.disable()
     try:
@@ -235,10 +235,10 @@ def test_only_as_many_runs_hold_memory_as_are_allowed_at_once(tiny_onnx: Callabl
     assert len(most) == 16 and max(most) <= 2
 
 
-@pytest.mark.parametrize("contexts", [1, 3])
-def test_threads_get_their_own_masks(small_onnx: Path, contexts: int) -> None:
+@pytest.mark.parametrize(("backend", "contexts"), [("onnxruntime", 1), ("openvino", 1), ("openvino", 3)])
+def test_threads_get_their_own_masks(small_onnx: Path, backend: BackendName, contexts: int) -> None:
     images = np.random.default_rng(1).integers(0, 256, (8, 90, 70, 3), np.uint8)
-    with load(small_onnx, backend="openvino", contexts=contexts, threads=2) as session:
+    with load(small_onnx, backend=backend, contexts=contexts, threads=2) as session:
         wanted = [session(image) for image in images]
         start = threading.Barrier(8)
 

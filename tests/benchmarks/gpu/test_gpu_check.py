@@ -150,18 +150,7 @@ def test_the_report_tells_of_the_tests(
 
     monkeypatch.setattr(gpu_check, "run_engine_tests", run_engine_tests)
     monkeypatch.setattr(gpu_check, "run_suite", run_suite)
-    words = (
-        "--device",
-        "cpu",
-        "--batches",
-        "1",
-        "--work",
-        str(tmp_path / "w"),
-        "--output",
-        str(tmp_path),
-        "--name",
-        "n",
-    )
+    words = f"--device cpu --batches 1 --work {tmp_path / 'w'} --output {tmp_path} --name n".split()
 
     assert main([*words, "--tensorrt-python", sys.executable, "--test-minutes", "0.5"]) == status
     assert asked[0] == (sys.executable, tmp_path / "w", 30)

@@ -19,7 +19,6 @@ from u2net.benchmarks.machine import Machine
 from u2net.benchmarks.suite import cells, engines, inputs, suite
 from u2net.benchmarks.suite.contestants import EAGER, HERE, TensorRT, list_contestants
 from u2net.benchmarks.suite.engines import make_engines
-from u2net.benchmarks.suite.gpu import free_gpu_mb
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
 from u2net.benchmarks.suite.networks import NetworkFiles, find_network, make_graphs
 from u2net.benchmarks.suite.openers import OPENERS
@@ -29,17 +28,14 @@ from u2net.benchmarks.suite.rows import Row
 from u2net.benchmarks.suite.suite import SuiteReport, run_suite
 from u2net.benchmarks.suite.worker import Bench
 from u2net.benchmarks.suite.workers import Worker
-from u2net.export.graph import read_artifact, read_graph
-from u2net.runtime.device import CPU, CUDA, Device
+from u2net.runtime.device import CUDA, Device
 from u2net.runtime.loading import load
 from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS, Preset
 from u2net.runtime.session import Session
-from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.flavours import installed_flavours
-from u2net.runtime.trt.profiles import Profile, ProfileRequest, Span
-from u2net.runtime.trt.record import read_record, write_engine
+from u2net.runtime.trt.profiles import Profile
+from u2net.runtime.trt.record import write_engine
 
 SIZE = 128
 BATCHES = (1, 2)
@@ -112,12 +108,6 @@ def test_runs_on_the_device_are_enqueued_without_waiting(
     timer.time(50, 3)
 
     assert calls["cudaStreamSynchronize"] + calls["cudaDeviceSynchronize"] <= waits + 1
-
-
-def test_free_memory_is_read_on_a_gpu_alone(simulated: tuple[TimedCuda, FakeTensorRT]) -> None:
-    assert free_gpu_mb(CUDA) == 1000
-    assert simulated[0].calls["cudaSetDevice"] >= 1
-    assert free_gpu_mb(CPU) is None
 
 
 def test_a_session_without_device_arrays_says_so(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,27 +249,6 @@ def test_a_build_that_fails_or_never_ends_is_told(
 
     assert list(told) == [f"u2netp-{SIZE}.{ENGINE}.engine"]
     assert told[f"u2netp-{SIZE}.{ENGINE}.engine"].startswith(f"building the engine: {why}")
-
-
-def test_tensorrt_rtx_builds_for_real(network: NetworkFiles) -> None:
-    if "tensorrt-rtx" not in installed_flavours():
-        pytest.skip("TensorRT-RTX is not installed")
-    graph, path = network.path("fp16", 1), network.path("tensorrt-rtx-1", 1)
-    artifact = read_artifact(read_graph(graph), graph)
-    with Worker(sys.executable, network.folder / "rtx.log") as process:
-        versions, _ = process.call("find_tensorrt", 120)
-        process.call(
-            "compile_graph",
-            240,
-            graph=str(graph),
-            path=str(path),
-            artifact=artifact,
-            options=EngineOptions("tensorrt-rtx", ProfileRequest(tuple(map(Span.only, BATCHES)))),
-        )
-    record = read_record(path)
-
-    assert record is not None and record.version == versions["tensorrt-rtx"]
-    assert tuple(profile.batch.best for profile in record.profiles) == BATCHES
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -7,47 +6,20 @@ from u2net.benchmarks.suite import worker
 from u2net.benchmarks.suite.worker import Run, time_in_turns
 
 
-class Clock:
-    """A clock that only :meth:`spend` moves."""
+def test_runs_take_turns_and_each_has_its_own_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, now = list[str](), [100.0]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def spend(self, *seconds: float) -> Run:
-        """A run that takes these times, one after the other."""
+    def spend(name: str, *seconds: float) -> Run:
         left = iter(seconds)
 
         def run() -> None:
-            self.now += next(left)
+            calls.append(name)
+            now[0] += next(left)
 
         return run
 
+    found = time_in_turns({"A": spend("A", 9, 1, 2), "B": spend("B", 8, 10, 20)}, 2, 1)
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock in place of the real one."""
-    clock = Clock()
-    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=clock.perf_counter))
-    return clock
-
-
-def recorder(calls: list[str], name: str) -> Callable[[], None]:
-    return lambda: calls.append(name)
-
-
-@pytest.mark.parametrize(("rounds", "warmup"), [(2, 0), (2, 1), (3, 2)])
-def test_runs_take_turns(rounds: int, warmup: int) -> None:
-    calls: list[str] = []
-
-    time_in_turns({name: recorder(calls, name) for name in "ABC"}, rounds, warmup)
-
-    assert "".join(calls) == "ABC" * (rounds + warmup)
-
-
-def test_each_run_has_its_own_times(clock: Clock) -> None:
-    seconds = time_in_turns({"A": clock.spend(9, 1, 2), "B": clock.spend(8, 10, 20)}, 2, 1)
-
-    assert seconds == {"A": [1, 2], "B": [10, 20]}
+    assert "".join(calls) == "ABABAB"
+    assert found == {"A": [1, 2], "B": [10, 20]}, "without the first round, which warms up"

@@ -36,10 +36,6 @@ def test_orthogonalising_keeps_directions_and_drops_lengths(shape: tuple[int, ..
     torch.testing.assert_close(along, values.new_tensor(1.0).expand_as(along), atol=0.35, rtol=0)
 
 
-def test_a_zero_matrix_stays_zero() -> None:
-    assert torch.equal(orthogonalize(torch.zeros(1, 16, 16)), torch.zeros(1, 16, 16))
-
-
 @pytest.mark.parametrize("shape", [(16, 16, 3, 3), (64, 16, 3, 3), (16, 64, 1, 1)])
 def test_a_step_has_a_fifth_of_the_rate_whatever_the_gradient(shape: tuple[int, ...]) -> None:
     """AdamW's steps usually have this length, too."""
@@ -76,28 +72,6 @@ def test_momentum_continues_without_a_gradient() -> None:
 
     assert float(optimizer.state[weight]["momentum"][0, 0]) == pytest.approx(MOMENTUM * (1 - MOMENTUM))
     torch.testing.assert_close(weight.detach(), 2 * once)
-
-
-def test_a_closure_computes_the_gradients_of_all_weights() -> None:
-    def moved(*, by_closure: bool) -> list[Tensor]:
-        weights = [nn.Parameter(torch.ones(16, 16)), nn.Parameter(torch.ones(4))]
-
-        def learn() -> Tensor:
-            loss = sum((each * draw(*each.shape)).sum() for each in weights)
-            assert isinstance(loss, Tensor)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        optimizer = Muon([{"params": weights, "weight_decay": 0.0}], lr=0.01)
-        if by_closure:
-            assert isinstance(optimizer.step(learn), Tensor)
-        else:
-            learn()
-            optimizer.step()
-        return [each.detach() for each in weights]
-
-    for expected, found in zip(moved(by_closure=False), moved(by_closure=True), strict=True):
-        assert torch.equal(found, expected)
 
 
 def test_every_weight_of_the_network_learns() -> None:

@@ -28,21 +28,12 @@ def test_a_second_ctrl_c_interrupts() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(
-    ("levels", "found"),
-    [
-        ((0, 1), "no mask has a value above 128; a mask is 255 where"),
-        ((255, 255), "no mask has a value below 129: all"),
-    ],
-)
-def test_masks_of_ones_and_white_masks_are_refused(
-    scenes: Path, tmp_path: Path, levels: tuple[int, int], found: str
-) -> None:
+def test_masks_of_ones_are_refused(scenes: Path, tmp_path: Path) -> None:
     shutil.copytree(scenes, tmp_path / "data")
     for path in (tmp_path / "data" / "masks").iterdir():
-        Image.fromarray(np.array(levels, np.uint8)[(np.asarray(Image.open(path)) > 127).astype(int)]).save(path)
+        Image.fromarray((np.asarray(Image.open(path)) > 127).astype(np.uint8)).save(path)
 
-    with pytest.raises(DatasetError, match=found):
+    with pytest.raises(DatasetError, match="no mask has a value above 128; a mask is 255 where"):
         train_network(tmp_path / "data", tmp_path / "run", OPTIONS)
 
 

@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cuda import bindings
 
 from tests.runtime.trt.fake_builder import NETWORK
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
-from tests.runtime.trt.fake_tensorrt import PROFILES, FakeTensorRT
+from tests.runtime.trt.fake_tensorrt import PROFILES, FakeTensorRT, expected
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
 from u2net.runtime.files import hash_bytes, hash_file
+from u2net.runtime.preprocess import FloatArray
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.cuda import open_cuda
 from u2net.runtime.trt.profiles import Profile
@@ -101,6 +103,15 @@ def record_of(plan: bytes, **changes: Any) -> EngineRecord:
     return replace(RECORD, **{"plan_bytes": len(plan), "plan_sha256": hash_bytes(plan), **changes})
 
 
+def noise(*shape: int, seed: int = 0) -> FloatArray:
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+def check(session: Session, tensor: FloatArray) -> None:
+    """Compare what an engine gives with what the simulated one computes."""
+    np.testing.assert_allclose(session.infer(tensor)["d0"], expected(tensor), rtol=1e-6)
+
+
 WriteEngine = Callable[..., Path]
 
 
@@ -112,7 +123,8 @@ def write_engine(tmp_path: Path) -> WriteEngine:
         path, onnx, plan = tmp_path / name, tmp_path / "model.onnx", module.make_plan(**facts)
         onnx.write_text(json.dumps(NETWORK))
         ahead = {"flavour": "tensorrt-rtx", "gpu": None, "compute_capability": None} if module.kind == "rtx" else {}
-        profiles = tuple(map(Profile.from_shapes, facts.get("profiles", PROFILES)))
+        images, shapes = facts.get("images", False), facts.get("profiles", PROFILES)
+        profiles = tuple(Profile.from_shapes(each, images=images) for each in shapes)
         known = {"version": module.__version__, "profiles": profiles, "onnx_sha256": hash_file(onnx), **ahead}
         write_engine_files(path, plan, record_of(plan, **{**known, **dict(record)}))
         return path

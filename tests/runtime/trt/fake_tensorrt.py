@@ -61,7 +61,6 @@ class FakeTensorRT:
         """Messages that the next failure logs."""
         self.compiled: Counter[tuple[int, ...]] = Counter()
         """Kernels that TensorRT-RTX compiled while running."""
-        self.cache_reads = 0
         self.executed: list[tuple[int, tuple[int, ...]]] = []
         """Profile and shape of each run that was enqueued or recorded."""
         self.on_run: Callable[[], object] = lambda: True
@@ -238,7 +237,6 @@ class RuntimeConfig:
         return content.startswith(b"CACHE")
 
     def serialize(self) -> HostMemory:
-        self.trt.cache_reads += 1
         return HostMemory(b"CACHE" + json.dumps(sorted(self.kernels)).encode())
 
 

@@ -3,7 +3,6 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,17 +18,7 @@ from u2net.runtime.errors import (
     DriverTooOldError,
     OutOfMemoryError,
 )
-from u2net.runtime.trt.cuda import Cuda, CudaGraph, DeviceMemory, PinnedMemory, Stream, open_cuda
-
-
-def recorded(cuda: Cuda, target: int = 0, source: int = 0) -> CudaGraph:
-    """A graph of one copy, or of nothing."""
-    stream = Stream(cuda)
-    mode = cuda.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-    cuda.call("cudaStreamBeginCapture", stream.handle, mode)
-    if target:
-        cuda.copy(target, source, 16, stream)
-    return CudaGraph(cuda, cuda.call("cudaStreamEndCapture", stream.handle))
+from u2net.runtime.trt.cuda import Cuda, open_cuda
 
 
 def entries() -> list[str]:
@@ -121,35 +110,3 @@ def test_missing_cuda_bindings_are_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(DependencyError, match=r"cuda-bindings is not installed; `pip install 'u2net-deploy\[gpu\]'`"):
         open_cuda()
-
-
-@pytest.mark.parametrize(
-    "make",
-    [Stream, lambda cuda: DeviceMemory(cuda, 64), lambda cuda: PinnedMemory(cuda, 64), recorded],
-    ids=["stream", "device memory", "pinned memory", "graph"],
-)
-def test_resources_are_freed_with_their_object(make: Callable[[Cuda], object]) -> None:
-    fake = FakeCudaRuntime()
-    cuda = Cuda(fake)
-    thing = make(cuda)
-    assert fake.leaks()
-
-    del thing
-
-    assert fake.leaks() == []
-    assert fake.complaints == []
-
-
-@pytest.mark.parametrize("allowed", range(4))
-def test_a_failed_graph_or_stream_leaks_nothing(allowed: int) -> None:
-    fake = FakeCudaRuntime()
-    fake.allowed = allowed
-    try:
-        recorded(Cuda(fake))
-    except OutOfMemoryError:
-        pass
-    else:
-        pytest.fail("there was memory enough")
-
-    assert fake.leaks() == []
-    assert fake.complaints == []

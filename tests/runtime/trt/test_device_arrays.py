@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.trt.caller_arrays import CPU, CUDA, CallerArray, Tensor, WithDlpack, WithInterface
-from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.conftest import WriteEngine, noise
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import Session, load
@@ -25,10 +25,6 @@ from u2net.runtime.trt.running.arrays import DeviceArray
 
 SHAPE = (2, 3, 32, 32)
 STRIDES = (3 * 1024, 1024, 32, 1)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
 def read(cuda: FakeCudaRuntime, array: Any) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.conftest import WriteEngine, check, noise
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime, errors
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT, expected
 from u2net.runtime import Session, load
@@ -20,14 +20,6 @@ from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError, InputError, OutOfMemoryError, ProfileError
 
 Tensor = npt.NDArray[np.float32]
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return np.random.default_rng(seed).random(shape, dtype=np.float32)
-
-
-def check(session: Session, tensor: Tensor) -> None:
-    np.testing.assert_allclose(session.infer(tensor)["d0"], expected(tensor), rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.runtime.conftest import random_pixels
 from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
 from tests.runtime.trt.fake_tensorrt import FakeTensorRT
@@ -15,7 +16,7 @@ from u2net.runtime import Session, load
 from u2net.runtime.artifact import ImageIo, InputShape
 from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.trt.cuda import open_cuda
-from u2net.runtime.trt.profiles import Profile, ProfileRequest, SizeSpan, Span
+from u2net.runtime.trt.profiles import ProfileRequest, SizeSpan, Span
 from u2net.runtime.trt.running.arrays import DeviceArray, as_device_array, new_device_array
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,15 +26,9 @@ ANY_IMAGE = replace(ARTIFACT, image=ImageIo(None, None, "float32"), outputs=("ma
 
 @pytest.fixture
 def session(trt: FakeTensorRT, write_engine: WriteEngine) -> Any:
-    profiles = (Profile.from_shapes(SHAPES, images=True),)
-    facts = {"images": True, "outputs": {"mask": 1}, "profiles": [SHAPES]}
-    path = write_engine(trt, record={"artifact": ANY_IMAGE, "profiles": profiles}, **facts)
+    path = write_engine(trt, record={"artifact": ANY_IMAGE}, images=True, outputs={"mask": 1}, profiles=[SHAPES])
     with load(path, "cuda:0") as opened:
         yield opened
-
-
-def pixels(*shape: int, seed: int = 0) -> Pixels:
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def mean(image: Pixels) -> npt.NDArray[np.float32]:
@@ -43,7 +38,9 @@ def mean(image: Pixels) -> npt.NDArray[np.float32]:
 
 
 def test_masks_have_the_size_of_their_images(session: Session) -> None:
-    images = [pixels(*size, 3, seed=seed) for seed, size in enumerate([(8, 8), (30, 40), (8, 8), (64, 96), (30, 40)])]
+    images = [
+        random_pixels(*size, 3, seed=seed) for seed, size in enumerate([(8, 8), (30, 40), (8, 8), (64, 96), (30, 40)])
+    ]
 
     for found, image in zip(session.batch(images), images, strict=True):
         np.testing.assert_allclose(found, mean(image), atol=1e-6)
@@ -52,7 +49,7 @@ def test_masks_have_the_size_of_their_images(session: Session) -> None:
 
 def test_the_gate_resizes_images_that_an_engine_does_not_take(session: Session) -> None:
     sizes = [(20, 30), (1, 5000), (500, 400), (64, 96)]
-    sets = image_sets({str(size): pixels(*size, 3) for size in sizes}, session)
+    sets = image_sets({str(size): random_pixels(*size, 3) for size in sizes}, session)
     found = [image.shape[:2] for each in sets for image in each.values()]
 
     assert session.info.image_size == (30, 40)
@@ -61,26 +58,22 @@ def test_the_gate_resizes_images_that_an_engine_does_not_take(session: Session) 
 
 
 def test_an_engine_of_one_size_may_come_from_a_graph_of_any(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    shapes = [(1, 30, 40, 3)] * 3
-    profiles = (Profile.from_shapes(shapes, images=True),)
-    facts = {"images": True, "outputs": {"mask": 1}, "profiles": [shapes]}
-    path = write_engine(trt, record={"artifact": ANY_IMAGE, "profiles": profiles}, **facts)
+    shapes = [[(1, 30, 40, 3)] * 3]
+    path = write_engine(trt, record={"artifact": ANY_IMAGE}, images=True, outputs={"mask": 1}, profiles=shapes)
     with load(path, "cuda:0") as session:
-        info, image = session.info, pixels(30, 40, 3)
+        info, image = session.info, random_pixels(30, 40, 3)
         np.testing.assert_allclose(session(image), mean(image), atol=1e-6)
         with pytest.raises(InputError, match="takes images of 30×40 pixels"):
-            session(pixels(40, 30, 3))
+            session(random_pixels(40, 30, 3))
 
     assert info.preset == ANY_IMAGE.preset and info.preset_stated, "the preset's size is the network's, not the images'"
 
 
 def test_large_images_go_in_smaller_batches(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
     shapes = [[(1, 8, 8, 3), (1, 64, 96, 3), (1, 64, 96, 3)], [(1, 8, 8, 3), (4, 30, 40, 3), (4, 30, 40, 3)]]
-    profiles = tuple(Profile.from_shapes(each, images=True) for each in shapes)
-    facts = {"images": True, "outputs": {"mask": 1}, "profiles": shapes}
-    path = write_engine(trt, record={"artifact": ANY_IMAGE, "profiles": profiles}, **facts)
+    path = write_engine(trt, record={"artifact": ANY_IMAGE}, images=True, outputs={"mask": 1}, profiles=shapes)
     with load(path, "cuda:0", cuda_graph=False) as session:
-        images = [pixels(*size, 3, seed=seed) for seed, size in enumerate([(64, 96)] * 3 + [(30, 40)] * 5)]
+        images = [random_pixels(*size, 3, seed=seed) for seed, size in enumerate([(64, 96)] * 3 + [(30, 40)] * 5)]
         for found, image in zip(session.batch(images), images, strict=True):
             np.testing.assert_allclose(found, mean(image), atol=1e-6)
 
@@ -88,7 +81,7 @@ def test_large_images_go_in_smaller_batches(trt: FakeTensorRT, write_engine: Wri
 
 
 def test_images_in_gpu_memory_go_in_without_a_copy(session: Session, cuda: FakeCudaRuntime) -> None:
-    images = pixels(2, 30, 40, 3)
+    images = random_pixels(2, 30, 40, 3)
     source = new_device_array(open_cuda(), images.shape, 0, np.uint8)
     cuda.find(source.address, images.nbytes)[:] = images.ravel()
     before = cuda.calls["cudaMemcpyAsync"]
@@ -120,7 +113,7 @@ def test_what_is_no_image_is_refused(session: Session, dtype: type) -> None:
 
 def test_a_size_that_no_profile_has_is_named(session: Session) -> None:
     with pytest.raises(ProfileError, match="not for 1×100×8×3; compile it with a --batch and --size"):
-        session(pixels(100, 8, 3))
+        session(random_pixels(100, 8, 3))
 
 
 def test_a_graph_of_any_size_needs_a_size() -> None:

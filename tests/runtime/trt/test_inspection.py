@@ -10,7 +10,7 @@ from tests.runtime.trt.conftest import ARTIFACT, WriteEngine
 from tests.runtime.trt.fake_builder import NETWORK
 from tests.runtime.trt.fake_tensorrt import LAYER, FakeTensorRT
 from u2net.runtime.device import Device
-from u2net.runtime.errors import ArtifactError, DeviceError, EngineDamagedError, OutOfMemoryError
+from u2net.runtime.errors import OutOfMemoryError
 from u2net.runtime.trt.building.engine_options import EngineOptions
 from u2net.runtime.trt.building.graph import GraphSource
 from u2net.runtime.trt.compiling import compile_engine
@@ -59,29 +59,6 @@ def test_an_engine_that_does_not_open_is_not_written(trt: FakeTensorRT, tmp_path
     with pytest.raises(OutOfMemoryError):
         compile_at(tmp_path / "model.engine")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-
-
-@pytest.mark.usefixtures("rtx")
-def test_tensorrt_rtx_has_no_layers_to_record(tmp_path: Path) -> None:
-    assert compile_at(tmp_path / "model.engine") == ()
-
-    with pytest.raises(ArtifactError, match="TensorRT-RTX chooses its layers there"):
-        inspect_engine(tmp_path / "model.engine", None)
-
-
-def test_missing_layers_devices_and_files_are_named(trt: FakeTensorRT, write_engine: WriteEngine) -> None:
-    path = write_engine(trt)
-
-    with pytest.raises(ArtifactError, match="has no recorded layers"):
-        inspect_engine(path, None)
-    with pytest.raises(DeviceError, match="which needs a GPU: name device cuda"):
-        inspect_engine(path, Device("cpu"))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(EngineDamagedError, match="is truncated"):
-        inspect_engine(path, None)
-    path.unlink()
-    with pytest.raises(ArtifactError, match="there is no such file"):
-        inspect_engine(path, None)
 
 
 # --- the inspector's JSON, in the wordings of several versions -----------------------------------------------------

@@ -5,19 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.runtime.trt.conftest import WriteEngine
+from tests.runtime.trt.conftest import WriteEngine, check, noise
 from tests.runtime.trt.fake_builder import HostMemory
 from tests.runtime.trt.fake_cuda import FakeCudaRuntime
-from tests.runtime.trt.fake_tensorrt import FakeTensorRT, RuntimeConfig, expected
+from tests.runtime.trt.fake_tensorrt import FakeTensorRT, RuntimeConfig
 from u2net.runtime import Session, load
-
-
-def run(session: Session, count: int, seed: int = 0) -> None:
-    tensor = np.random.default_rng(seed).random((count, 3, 32, 32), dtype=np.float32)
-    np.testing.assert_allclose(session.infer(tensor)["d0"], expected(tensor), rtol=1e-6)
 
 
 @pytest.mark.parametrize("graph", [True, False])
@@ -27,7 +21,7 @@ def test_only_the_library_captures_graphs(
     with load(write_engine(rtx), "cuda:0", cuda_graph=graph) as session:
         assert session.info.backend == "tensorrt-rtx 1.7.1.116"
         for seed in range(4):
-            run(session, 2, seed)
+            check(session, noise(2, 3, 32, 32, seed=seed))
 
     (config,) = rtx.runtime_configs
     assert config.cuda_graph_strategy == rtx.CudaGraphStrategy["WHOLE_GRAPH_CAPTURE" if graph else "DISABLED"]
@@ -41,19 +35,19 @@ def test_the_next_start_uses_the_cached_kernels(rtx: FakeTensorRT, write_engine:
     path = write_engine(rtx)
     with load(path, "cuda:0") as session:
         for count in (1, 2, 1, 2):
-            run(session, count)
+            check(session, noise(count, 3, 32, 32))
     assert rtx.compiled == {(1, 3, 32, 32): 1, (2, 3, 32, 32): 1}
 
     rtx.compiled.clear()
     with load(path, "cuda:0") as session:
         for count in (1, 2):
-            run(session, count)
+            check(session, noise(count, 3, 32, 32))
         assert rtx.compiled == {}
-        run(session, 3)
+        check(session, noise(3, 3, 32, 32))
 
     with load(path, "cuda:0") as session:
         for count in (1, 2, 3):
-            run(session, count)
+            check(session, noise(count, 3, 32, 32))
     assert rtx.compiled == {(3, 3, 32, 32): 1}
     assert path.with_name("model.engine.cache").is_file()
 
@@ -64,14 +58,14 @@ def test_a_cache_that_the_run_leaves_unchanged_is_not_written(
     """So a process that reads its kernels from a read-only folder does not warn."""
     path = write_engine(rtx)
     with load(path, "cuda:0") as session:
-        run(session, 1)
+        check(session, noise(1, 3, 32, 32))
 
     def refuse(_path: Path, _content: bytes) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with load(path, "cuda:0") as session:
-        run(session, 1)
+        check(session, noise(1, 3, 32, 32))
 
     assert caplog.text == ""
 
@@ -83,7 +77,7 @@ def test_an_unwritable_folder_is_a_warning(
     path.with_name("model.engine.cache").mkdir()
     with load(path, "cuda:0") as session:
         for count in (1, 1, 1):
-            run(session, count)
+            check(session, noise(count, 3, 32, 32))
 
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "model.engine.cache cannot be written, so kernels are compiled at each start" in caplog.text
@@ -96,7 +90,7 @@ def test_the_cache_of_another_machine_is_replaced(
     cache = path.with_name("model.engine.cache")
     cache.write_bytes(b"of another driver")
     with load(path, "cuda:0") as session:
-        run(session, 1)
+        check(session, noise(1, 3, 32, 32))
 
     assert f"{cache} is from another machine or version; kernels are compiled again" in caplog.text
     assert cache.read_bytes().startswith(b"CACHE")
@@ -117,7 +111,7 @@ def test_an_unreadable_cache_is_a_warning(
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with load(path, "cuda:0") as session:
-        run(session, 1)
+        check(session, noise(1, 3, 32, 32))
 
     assert f"{cache} cannot be read" in caplog.text
 
@@ -142,7 +136,7 @@ def test_threads_write_the_cache_one_at_a_time(
 
     def work(count: int) -> None:
         meet.wait(10)
-        run(session, count)
+        check(session, noise(count, 3, 32, 32))
 
     with load(path, "cuda:0") as session, ThreadPoolExecutor(4) as threads:
         list(threads.map(work, (1, 2, 3, 4)))
@@ -152,6 +146,6 @@ def test_threads_write_the_cache_one_at_a_time(
 
 
 def test_the_full_tensorrt_keeps_no_cache(session: Session) -> None:
-    run(session, 1)
+    check(session, noise(1, 3, 32, 32))
 
     assert not list(session.info.path.parent.glob("*.cache*"))
