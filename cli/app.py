@@ -54,8 +54,8 @@ for command in (build, export, compile, verify, bench, run, train, fetch, info, 
     app.command()(command)
 app.command("import")(import_weights)
 app.command("eval")(evaluate)
-app.command("bench-suite", hidden=True)(suite)
-app.command("bench-compare", hidden=True)(compare_suites)
+app.command("bench --suite", hidden=True)(suite)
+app.command("bench --compare", hidden=True)(compare_suites)
 
 
 def run_app() -> int:
@@ -65,7 +65,7 @@ def run_app() -> int:
         raise InputError("an argument is empty; a shell variable in the command may have no value")
     for flag in ("--suite", "--compare"):  # commands of their own
         if words[:1] == ["bench"] and flag in words:
-            words = [f"bench-{flag.removeprefix('--')}", *(word for word in words[1:] if word != flag)]
+            words = [f"bench {flag}", *(word for word in words[1:] if word != flag)]
     try:
         status = app(words, standalone_mode=False)
     except typer.TyperException as error:

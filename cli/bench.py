@@ -25,8 +25,9 @@ def bench(
 ) -> None:
     """Time model files against eager PyTorch, in turns within one run.
 
-    ``u2net bench --suite`` times every way to run the networks on this machine, ``u2net bench --compare OLD NEW`` says
-    what got worse between two reports. Exit status 1 if a model failed.
+    Two commands of their own: ``u2net bench --suite`` times every way to run the networks on this machine, ``u2net
+    bench --compare OLD NEW`` says what got worse between two reports (``--json``). Exit status 1 if a model failed
+    while it was measured.
     """
     from u2net.benchmarks import BenchOptions, measure_models
     from u2net.benchmarks.report import bench_tables

@@ -12,7 +12,7 @@ from u2net.runtime.files import make_folder
 
 
 def suite(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("docs/results"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("u2net-bench"),
     name: ReportName = "suite",
     networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = "u2netp,u2net",
     batches: Annotated[str | None, typer.Option(help="Batch sizes; by default 1,4, or 1,8,32 on a GPU.")] = None,

@@ -81,9 +81,8 @@ def processor() -> str:
     """The machine of the suite, and how steady it was."""
     report = read_result("suite.json")
     machine, noise = report["machine"], report["noise"]
-    return (
-        f"{machine['cores']} cores of an {machine['processor']} (eager PyTorch itself varied by {noise['spread']:.0%})"
-    )
+    varied = f"eager PyTorch's own times varied by {noise['spread']:.0%}"
+    return f"{machine['cores']} cores of an {machine['processor']} ({varied})"
 
 
 def scores() -> str:

@@ -27,7 +27,7 @@ from u2net.runtime.images import find_images
 from u2net.runtime.kinds import check_options
 from u2net.runtime.session import Session
 from u2net.runtime.trt.building.engine_options import EngineOptions
-from u2net.runtime.trt.flavours import import_flavour, installed_flavours
+from u2net.runtime.trt.flavours import choose_flavour, import_flavour
 
 FP32_NAME = "model.onnx"
 FP16_NAME = "model.fp16.onnx"
@@ -92,7 +92,7 @@ class BuildResult:
     checkpoint: Path
     stages: tuple[BuiltStage, ...]
     engine: BuiltEngine | None = None
-    """None if none was asked for, or no TensorRT is installed."""
+    """None if none was asked for."""
     accuracy: AccuracyReport | None = None
     """None if no data set was given."""
 
@@ -185,11 +185,16 @@ def _build_engine(
 ) -> BuiltEngine | None:
     """Build the engine beside the graph, verify it and add its session to ``sessions``.
 
-    On a processor, a missing GPU or package, or an engine for another GPU, is noted; any other failure is raised.
+    That no TensorRT is installed is noted. So is, on a processor, a missing GPU or package, or an engine for another
+    GPU. Any other failure is raised.
     """
     wanted, path = options.engine, graph.with_name(ENGINE_NAME)
-    if wanted is None or (wanted.flavour is None and not installed_flavours()):
+    if wanted is None:
         return None
+    try:
+        choose_flavour(wanted.flavour)
+    except DependencyError as error:
+        return BuiltEngine(note=f"not built: {error}")
     device = options.device if options.device.kind == "cuda" else wanted.device
     stage = None
     progress(f"engine: compiling {graph.name}")

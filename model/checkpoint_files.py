@@ -58,19 +58,20 @@ usual factories, parsed arguments and paths. None of them runs code from the fil
 
 
 def read_checkpoint_file(path: Path) -> object:
-    """Return the content of a file: safetensors if it has that suffix, else a pickle.
+    """Return the content of a file: safetensors if it has that suffix or is in that format, else a pickle.
 
     Raise CheckpointError if the file is missing, damaged, something other than a checkpoint, or would run code.
     """
     check_readable(path, CheckpointError)
-    _refuse_other_files(path)
-    return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Raise CheckpointError for what a failed download leaves in place of a checkpoint, and for the tar format."""
     with path.open("rb") as stream:
         head = stream.read(512)
+    _refuse_other_files(path, head)
+    safe = path.suffix.lower() == ".safetensors" or head[8:9] == b"{"  # the start of its header
+    return _read_safetensors(path) if safe else _read_pickle(path)
+
+
+def _refuse_other_files(path: Path, head: bytes) -> None:
+    """Raise CheckpointError for what a failed download leaves in place of a checkpoint, and for the tar format."""
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; fetch them with git lfs pull")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(WEB_PAGE_STARTS):
@@ -79,8 +80,6 @@ def _refuse_other_files(path: Path) -> None:
             "open the link in a browser and download the file itself"
         )
     if path.suffix.lower() != ".safetensors":
-        if head[8:9] == b"{":
-            raise CheckpointError(f"{path} is in the safetensors format; rename it to {path.stem}.safetensors")
         if kind := next((kind for start, kind in OTHER_STARTS.items() if head.startswith(start)), None):
             raise CheckpointError(f"{path} is {kind}, not a checkpoint")
         if not head:

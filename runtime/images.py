@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Literal
@@ -31,16 +32,16 @@ MEGAPIXELS = 200
 _opening = Lock()
 
 
-def read_image(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS) -> ByteArray:
+def read_image(source: str | Path | bytes | BinaryIO, *, megapixels: float = MEGAPIXELS) -> ByteArray:
     """Read a picture as uint8 H×W×3 RGB, or H×W×4 RGBA if it has transparency; upright and in sRGB.
 
     Args:
-        source: a file, or its content as an open stream. Of several frames or pages the first is read.
+        source: a file, or its content as bytes or an open stream. Of several frames or pages the first is read.
         megapixels: largest picture to read, in millions of pixels, instead of Pillow's own limit.
 
     Raise InputError if the file is missing, not a picture, damaged, too large, or has 32 bits a channel.
     """
-    return read_first_frame(source, megapixels=megapixels)[0]
+    return read_first_frame(BytesIO(source) if isinstance(source, bytes) else source, megapixels=megapixels)[0]
 
 
 def read_first_frame(source: str | Path | BinaryIO, *, megapixels: float = MEGAPIXELS) -> tuple[ByteArray, bool]:
@@ -123,5 +124,6 @@ def find_images(source: str | Path, *, any_format: bool = False) -> list[Path]:
     shown = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS keeps notes in ._photo.jpg
     found = sorted(path for path in shown if path.suffix.lower() in suffixes and not is_output(path))
     if not found:
-        raise InputError(f"{folder} holds no picture ({', '.join(sorted(suffixes))}; masks and cut-outs do not count)")
+        kinds = ", ".join(sorted(suffixes))
+        raise InputError(f"{folder} holds no picture ({kinds}); subfolders, masks and cut-outs do not count")
     return found

@@ -251,7 +251,7 @@ def _require_provider(runtime: Any, device: Device) -> None:
     if PROVIDERS[device.kind] not in available:
         raise DeviceError(
             f"{device} was asked for, but onnxruntime {runtime.__version__} here has only {', '.join(available)}; "
-            "`pip uninstall onnxruntime && pip install 'u2net-deploy[gpu]'` adds CUDA; device='cpu' needs none"
+            "`pip uninstall -y onnxruntime && pip install 'u2net-deploy[gpu]'` adds CUDA; the device cpu needs none"
         )
 
 

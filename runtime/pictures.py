@@ -57,7 +57,7 @@ def plan_pictures(places: Sequence[Path], folder: Path) -> list[PictureFiles]:
         name = path.stem if stems[path.stem] == 1 else path.name
         files = PictureFiles(path, folder / (name + MASK), folder / (name + CUTOUT))
         if other := plan.get(files.mask):
-            raise InputError(f"the masks of {other.source} and {path} would share a name; run them separately")
+            raise InputError(f"the masks of {other.source} and {path} would share a name; give each its own folder")
         plan[files.mask] = files
     return list(plan.values())
 

@@ -97,6 +97,19 @@ def as_rgb(image: object) -> ByteArray:
     return np.ascontiguousarray(as_pixels(image)[:, :, :3])
 
 
+def as_rgb_batch(images: Sequence[object]) -> list[ByteArray]:
+    """Do to each image what :func:`as_rgb` does; an error names the image if there are several."""
+    found = []
+    for index, image in enumerate(images):
+        try:
+            found.append(as_rgb(image))
+        except InputError as error:
+            if len(images) == 1:
+                raise
+            raise InputError(f"image {index} of {len(images)}, from 0: {error}") from error
+    return found
+
+
 def resize_float(plane: FloatArray, height: int, width: int, kernel: Kernel) -> FloatArray:
     """Resize one float32 H×W plane without rounding to whole grey levels."""
     if plane.shape == (height, width):
@@ -133,6 +146,6 @@ def preprocess(image: object, preset: Preset) -> FloatArray:
 def preprocess_batch(images: Sequence[object], preset: Preset) -> FloatArray:
     """Turn several images of any sizes into float32 N×3×height×width, each by its own statistics alone."""
     tensor = np.empty((len(images), 3, preset.height, preset.width), np.float32)
-    for row, image in zip(tensor, images, strict=True):
-        normalize(resize_rgb(as_rgb(image), preset), preset, row)
+    for row, image in zip(tensor, as_rgb_batch(images), strict=True):
+        normalize(resize_rgb(image, preset), preset, row)
     return tensor

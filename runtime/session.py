@@ -16,7 +16,7 @@ from u2net.runtime.backend import Array, Backend, DeviceBackend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError, InputError, SessionClosedError
 from u2net.runtime.postprocess import postprocess, scale_masks
-from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_batch
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb_batch, preprocess_batch
 from u2net.runtime.presets import Preset
 
 CHUNKS = {"cpu": 4, "cuda": 8}
@@ -87,7 +87,8 @@ class Session:
         """Compute the mask of one image, float32 H×W in [0, 1], 1 on the object.
 
         Args:
-            image: uint8 H×W×3 RGB, H×W×4 RGBA or H×W grey, or a PIL image, of any size.
+            image: uint8 H×W×3 RGB, H×W×4 RGBA or H×W grey, or a PIL image, of any size. A PIL image is turned upright
+                as its EXIF data says, and so is its mask.
             stretch: stretch the map to [0, 1]; None follows the preset, False returns plain probabilities.
 
         Raises:
@@ -113,7 +114,7 @@ class Session:
             own = self.info.preset.stretch
             other = "--no-stretch" if own else "--stretch"
             raise InputError(f"{self.info.path} has stretch={own} built in; for the other export it with {other}")
-        pixels = [as_rgb(image) for image in images]
+        pixels = as_rgb_batch(images)
         alike: dict[tuple[int, ...] | None, list[int]] = {}
         for index, image in enumerate(pixels):
             alike.setdefault(image.shape if self.info.takes_images else None, []).append(index)

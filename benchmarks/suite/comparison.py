@@ -22,7 +22,7 @@ class Changes:
     """What got worse from one report to the next."""
 
     found: tuple[str, ...]
-    """A sentence for each row that got slower, less exact or lost its figures."""
+    """A sentence for each row that got slower, less exact, lost its figures or is not in the later report."""
     note: str
     """Why speeds were not compared; empty if they were."""
 
@@ -49,7 +49,8 @@ def compare_reports(old: Path, new: Path, *, least_change: float = LEAST_CHANGE)
         note = note or (noise and f"speeds are not compared: the machine of {path} was busy")
     loss = math.inf if note else least_change
     found = [f"{', '.join(key)}: {change}" for key in common for change in _changes(before[key], after[key], loss)]
-    return Changes(tuple(found), note)
+    lost = [f"{', '.join(key)}: is not in {new}" for key, row in before.items() if key not in after and row["wall"]]
+    return Changes((*found, *lost), note)
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any], least_change: float) -> list[str]:

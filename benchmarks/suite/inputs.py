@@ -12,7 +12,7 @@ from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.model.synthetic import make_scene, make_scenes
 from u2net.runtime.backend import Array
 from u2net.runtime.images import find_images, read_image
-from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb, preprocess_batch
+from u2net.runtime.preprocess import ByteArray, FloatArray, as_rgb_batch, preprocess_batch
 from u2net.runtime.presets import PRESETS
 
 PICTURE_SIZES = ((512, 512), (1080, 1920), (3000, 4000))
@@ -74,7 +74,7 @@ def gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
         images, what = make_scenes(SCENE_COUNT), f"{SCENE_COUNT} synthetic scenes"
     else:
         paths = find_images(options.images)[:MOST_PHOTOGRAPHS]
-        images, what = [as_rgb(read_image(path)) for path in paths], f"{len(paths)} photographs"
+        images, what = as_rgb_batch([read_image(path) for path in paths]), f"{len(paths)} photographs"
     pictures = {size: images[0] if options.images else make_scene(0, *size)[0] for size in PICTURE_SIZES}
     encoded = {size: encode_picture(image, *size) for size, image in pictures.items()}
     sides = options.size, options.size

@@ -60,8 +60,8 @@ class Failure:
     """Empty for a figure over all images."""
 
     def __str__(self) -> str:
-        where = f" on {self.image}" if self.image else ""
-        return f"{self.output}: {self.figure} is {self.value:.3g}{where}, the limit {self.limit:.3g}"
+        where, form = f" on {self.image}" if self.image else "", ".5f" if self.figure == "IoU" else ".3g"
+        return f"{self.output}: {self.figure} is {self.value:{form}}{where}, the limit {self.limit:{form}}"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_bad_pictures_are_listed_at_the_end_with_status_1(run_u2net: Command, bu
     assert said.returncode == 1
     assert said.stdout.startswith(f"{tmp_path / 'b.gif'} (the first of several frames) → ")
     assert said.stderr.splitlines() == [
-        "2 skipped:",
+        "2 of 3 skipped:",
         f"{tmp_path / 'video'} cannot be read as a picture: its format is not known; u2net takes photographs that "
         "Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input",
         f"{tmp_path / 'c.png'} cannot be read as a picture: it has 1.1 million pixels; the limit, megapixels, is 1",

@@ -51,7 +51,7 @@ def test_build_writes_proven_artifacts(tmp_path: Path, photograph_folder: Path) 
 def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, MagicMock]:
     """Stubs for every stage of a build, by name, where the full TensorRT is installed."""
     names = ("ParityGate", "export_onnx", "simplify_onnx", "convert_fp16", "build_engine")
-    stubs = {name: MagicMock() for name in ("open_session", "open_for_parity", "installed_flavours", *names)}
+    stubs = {name: MagicMock() for name in ("open_session", "open_for_parity", "choose_flavour", *names)}
     for name, stub in stubs.items():
         monkeypatch.setattr(f"u2net.export.build.{name}", stub)
     return stubs
@@ -61,9 +61,11 @@ def test_no_engine_where_none_is_wanted_or_no_tensorrt_is_installed(
     tmp_path: Path, stages: dict[str, MagicMock]
 ) -> None:
     unwanted = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "a", BuildOptions(engine=None))
-    stages["installed_flavours"].return_value = []
-    missing = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "b")
-    assert unwanted.engine is missing.engine is None
+    stages["choose_flavour"].side_effect = DependencyError("TensorRT", "gpu")
+    missing = build_artifacts(BUNDLED_WEIGHTS, tmp_path / "b").engine
+    assert unwanted.engine is None
+    assert missing is not None and missing.stage is None
+    assert missing.remark.startswith("The engine was not built: TensorRT is not installed; `pip install")
     assert not stages["build_engine"].called
 
 

@@ -123,11 +123,12 @@ def test_each_orientation_is_turned_as_pillow_does(tmp_path: Path, orientation: 
         assert read_size(path) == (wanted.shape[1], wanted.shape[0])
 
 
-def test_a_stream_is_read_like_a_file() -> None:
+def test_a_stream_and_bytes_are_read_like_a_file() -> None:
     stream = BytesIO()
     Image.fromarray(PIXELS).save(stream, "PNG")
 
     np.testing.assert_array_equal(read_image(stream), PIXELS)
+    np.testing.assert_array_equal(read_image(stream.getvalue()), PIXELS)
     with pytest.raises(InputError, match="the stream cannot be read as a picture"):
         read_image(BytesIO(b"no picture"))
 
@@ -238,7 +239,7 @@ def test_pictures_of_a_folder_come_sorted_without_masks_and_cut_outs(tmp_path: P
     [
         ("nowhere", "is not a folder"),
         ("notes.txt", "is not a folder"),
-        (".", "holds no picture .*; masks and cut-outs do not"),
+        (".", "holds no picture .*; subfolders, masks and cut-outs do not"),
     ],
 )
 def test_a_place_without_pictures_is_refused(tmp_path: Path, name: str, message: str) -> None:

@@ -113,7 +113,7 @@ def test_pictures_that_share_a_stem_get_names_of_their_own(tmp_path: Path) -> No
 def test_two_pictures_of_one_file_name_are_refused(tmp_path: Path) -> None:
     places = [*write_some(tmp_path / "x", "a.png"), *write_some(tmp_path / "y", "a.png")]
 
-    with pytest.raises(InputError, match=r"x/a\.png and .*y/a\.png would share a name; run them separately"):
+    with pytest.raises(InputError, match=r"x/a\.png and .*y/a\.png would share a name; give each its own folder"):
         plan_pictures(places, tmp_path / "out")
 
 

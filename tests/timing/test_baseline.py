@@ -2,8 +2,7 @@
 
 On a quiet machine this writes ``baseline.json`` anew::
 
-    u2net bench --suite --networks u2netp --batches 1 --contestants onnxruntime-fp32,openvino \\
-        --name baseline -o tests/timing
+    u2net bench --suite --networks u2netp --batches 1 --contestants onnxruntime-fp32 --name baseline -o tests/timing
 """
 
 from pathlib import Path

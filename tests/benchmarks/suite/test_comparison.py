@@ -104,6 +104,16 @@ def test_reports_without_a_common_row_are_refused(tmp_path: Path) -> None:
         compare_reports(report(tmp_path / "a", 1), new)
 
 
+def test_a_row_that_is_missing_is_told(tmp_path: Path) -> None:
+    old, new = report(tmp_path / "a", 1), report(tmp_path / "b", 1)
+    values = json.loads(old.read_text(encoding="utf-8"))
+    values["rows"] += [{**values["rows"][0], "batch": 4}, {**values["rows"][0], "batch": 8, "wall": None}]
+    old.write_text(json.dumps(values), encoding="utf-8")
+
+    assert compare_reports(old, new).found == (f"our FP32 graph, ONNX Runtime, u2netp, batch 4: is not in {new}",)
+    assert compare_reports(new, old).found == ()
+
+
 @pytest.mark.parametrize(("slowdown", "status"), [(1.0, 0), (1.2, 1)])
 def test_the_exit_status_says_if_anything_got_worse(tmp_path: Path, slowdown: float, status: int) -> None:
     with pytest.raises(typer.Exit) as stop:
