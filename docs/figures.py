@@ -57,7 +57,7 @@ def image_table() -> str:
         "H200, FP16 in TensorRT 8.6": ("h200-u2netp", "tensorrt-8.6.1-graph", "tensorrt-8.6.1-images"),
     }
     lines = [
-        "| U2NETP, picture to mask, files of tensors → of images | 512×512 | 1920×1080 | 4000×3000 | "
+        "| U2NETP, picture to mask, a file of tensors / of images | 512×512 | 1920×1080 | 4000×3000 | "
         "most masks of 1920×1080 a second |",
         "| --- | --- | --- | --- | --- |",
     ]
@@ -69,10 +69,10 @@ def image_table() -> str:
         }
         tensors, images = (rows[key] for key in keys)
         times = [
-            f"{before['whole']:.0f} → {after['whole']:.0f} ms"
+            f"{before['whole']:.0f} / {after['whole']:.0f} ms"
             for before, after in zip(tensors["pictures"], images["pictures"], strict=True)
         ]
-        most = " → ".join(f"{max(each['images_per_second'] for each in row['load']):.3g}" for row in (tensors, images))
+        most = " / ".join(f"{max(each['images_per_second'] for each in row['load']):.3g}" for row in (tensors, images))
         lines.append(f"| {title} | {' | '.join(times)} | {most} |")
     return "\n".join(lines)
 
