@@ -5,14 +5,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from u2net.model.network import OUTPUT_NAMES, U2Net
 from u2net.model.placing import full_fp32, torch_device
 from u2net.runtime.artifact import InputShape, Precision
-from u2net.runtime.backend import Fill, InputSpec
+from u2net.runtime.backend import InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.preprocess import FloatArray
@@ -40,15 +39,10 @@ class EagerBackend:
         """Only memory limits the batch."""
         return
 
-    @contextmanager
-    def run(
-        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
-    ) -> Iterator[dict[str, FloatArray]]:
+    def run(self, tensor: FloatArray, outputs: Sequence[str]) -> dict[str, FloatArray]:
         """Run the network; see :class:`u2net.runtime.backend.Backend`."""
-        tensor = np.empty(shape, np.float32)
-        fill(tensor)
-        maps = self._compute(torch.from_numpy(tensor).to(self._device), outputs)
-        yield {name: value.cpu().numpy() for name, value in maps.items()}
+        maps = self._compute(torch.tensor(tensor, device=self._device), outputs)
+        return {name: value.cpu().numpy() for name, value in maps.items()}
 
     def run_on_device(
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None

@@ -1,10 +1,9 @@
 """The seam between a session and whatever runs the network: one thin file per backend."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,25 +17,21 @@ FLOATS = {"f32": np.float32, "f16": np.float16}
 NUMBERS = {**FLOATS, "u8": np.uint8}
 """Accepted types of all inputs and outputs: a graph that takes images takes bytes, and may give bytes."""
 
-Layout = Literal["NCHW", "NHWC"]
-
 Array = npt.NDArray[Any]
-
-Fill = Callable[[Array], None]
-"""Writes the input into memory that the backend provides."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a backend expects in its input memory: float32 N×3×H×W, or uint8 images N×H×W×3."""
+    """What a network takes: float32 N×3×H×W, or uint8 images N×H×W×3."""
 
     shape: InputShape
-    layout: Layout = "NCHW"
+    images: bool = False
+    """Whether it takes images."""
     best_size: tuple[int, int] | None = None
-    """Height and width that an engine is tuned for: those of images, or those to use if it lacks the preset's size."""
+    """Height and width that an engine's first profile is tuned for; None for other backends."""
 
     def __str__(self) -> str:
-        return "uint8 array N×H×W×3" if self.layout == "NHWC" else "float32 array N×3×H×W"
+        return "uint8 array N×H×W×3" if self.images else "float32 array N×3×H×W"
 
     def check(self, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
         """Raise InputError unless an array is an input as far as type, dimensions, batch and channels go."""
@@ -46,7 +41,7 @@ class InputSpec:
 
     def check_size(self, shape: Sequence[int], where: object = "the network") -> None:
         """Raise InputError if the network does not take the size of an array that is an input, or so many images."""
-        if self.layout == "NHWC":
+        if self.images:
             self.shape.check_image(shape[1], shape[2], where)
         else:
             self.shape.check_size(shape[2], shape[3], where)
@@ -54,17 +49,17 @@ class InputSpec:
             raise InputError(f"the network takes 1 to {self.shape.batch} images at once; got {shape[0]}")
 
     def _takes(self, shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
-        channels = 3 if self.layout == "NHWC" else 1
+        channels = 3 if self.images else 1
         return np.dtype(dtype) == self.dtype and len(shape) == 4 and shape[0] >= 1 and shape[channels] == 3
 
     @property
     def dtype(self) -> type[np.float32] | type[np.uint8]:
-        return np.uint8 if self.layout == "NHWC" else np.float32
+        return np.uint8 if self.images else np.float32
 
     @property
     def takes_any_image(self) -> bool:
-        """Whether the input is images of any size."""
-        return self.layout == "NHWC" and self.shape.height is None
+        """Whether it takes images of any size."""
+        return self.images and self.shape.height is None
 
 
 class Backend(Protocol):
@@ -93,10 +88,8 @@ class Backend(Protocol):
     def batch_limit(self, height: int, width: int) -> int | None:
         """Largest batch at this size; None if only memory limits it. Raise ProfileError if an engine lacks the size."""
 
-    def run(
-        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
-    ) -> AbstractContextManager[Mapping[str, Array]]:
-        """Run one batch and return the named outputs, valid until the context is left.
+    def run(self, tensor: Array, outputs: Sequence[str]) -> Mapping[str, Array]:
+        """Run a C-contiguous batch of :attr:`input`, and return the named outputs in arrays of the caller's own.
 
         They are float32 N×C×H×W or, from a graph that takes images, float32 or uint8 N×H×W.
 
@@ -119,7 +112,7 @@ def find_input(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence
     sides = [side if isinstance(side, int) else None for side in inputs[0].shape] if len(inputs) == 1 else []
     if len(sides) == 4 and inputs[0].kind == "u8" and sides[3] == 3:
         wrong = [each for each in outputs if each.kind not in ("f32", "u8") or len(each.shape) != 3]
-        spec, wanted = InputSpec(InputShape(sides[0], sides[1], sides[2]), "NHWC"), "float or uint8 N×H×W"
+        spec, wanted = InputSpec(InputShape(sides[0], sides[1], sides[2]), images=True), "float or uint8 N×H×W"
     elif len(sides) == 4 and inputs[0].kind in FLOATS and sides[1] == 3:
         wrong = [each for each in outputs if each.kind not in FLOATS or len(each.shape) != 4]
         spec, wanted = InputSpec(InputShape(sides[0], sides[2], sides[3])), "float N×C×H×W"
@@ -133,6 +126,12 @@ def find_input(what: Path | str, inputs: Sequence[TensorInfo], outputs: Sequence
     for name, kind, shape in wrong:
         raise ArtifactError(f"{what} is not a U²-Net: its output {name} is {kind} {shape}, not {wanted}")
     return spec
+
+
+def padded(tensor: Array, batch: int | None) -> Array:
+    """Return a batch with zeros up to the size that a graph declares, or as it is if that is dynamic."""
+    missing = (batch or len(tensor)) - len(tensor)
+    return np.pad(tensor, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else tensor
 
 
 def widened(values: Array) -> Array:

@@ -5,6 +5,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from u2net.runtime.device import CPU, CUDA, Device
 from u2net.runtime.errors import DependencyError, DeviceError, DriverTooOldError, U2NetError
 from u2net.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeBackend
@@ -90,8 +92,7 @@ def _onnxruntime(subject: str, device: Device, remedy: str) -> Finding:
         return Finding(subject, "not here", detail, remedy)
     try:
         backend = OnnxRuntimeBackend(ONE_CONVOLUTION, device)
-        with backend.run((1, 3, 1, 1), lambda _tensor: None, backend.outputs):
-            pass
+        backend.run(np.zeros((1, 3, 1, 1), np.float32), backend.outputs)
     except U2NetError as error:
         return Finding(subject, "does not work", str(error), remedy)
     return Finding(subject, "works", f"onnxruntime {runtime.__version__}")

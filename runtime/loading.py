@@ -165,7 +165,7 @@ def new_session(
     artifact, shape = backend.artifact, backend.input.shape
     image = artifact.image if artifact else None
     told = (image.height or shape.height, image.width or shape.width) if image else None
-    if told != ((shape.height, shape.width) if backend.input.layout == "NHWC" else None):
+    if told != ((shape.height, shape.width) if backend.input.images else None):
         raise ArtifactError(f"{path} takes a {backend.input}, but its metadata says otherwise; export it again")
     chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:

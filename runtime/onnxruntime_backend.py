@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact
-from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
+from u2net.runtime.backend import NUMBERS, Array, TensorInfo, find_input, padded, widened
 from u2net.runtime.cores import limited_cores
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
@@ -126,11 +126,10 @@ class OnnxRuntimeBackend:
         """The batch that the graph declares, at any size; None if it is dynamic."""
         return self.input.shape.batch
 
-    @contextmanager
-    def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
+    def run(self, tensor: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """See :class:`Backend`. A refused tensor is an InputError, another failure a DeviceError or ArtifactError."""
-        maps = self._workers.submit(self._compute, shape, fill, tuple(outputs)).result()
-        yield {name: widened(value[: shape[0]]) for name, value in maps.items()}
+        maps = self._workers.submit(self._compute, tensor, tuple(outputs)).result()
+        return {name: widened(value[: len(tensor)]) for name, value in maps.items()}
 
     def run_on_device(
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], _stream: int | None
@@ -176,11 +175,10 @@ class OnnxRuntimeBackend:
             for name, value in zip(outputs, binding.get_outputs(), strict=True)
         }
 
-    def _compute(self, shape: tuple[int, int, int, int], fill: Fill, outputs: tuple[str, ...]) -> dict[str, Any]:
-        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), self.input.dtype)
-        fill(tensor[: shape[0]])
-        with self._explaining(tensor.shape):
-            return self._run(tensor.astype(self._dtype, copy=False), outputs)
+    def _compute(self, tensor: Array, outputs: tuple[str, ...]) -> dict[str, Any]:
+        batch = padded(tensor, self.input.shape.batch).astype(self._dtype, copy=False)
+        with self._explaining(batch.shape):
+            return self._run(batch, outputs)
 
     @contextmanager
     def _explaining(self, shape: tuple[int, ...]) -> Iterator[None]:
@@ -221,7 +219,8 @@ class OnnxRuntimeBackend:
 
     def _bind(self, tensor: Any, outputs: tuple[str, ...]) -> BoundRun:
         binding = self._session.io_binding()
-        entry = self._runtime.OrtValue.ortvalue_from_numpy(tensor, *self._place)
+        # A copy, because on a processor the value is the array's own memory, which later runs overwrite.
+        entry = self._runtime.OrtValue.ortvalue_from_numpy(tensor.copy(), *self._place)
         binding.bind_ortvalue_input(self._entry, entry)
         for name in outputs:
             binding.bind_output(name, *self._place)

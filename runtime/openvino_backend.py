@@ -1,8 +1,7 @@
 """OpenVINO behind the backend seam: ONNX files on a processor, in FP32, BF16 or INT8."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from u2net.runtime.artifact import METADATA_KEY, Artifact, Precision
-from u2net.runtime.backend import NUMBERS, Array, Fill, TensorInfo, find_input, widened
+from u2net.runtime.backend import NUMBERS, Array, TensorInfo, find_input, padded, widened
 from u2net.runtime.cores import limited_cores
 from u2net.runtime.device import Device
 from u2net.runtime.errors import (
@@ -98,20 +97,18 @@ class OpenVinoBackend:
         """The batch that the graph declares, at any size; None if it is dynamic."""
         return self.input.shape.batch
 
-    @contextmanager
-    def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
+    def run(self, tensor: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """See :class:`Backend`. A refused tensor is an InputError."""
+        if not np.isfinite(tensor).all():
+            raise InputError("the tensor holds NaN or Inf, which OpenVINO would hide")
         with self._requests.lend(lambda _request: True) as request:
-            tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), self.input.dtype)
-            fill(tensor[: shape[0]])
-            if not np.isfinite(tensor).all():
-                raise InputError("the tensor holds NaN or Inf, which OpenVINO would hide")
+            batch = padded(tensor, self.input.shape.batch).astype(self._dtype, copy=False)
             try:
-                found = request.infer([tensor.astype(self._dtype, copy=False)], share_inputs=True, share_outputs=True)
+                found = request.infer([batch], share_inputs=True, share_outputs=True)
             except RuntimeError as error:
-                raise _failure(error, f"OpenVINO cannot run the network on {tensor.shape}", InputError) from error
+                raise _failure(error, f"OpenVINO cannot run the network on {batch.shape}", InputError) from error
             maps = dict(zip(self.outputs, found.values(), strict=True))
-            yield {name: widened(maps[name][: shape[0]]) for name in outputs}
+            return {name: widened(np.array(maps[name][: len(tensor)])) for name in outputs}
 
 
 def computes_in_bf16() -> bool:

@@ -154,9 +154,7 @@ class Session:
     def _run(self, backend: Backend, tensor: Array, outputs: Sequence[str]) -> dict[str, Array]:
         """Check the size of a batch in host memory, and run it."""
         backend.input.check_size(tensor.shape, self.info.path)
-        batch, first, second, third = tensor.shape
-        with backend.run((batch, first, second, third), lambda target: np.copyto(target, tensor), outputs) as found:
-            return {name: np.array(values) for name, values in found.items()}
+        return dict(backend.run(np.ascontiguousarray(tensor), outputs))
 
     @overload
     def infer(self, tensor: FloatArray, outputs: Sequence[str] | None = None) -> dict[str, FloatArray]: ...

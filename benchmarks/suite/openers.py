@@ -1,8 +1,7 @@
 """Open a contestant as a session. Each function imports what it needs, because a worker's Python may lack the rest."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from u2net.runtime.artifact import InputShape
-from u2net.runtime.backend import Fill, InputSpec
+from u2net.runtime.backend import InputSpec
 from u2net.runtime.device import CPU, Device
 from u2net.runtime.errors import InputError
 from u2net.runtime.loading import new_session, open_backend
@@ -52,7 +51,7 @@ def open_file(
 ) -> Session:
     """An ONNX file or an engine as the runtime opens it: with ``own_preset``, else its own preset, else ``preset``."""
     backend, _ = open_backend(file, device, threads=threads, **options)
-    size = None if backend.input.layout == "NHWC" else (preset.height, preset.width)
+    size = None if backend.input.images else (preset.height, preset.width)
     return new_session(backend, file, device, preset=own_preset, assumed=preset, size=size)
 
 
@@ -71,15 +70,10 @@ class RembgBackend:
         """Only memory limits the batch."""
         return
 
-    @contextmanager
-    def run(
-        self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]
-    ) -> Iterator[dict[str, FloatArray]]:
+    def run(self, tensor: FloatArray, outputs: Sequence[str]) -> dict[str, FloatArray]:
         """Run the network; see :class:`Backend`."""
-        tensor = np.empty(shape, np.float32)
-        fill(tensor)
         found = self._inner.run(list(outputs), {self._inner.get_inputs()[0].name: tensor})
-        yield dict(zip(outputs, found, strict=True))
+        return dict(zip(outputs, found, strict=True))
 
 
 class RembgSession(Session):

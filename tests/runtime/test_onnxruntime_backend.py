@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,19 +100,16 @@ def test_run_computes(tiny_onnx: Callable[..., Path]) -> None:
     weighted = np.tensordot(tensor, np.array([0.7, -1.1, 0.4]), axes=(1, 0))
     for element, tolerance in ((TensorProto.FLOAT, 1e-5), (TensorProto.FLOAT16, 2e-3)):
         backend = OnnxRuntimeBackend(tiny_onnx(element=element), CPU)
-        with backend.run((2, 3, 4, 5), partial(np.copyto, src=tensor), ["d0"]) as maps:
-            assert maps["d0"].dtype == np.float32
-            np.testing.assert_allclose(maps["d0"][:, 0], 1 / (1 + np.exp(-weighted)), atol=tolerance)
+        maps = backend.run(tensor, ["d0"])["d0"]
+        assert maps.dtype == np.float32
+        np.testing.assert_allclose(maps[:, 0], 1 / (1 + np.exp(-weighted)), atol=tolerance)
 
 
 def test_a_tensor_that_onnxruntime_refuses_is_an_input_error(tiny_onnx: Callable[..., Path]) -> None:
     backend = OnnxRuntimeBackend(tiny_onnx(height=32, width=32), CPU)
 
-    with (
-        pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"),
-        backend.run((1, 3, 64, 32), lambda _tensor: None, ["d0"]),
-    ):
-        pass
+    with pytest.raises(InputError, match=r"\(1, 3, 64, 32\)"):
+        backend.run(np.zeros((1, 3, 64, 32), np.float32), ["d0"])
 
 
 def test_falling_back_to_the_processor_is_an_error(
@@ -177,12 +173,13 @@ def test_a_failed_run_blames_the_tensor_the_memory_the_device_or_the_file(
         raise error
 
     backend = OnnxRuntimeBackend(tiny_onnx(), CPU)
-    with backend.run((1, 3, 4, 4), lambda _: None, ["d0"]):
-        monkeypatch.setattr(backend, "_device", device)
+    tensor = np.zeros((1, 3, 4, 4), np.float32)
+    backend.run(tensor, ["d0"])
+    monkeypatch.setattr(backend, "_device", device)
     monkeypatch.setattr(backend._session, "run_with_iobinding", fail)
 
-    with pytest.raises(U2NetError, match=str(error)) as caught, backend.run((1, 3, 4, 4), lambda _: None, ["d0"]):
-        pass
+    with pytest.raises(U2NetError, match=str(error)) as caught:
+        backend.run(tensor, ["d0"])
     assert caught.type is kind
 
 
@@ -208,8 +205,7 @@ def test_cuda_gets_its_number_and_tf32_and_no_way_back(
 
 
 def run(backend: OnnxRuntimeBackend, tensor: FloatArray) -> FloatArray:
-    with backend.run(tensor.shape, partial(np.copyto, src=tensor), ["d0"]) as maps:
-        return maps["d0"]
+    return backend.run(tensor, ["d0"])["d0"]
 
 
 @pytest.mark.parametrize("graph", [False, True])

@@ -1,7 +1,6 @@
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tests.runtime.conftest import random_pixels
 from u2net.model.checkpoint import Checkpoint
 from u2net.runtime import Session, load
 from u2net.runtime.artifact import Artifact, InputShape
-from u2net.runtime.backend import Fill, InputSpec
+from u2net.runtime.backend import InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, DeviceError, InputError, SessionClosedError
 from u2net.runtime.loading import new_session
@@ -44,7 +43,6 @@ class FakeBackend:
         self.artifact: Artifact | None = None
         self.asked: list[tuple[str, ...]] = []
         self.batches: list[int] = []
-        self.value: float | None = None
         self.started = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
@@ -52,17 +50,13 @@ class FakeBackend:
     def batch_limit(self, _height: int, _width: int) -> int | None:
         return self.input.shape.batch
 
-    @contextmanager
-    def run(self, shape: tuple[int, int, int, int], fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Maps]]:
+    def run(self, tensor: Maps, outputs: Sequence[str]) -> dict[str, Maps]:
         self.asked.append(tuple(outputs))
         self.started.set()
         self.go_on.wait(timeout=20)
-        tensor = np.zeros((self.input.shape.batch or shape[0], *shape[1:]), np.float32)
-        fill(tensor[: shape[0]])
-        self.batches.append(len(tensor))
-        mean = tensor.mean(axis=1, keepdims=True)[: shape[0]]
-        base = mean if self.value is None else np.full_like(mean, self.value)
-        yield {name: base + np.float32(self.outputs.index(name)) for name in outputs}
+        self.batches.append(self.input.shape.batch or len(tensor))
+        mean = tensor.mean(axis=1, keepdims=True)
+        return {name: mean + np.float32(self.outputs.index(name)) for name in outputs}
 
 
 def fake_session(backend: FakeBackend, preset: Preset = RAW, device: str = "cpu") -> Session:
@@ -73,11 +67,7 @@ def fake_session(backend: FakeBackend, preset: Preset = RAW, device: str = "cpu"
 def test_a_network_for_something_else_has_no_masks(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     backend = FakeBackend()
 
-    @contextmanager
-    def run(*_: object) -> Iterator[dict[str, Maps]]:
-        yield {"d0": np.zeros(shape, np.float32)}
-
-    monkeypatch.setattr(backend, "run", run)
+    monkeypatch.setattr(backend, "run", lambda *_: {"d0": np.zeros(shape, np.float32)})
 
     with pytest.raises(ArtifactError, match=r"fake\.onnx is no network for masks: d0 is \("):
         fake_session(backend)(random_pixels(40, 40, 3))

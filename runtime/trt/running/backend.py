@@ -1,13 +1,12 @@
 """A TensorRT engine as a backend."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from u2net.runtime.backend import Array, Fill, InputSpec, Layout
+from u2net.runtime.backend import Array, InputSpec
 from u2net.runtime.device import Device
 from u2net.runtime.errors import InputError, ProfileError
 from u2net.runtime.pool import Pool
@@ -40,8 +39,9 @@ class TensorRTBackend:
         self.provider = f"{opened.gpu.name} (compute capability {opened.gpu.compute_capability})"
         self.outputs = maker.outputs
         best = self.profiles[0]
-        layout: Layout = "NHWC" if best.images else "NCHW"
-        self.input = InputSpec(profiled_shape(self.profiles), layout, (best.height.best, best.width.best))
+        self.input = InputSpec(
+            profiled_shape(self.profiles), images=best.images, best_size=(best.height.best, best.width.best)
+        )
         self._dtypes = {name: maker.dtypes[name] for name in maker.outputs}
         self.artifact = opened.record.artifact if opened.record else None
 
@@ -50,15 +50,13 @@ class TensorRTBackend:
         self._fit(self.profiles[0].shape(1, height, width))
         return max(profile.batch.high for profile in self.profiles if profile.takes(height, width))
 
-    @contextmanager
-    def run(self, shape: Shape, fill: Fill, outputs: Sequence[str]) -> Iterator[dict[str, Array]]:
-        """Run on pinned memory that ``fill`` writes; see :class:`u2net.runtime.backend.Backend`."""
-        index, padded = self._fit(shape)
+    def run(self, tensor: Array, outputs: Sequence[str]) -> dict[str, Array]:
+        """Run on a copy in pinned memory; see :class:`u2net.runtime.backend.Backend`."""
+        count, (index, padded) = len(tensor), self._fit(tensor.shape)
         with self._cuda.using(self._device), self._pools[index].lend(lambda slot: slot.shape == padded) as slot:
-            tensor = slot.host_input(padded)
-            fill(tensor[: shape[0]])
-            tensor[shape[0] :] = 0
-            yield {name: values[: shape[0]] for name, values in slot.run(outputs).items()}
+            pinned = slot.host_input(padded)
+            pinned[:count], pinned[count:] = tensor, 0
+            return {name: values[:count].copy() for name, values in slot.run(outputs).items()}
 
     def run_on_device(
         self, tensor: object, outputs: Sequence[str] | Mapping[str, object], stream: int | None

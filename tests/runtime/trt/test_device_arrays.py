@@ -22,6 +22,7 @@ from u2net.runtime.loading import new_session
 from u2net.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.trt.running.arrays import DeviceArray
+from u2net.runtime.trt.running.backend import TensorRTBackend
 
 SHAPE = (2, 3, 32, 32)
 STRIDES = (3 * 1024, 1024, 32, 1)
@@ -221,7 +222,8 @@ def test_an_output_can_be_reused_at_once(session: Session, cuda: FakeCudaRuntime
     values = [noise(*SHAPE, seed=seed) for seed in range(2)]
     first, second = (make(WithDlpack, cuda, one) for one in values)
     backend = session._require_open()
-    with backend.run((2, 3, 32, 32), lambda tensor: tensor.fill(0), ("d0",)):
+    assert isinstance(backend, TensorRTBackend)
+    with backend._pools[0].lend(lambda _slot: True):
         out = session.infer(first, stream=caller)  # in another context than the next run
     session.infer(second, out)
     cuda.cudaDeviceSynchronize()
