@@ -44,11 +44,6 @@ class Deployment:
     """Pictures without a mask, with the reason."""
 
     @property
-    def passed(self) -> bool:
-        """True if everything that was run is within the tolerances."""
-        return self.built.passed
-
-    @property
     def files(self) -> tuple[Path, ...]:
         """Everything that was written."""
         records = (record_path(path) for path in self.built.artifacts if path.name == ENGINE_NAME)

@@ -43,7 +43,7 @@ def describe_machine(device: Device) -> Machine:
     from u2net.model.placing import torch_device
 
     return Machine(
-        processor=_processor(),
+        processor=_read_cpuinfo("model name") or platform.processor() or platform.machine(),
         cores=usable_cores(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
@@ -57,10 +57,6 @@ def describe_processor() -> str:
     flags = _read_cpuinfo("flags").split()
     found = dict.fromkeys(name for flag, name in INSTRUCTIONS.items() if flag in flags)
     return f"Instructions: {', '.join(found) or 'unknown'}. Here `backend='auto'` takes `{find_fastest(CPU)}`."
-
-
-def _processor() -> str:
-    return _read_cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def _read_cpuinfo(key: str) -> str:

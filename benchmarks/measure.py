@@ -116,11 +116,11 @@ def measure_models(
     preset = infos[0].preset
     eager = _look_at(checkpoint, options, preset)
     for info in infos:
-        info.shape.check_size(preset.height, preset.width)
+        info.shape.check_size(preset.height, preset.width, info.path)
         check_variant(eager, info)
     exact = {"tf32": True, "weights": checkpoint.weights}
     everyone = [(Contestant(EAGER, EAGER_TITLE, "eager", "checkpoint", "fp32", exact), eager)]
-    everyone += _name_contestants(infos, options.preset, options.backend)
+    everyone += _name_contestants(infos, options)
     files = {each.source: info.path for each, info in everyone}
     inputs = Inputs(
         preprocess_batch(make_scenes(FIDELITY_SCENES), preset),
@@ -148,7 +148,7 @@ def measure_models(
 
 
 def _look_at(source: Checkpoint | Path, options: BenchOptions, preset: Preset | None) -> SessionInfo:
-    """Open a model once in this process, so that one that cannot be opened is an error before the work."""
+    """Open a model once, so that one that cannot be opened fails before anything is measured."""
     opened = open_session(source, options.device, backend=options.backend, preset=preset, threads=options.threads)
     with opened as session:
         if session.info.takes_images:
@@ -159,13 +159,10 @@ def _look_at(source: Checkpoint | Path, options: BenchOptions, preset: Preset | 
         return session.info
 
 
-def _name_contestants(
-    infos: Sequence[SessionInfo], preset: Preset | None, backend: BackendName | None
-) -> list[tuple[Contestant, SessionInfo]]:
-    names = short_names(info.path for info in infos)
-    suffix = "" if backend is None else f" ({backend})"
-    options = {"backend": backend} | ({} if preset is None else {"own_preset": preset})
+def _name_contestants(infos: Sequence[SessionInfo], options: BenchOptions) -> list[tuple[Contestant, SessionInfo]]:
+    suffix = "" if options.backend is None else f" ({options.backend})"
+    how = {"backend": options.backend, "preset": options.preset}
     return [
-        (Contestant(f"model-{index}", name + suffix, "file", name, info.precision or "unknown", options), info)
-        for index, (info, name) in enumerate(zip(infos, names.values(), strict=True), 1)
+        (Contestant(f"model-{index}", name + suffix, "file", name, info.precision or "unknown", how), info)
+        for index, (info, name) in enumerate(zip(infos, short_names(info.path for info in infos), strict=True), 1)
     ]

@@ -68,10 +68,13 @@ class NoiseMeter:
 
 
 def _busy_seconds() -> float | None:
-    """Processor seconds of all processes and of the host that shares the machine, since boot; None outside Linux."""
+    """Seconds that processes, and the host that shares the machine, took of the usable cores; None outside Linux."""
     stat = Path("/proc/stat")
     if not stat.is_file():
         return None
-    ticks = [int(text) for text in stat.read_text().partition("\n")[0].split()[1:9]]
-    user, nice, system, _idle, _wait, interrupts, soft_interrupts, stolen = ticks
-    return (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
+    cores, ticks = {f"cpu{core}" for core in os.sched_getaffinity(0)}, 0
+    for name, *counts in map(str.split, stat.read_text().splitlines()):
+        if name in cores:
+            user, nice, system, _idle, _wait, interrupts, soft_interrupts, stolen = map(int, counts[:8])
+            ticks += user + nice + system + interrupts + soft_interrupts + stolen
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,6 @@
 """Plots as SVG that takes its colours from the page."""
 
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -91,8 +90,8 @@ def plot_lines(lines: Mapping[str, Sequence[Point]], marked: Mapping[str, float 
     def draw(axes: "Axes") -> None:
         for (name, points), colour in zip(lines.items(), COLOURS * len(lines), strict=False):
             axes.plot(*zip(*points, strict=True), "-o", color=colour, markersize=4)
-            rings = [each for each in points if each[0] == marked.get(name)]
-            axes.plot(*zip(*rings or [(math.nan, math.nan)], strict=True), "o", mfc="none", mec=INK, ms=11)
+            for ring in (each for each in points if each[0] == marked.get(name)):
+                axes.plot(*ring, "o", mfc="none", mec=INK, ms=11)
         ticks = sorted({x for points in lines.values() for x, _ in points})
         axes.set_xscale("log", base=2)
         axes.set(xlabel=across, ylabel=up, xlim=(ticks[0] / 1.2, ticks[-1] * max(2, ticks[-1] / ticks[0]) ** 0.6))

@@ -26,15 +26,11 @@ class Ratio:
     low: float
     high: float
 
-    @property
-    def tie(self) -> bool:
-        """True if the interval includes 1."""
-        return self.low <= 1 <= self.high
-
     def __str__(self) -> str:
         if self.low == self.high == 1:
             return "1"
-        return f"{'tie' if self.tie else f'{self.value:.2f}×'} ({self.low:.2f}–{self.high:.2f})"
+        found = "tie" if self.low <= 1 <= self.high else f"{self.value:.2f}×"
+        return f"{found} ({self.low:.2f}–{self.high:.2f})"
 
 
 def summarize(seconds: Sequence[float]) -> Latency:

@@ -54,12 +54,11 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
 
 
-def short_names(models: Iterable[Path | str]) -> dict[Path | str, str]:
+def short_names(models: Iterable[Path | str]) -> list[str]:
     """Return the end of each path, with as many folders as tell it from the others."""
-    parts = {model: Path(model).parts for model in models}
-    names = {}
-    for model, own in parts.items():
-        others = [other for each, other in parts.items() if each != model]
+    parts, names = [Path(model).parts for model in models], []
+    for own in parts:
+        others = [other for other in parts if other != own]
         count = next((n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others)), len(own))
-        names[model] = str(Path(*own[-count:]))
+        names.append(str(Path(*own[-count:])))
     return names

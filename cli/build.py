@@ -66,4 +66,4 @@ def build(
         print_line(built.engine.remark, style="yellow")
     for failure in (*built.failures, *done.skipped):
         print_line(failure, style="red")
-    raise typer.Exit(0 if done.passed else 1)
+    raise typer.Exit(0 if built.passed else 1)

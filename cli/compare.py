@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from u2net.cli.printing import console, print_line, print_warnings
+from u2net.cli.printing import console, print_line
 
 
 def compare_suites(
@@ -18,7 +18,8 @@ def compare_suites(
     changes = compare_reports(old, new)
     for change in changes.found:
         print_line(change, style="red")
-    print_warnings(filter(None, [changes.note]))
+    if changes.note:
+        print_line(changes.note, style="yellow")
     worse = bool(changes.found)
     console.print("something got worse" if worse else "nothing got worse", style="red" if worse else "green")
     raise typer.Exit(1 if worse else 0)

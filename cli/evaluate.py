@@ -62,7 +62,7 @@ def _score_table(results: Sequence["Evaluation"]) -> tuple[tuple[str, ...], list
     from u2net.export.accuracy import METRICS
 
     rows = [(title, *(f"{getattr(each.scores, name):.4f}" for each in results)) for name, title in METRICS.items()]
-    return ("metric", *short_names(each.model for each in results).values()), rows
+    return ("metric", *short_names(each.model for each in results)), rows
 
 
 def _as_json(dataset: Path, results: Sequence["Evaluation"]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def inspect(engine: Annotated[Path, typer.Argument(help="TensorRT engine.")], de
     from u2net.runtime.trt.running.inspection import inspect_engine
 
     found = inspect_engine(engine, device)
-    times = found.times or {}
+    times = found.times
     rows = [
         (layer.name, layer.kind, layer.precision, f"{times[layer.name]:.4f}" if layer.name in times else "")
         for layer in found.layers

@@ -251,5 +251,5 @@ def _parse_size_span(text: str) -> SizeSpan:
 
 
 def _is_number(text: str) -> bool:
-    """True for a whole number in ASCII digits, no more of them than any option needs."""
+    """True for a whole number in ASCII digits, few enough for int()."""
     return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS

@@ -30,10 +30,10 @@ FIRST_WIDTH = 8
 """Least width of a table's first column in characters, so that no stage's name is broken."""
 
 UNLIMITED = 10_000
-"""Width in characters of what is no terminal."""
+"""Width of a table, in characters, where the output is no terminal."""
 
 GAP = 2
-"""Columns between two columns of a table."""
+"""Spaces between two columns of a table."""
 
 
 def print_table(

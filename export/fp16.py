@@ -74,13 +74,12 @@ def scan_ranges(model: ir.Model, tensors: Sequence[FloatArray]) -> dict[str, flo
 
 def _add_probes(model: ir.Model) -> ir.Model:
     """Return a copy with one 1×1×1×1 output per value, its largest magnitude, so that no map has to be kept."""
-    probed = ir.from_proto(ir.to_proto(model))
+    probed = model.clone()
     graph = probed.graph
     for node in list(graph):
         for value in node.outputs:
             absolute = ir.node("Abs", [value])
-            kind, shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([1, 1, 1, 1])
-            largest = ir.Value(name=f"{PROBE_PREFIX}{value.name}", type=kind, shape=shape)
+            largest = ir.val(f"{PROBE_PREFIX}{value.name}", ir.DataType.FLOAT, [1, 1, 1, 1])
             graph.extend([absolute, ir.node("ReduceMax", absolute.outputs, {"keepdims": 1}, outputs=[largest])])
             graph.outputs.append(largest)
     return probed

@@ -103,8 +103,7 @@ def find_precision(model: ir.Model) -> Precision:
 
 
 def add_initializer(graph: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(numbers, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.val(name, const_value=ir.tensor(numbers, name=name))
     graph.register_initializer(value)
     return value
 

@@ -106,7 +106,7 @@ def _list_convolutions(network: U2Net) -> list[tuple[str, nn.Conv2d]]:
 
 def _choose_network(found: list[tuple[int, ...]], source: Path) -> U2Net:
     """Return a network without memory for its weights; raise CheckpointError if no variant has the shapes found."""
-    classes = max(1, *found[-1][:1]) if found else 1
+    classes = max([1, *found[-1][:1]]) if found else 1
     differences: dict[int, str] = {}
     for variant, kind in VARIANTS.items():
         with torch.device("meta"):

@@ -13,7 +13,7 @@ def round_like_fp16(model: ir.Model) -> ir.Model:
     Weights keep their rounded values; inputs and outputs are FP32, and rounded if they were FP16. Run the copy with
     ONNX Runtime's optimizations off: these remove a cast to FP16 that is followed by one to FP32.
     """
-    rounded = ir.from_proto(ir.to_proto(model))
+    rounded = model.clone()
     graph = rounded.graph
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(rounded)
     ShapeInferencePass()(rounded)  # other exporters do not write the type of every value

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from u2net.runtime.errors import DatasetError, InputError
-from u2net.runtime.images import SUFFIXES, open_picture, read_size
+from u2net.runtime.images import find_images, open_picture, read_size
 from u2net.runtime.preprocess import ByteArray
 
 WHITE = 129
@@ -60,14 +60,12 @@ def _find_side(folder: Path, kind: str) -> Path:
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
+    with _as_dataset_errors():
+        paths = find_images(folder)
+    for path in paths:
         if path.stem in found:
             raise DatasetError(f"{folder}: {found[path.stem].name} and {path.name} share the stem {path.stem!r}")
         found[path.stem] = path
-    if not found:
-        raise DatasetError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
     return found
 
 

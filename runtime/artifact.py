@@ -17,7 +17,7 @@ INPUT_NAME = "input"
 IMAGE_NAME, MASK_NAME = "image", "mask"
 """Input and output of a graph with pre- and postprocessing."""
 BEFORE, BEHIND = "preprocess", "postprocess"
-"""First part of the names of its nodes before and behind the network."""
+"""Prefixes of the names of its nodes before and behind the network."""
 
 STEP = 32
 """Divisor of a dynamic height or width, and minimum of any: the network halves its maps five times."""
@@ -102,7 +102,7 @@ PROMISE = Agreement(iou=0.99, low_iou=0.93, mean=4e-3)
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """What a convolution costs."""
+    """Loss of accuracy from quantizing one convolution."""
 
     name: str
     loss: float
@@ -146,7 +146,7 @@ class Artifact:
     preset: Preset
     precision: Precision
     shape: InputShape
-    """Input of the network itself, also where images go in."""
+    """Input of the network itself, even if the graph takes images."""
     outputs: tuple[str, ...]
     """Names of the outputs in order, out of ``d0``…``d6``, or ``mask``."""
     classes: int

@@ -1,4 +1,4 @@
-"""Examine which backends and tools work on this machine, and what would help. Imports nothing heavy."""
+"""Examine which backends and tools work on this machine, and what would help. Backends are imported, to try them."""
 
 import base64
 import importlib

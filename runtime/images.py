@@ -94,12 +94,8 @@ def write_image(path: str | Path, image: ByteArray | Image.Image) -> None:
     Raise InputError if the array is none of these, or the file cannot be written.
     """
     pixels = as_pixels(image) if isinstance(image, Image.Image) else np.asarray(image)
-    if (
-        pixels.dtype != np.uint8
-        or not pixels.size
-        or pixels.ndim not in (2, 3)
-        or pixels.shape[2:] not in ((), (3,), (4,))
-    ):
+    shapes = ((), (3,), (4,))
+    if pixels.dtype != np.uint8 or not pixels.size or pixels.ndim < 2 or pixels.shape[2:] not in shapes:
         found = f"{pixels.dtype} {pixels.shape}"
         raise InputError(f"{path} is not written: a picture is uint8 H×W, H×W×3 or H×W×4; got {found}")
     path = Path(path)

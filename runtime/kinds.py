@@ -18,12 +18,9 @@ MOST = 1024
 def read_fields(kind: Callable[..., Record], values: dict[str, Any]) -> Record:
     """Make a dataclass from its fields as JSON holds them: a list for a tuple, a dictionary for another dataclass.
 
-    Raise KeyError or TypeError if a field is missing, unknown, or not of the declared type.
+    Raise TypeError if a field is missing, unknown, or not of the declared type.
     """
     declared = get_type_hints(kind)
-    for name, each in declared.items():
-        if get_origin(each) is tuple and name not in values:  # a file needs it even if a constructor does not
-            raise KeyError(name)
     made = kind(**{name: _read(value, declared.get(name)) for name, value in values.items()})
     check_kinds(made)
     return made

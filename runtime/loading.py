@@ -166,7 +166,8 @@ def new_session(
     image = artifact.image if artifact else None
     told = (image.height or shape.height, image.width or shape.width) if image else None
     if told != ((shape.height, shape.width) if backend.input.images else None):
-        raise ArtifactError(f"{path} takes a {backend.input}, but its metadata says otherwise; export it again")
+        why = "says otherwise" if artifact else "is missing; only files of `u2net export --io image` take images"
+        raise ArtifactError(f"{path} takes a {backend.input}, but its metadata {why}; export it again")
     chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")

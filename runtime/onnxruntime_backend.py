@@ -55,7 +55,7 @@ onnxruntime_log = logging.getLogger("u2net.onnxruntime")
 
 @dataclass
 class BoundRun:
-    """Device memory of the input and outputs of a run, used again by the next run of the same shape and outputs."""
+    """Input value and I/O binding of a run, used again by the next run of the same shape and outputs."""
 
     key: tuple[tuple[int, ...], tuple[str, ...]]
     """Shape of the input, and names of the outputs."""
@@ -266,8 +266,7 @@ def _open(
 ) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or 0  # all cores
     if not optimize:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     model = str(source) if isinstance(source, Path) else source

@@ -27,7 +27,7 @@ from u2net.runtime.files import check_readable
 from u2net.runtime.pool import Pool
 
 NO_GRAPH_WORDS = ("Unable to read the model", "Model can't be parsed", "externally stored data")
-"""How OpenVINO says that a file is not a whole ONNX graph, after the places in its own source."""
+"""Phrases in OpenVINO's errors that mean that a file is no complete ONNX graph."""
 
 
 class OpenVinoBackend:

@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 MOST_OVERTAKEN = 8
-"""How many times in a row the thread that has waited longest may be passed over for one that an item suits."""
+"""How often in a row the thread that has waited longest may be passed over for one that prefers the free item."""
 
 
 class Turn(Future[Item | None]):
-    """A thread's claim to the item that it gets; None if it has to make a new one."""
+    """A thread's place in the queue. Its result is the item lent, or None if the thread has to make one."""
 
     def __init__(self, prefer: Callable[[Item], bool]) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Pool(Generic[Item]):
         self._waiting: list[Turn[Item]] = []
         """Turns of threads that wait, the longest first; none while an item is idle."""
         self._overtaken = 0
-        """How often in a row the first of them was not served."""
+        """How often in a row the thread that has waited longest was passed over."""
         self._lock = threading.Lock()
 
     @contextmanager

@@ -6,6 +6,9 @@ from u2net.runtime.errors import ArtifactError, InputError
 from u2net.runtime.preprocess import ByteArray, FloatArray, as_pixels, resize_float
 from u2net.runtime.presets import Preset
 
+ROUNDING = 1e-3
+"""How far a mask's values may lie outside of 0 to 1."""
+
 
 def postprocess(maps: FloatArray, preset: Preset, height: int, width: int) -> FloatArray:
     """Turn one image's probabilities, float32 C×h×w, into its mask, float32 height×width in [0, 1].
@@ -43,14 +46,10 @@ def _require_finite(values: FloatArray | ByteArray) -> None:
         )
 
 
-ROUNDING = 1e-3
-"""How far a mask's values may lie outside of 0 to 1."""
-
-
 def to_grey(mask: FloatArray) -> ByteArray:
     """Round a mask in [0, 1] to uint8 grey levels. Raise InputError if it is none."""
-    if not isinstance(mask, np.ndarray) or not np.issubdtype(mask.dtype, np.floating):
-        found = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+    if not isinstance(mask, np.ndarray) or not np.issubdtype(mask.dtype, np.floating) or not mask.size:
+        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise InputError(f"a mask is an array of floats, as a session returns it; got {found}")
     if not (mask.min() > -ROUNDING and mask.max() < 1 + ROUNDING):  # false for NaN too
         raise InputError(f"a mask has values from 0 to 1; this one has {mask.min()} to {mask.max()}")

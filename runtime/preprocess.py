@@ -26,11 +26,13 @@ TURNS = {
 """Transposition that sets a picture upright, by EXIF orientation. Pillow's exif_transpose also writes the EXIF data
 anew, which fails on the damaged tags of many cameras."""
 
-TAKEN = "u2net takes photographs that Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input"
+PICTURE_KINDS = (
+    "u2net takes photographs that Pillow opens (JPEG, PNG, WebP, TIFF …), not videos, URLs or standard input"
+)
 
 REASONS: dict[type[Exception], str] = {
-    FileNotFoundError: f"there is no such file; {TAKEN}",
-    UnidentifiedImageError: f"its format is not known; {TAKEN}",
+    FileNotFoundError: f"there is no such file; {PICTURE_KINDS}",
+    UnidentifiedImageError: f"its format is not known; {PICTURE_KINDS}",
 }
 
 

@@ -17,7 +17,7 @@ try:
     from u2net.benchmarks.suite.report import write_suite
     from u2net.benchmarks.suite.suite import SuiteReport, run_suite
     from u2net.runtime.device import CUDA, Device
-    from u2net.runtime.errors import InputError, U2NetError
+    from u2net.runtime.errors import U2NetError
     from u2net.runtime.files import make_folder
 except ImportError as error:
     sys.exit(f"gpu-check needs PyTorch and the packages of [export], and this Python lacks one: {error}")
@@ -28,7 +28,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     base = SuiteOptions(device=CUDA, minutes=20.0, rounds=60, work=Path("build/gpu-check"))
     parser = argparse.ArgumentParser(prog="gpu-check", description="Measure every way to run a U²-Net on one GPU.")
     add = parser.add_argument
-    add("--device", type=_device, default=base.device, help="cuda, cuda:N or cpu (%(default)s)")
+    add("--device", default=str(base.device), help="cuda, cuda:N or cpu (%(default)s)")
     add("--networks", type=_words, default=base.networks, help="u2netp,u2net")
     add("--batches", type=_numbers, default=base.batches, help="batch sizes, separated by commas")
     add("--size", type=int, default=base.size, help="side of the input in pixels (%(default)s)")
@@ -48,7 +48,8 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     found = parser.parse_args(words)
     values = {name: value for name, value in vars(found).items() if hasattr(base, name)}
     pythons = {ENGINES: found.tensorrt_python} if found.tensorrt_python else {}
-    found.options = SuiteOptions(**{**values, "checkpoints": tuple(found.checkpoints), "pythons": pythons})
+    values |= {"device": Device.parse(found.device), "checkpoints": tuple(found.checkpoints), "pythons": pythons}
+    found.options = SuiteOptions(**values)
     return found
 
 
@@ -63,23 +64,16 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def _device(text: str) -> Device:
-    try:
-        return Device.parse(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def main(words: Sequence[str]) -> int:
     """Run the check. The exit status is 1 if the tests did not pass, 2 for a mistake of the user's, else 0."""
-    found = parse_arguments(words)
-    options: SuiteOptions = found.options
     passed, notes = True, tuple[str, ...]()
 
     def write(report: SuiteReport) -> None:
         write_suite(replace(report, notes=(*notes, *report.notes)), found.output, found.name)
 
     try:
+        found = parse_arguments(words)
+        options: SuiteOptions = found.options
         options.check()
         make_folder(options.work)
         if not found.skip_tests:

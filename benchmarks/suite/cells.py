@@ -33,8 +33,11 @@ SHORT_ROUND = 5.0
 """If one run of every contestant takes less than this many seconds in all, each turn, not only the first, begins with
 an uncounted run: after a pause the caches hold nothing of the process, which distorts short runs."""
 
+OPEN_SECONDS = 180.0
+"""Limit of importing, and of opening: loading, compiling, first run."""
+
 PATIENCE = 120.0
-"""Seconds that a call may take, beyond opening, before its process is taken for hung."""
+"""Seconds that another call may take before its process is taken for hung."""
 
 PICTURE_ROUNDS = 2
 LOW, HIGH = 0.1, 0.9
@@ -96,14 +99,13 @@ class Cell:
                 row.error = f"opening: {error}"
                 return
             stack.callback(worker.end)
-            limit = 60 * options.open_minutes
             seconds = self._ask(
-                row, "importing", "settle", limit, package=contestant.package, device=str(options.device)
+                row, "importing", "settle", OPEN_SECONDS, package=contestant.package, device=str(options.device)
             )
             row.cold["import"] = seconds or 0.0
 
     def _open(self, row: Row) -> None:
-        contestant, options, limit = row.contestant, self._options, 60 * self._options.open_minutes
+        contestant, options = row.contestant, self._options
         if contestant.key not in self._workers:
             return
         self._say(f"{self._network.variant}, batch {self._batch}: opening {contestant.title}")
@@ -112,7 +114,7 @@ class Cell:
             row,
             "opening",
             "open",
-            limit,
+            OPEN_SECONDS,
             opener=contestant.opener,
             file=str(file),
             device=str(options.device),
@@ -168,10 +170,10 @@ class Cell:
         for start in range(0, len(photographs), self._batch):
             chunk = photographs[start : start + self._batch]
             part = self._ask(row, "running the photographs", "infer", tensor=repeat_to(chunk, self._batch))
-            if not isinstance(part, np.ndarray):
+            if part is None:
                 return None
             found.append(part[: len(chunk)])
-        maps = np.concatenate(found)
+        maps: FloatArray = np.concatenate(found)
         return maps[:, None] if row.contestant.takes_images else maps
 
     def _processor_seconds(self) -> float:
@@ -225,7 +227,7 @@ class Cell:
                 row.warnings.append("time ran out before all pictures and callers were measured")
                 return
             steps = self._ask(row, "timing pictures", "time_picture", encoded=encoded, rounds=PICTURE_ROUNDS)
-            if isinstance(steps, dict):
+            if steps is not None:
                 medians = {name: 1e3 * float(np.median(seconds)) for name, seconds in steps.items()}
                 row.pictures.append(PictureSteps(height, width, **medians))
         if row.contestant.opener != "file":

@@ -64,10 +64,11 @@ def _changes(before: dict[str, Any], after: dict[str, Any], least_change: float)
             f"{new['value']:.2f}× ({new['low']:.2f}–{new['high']:.2f})"
         )
     old, new = before["fidelity"], after["fidelity"]
+    mean, now = (float(each["mean"]) if each else 0.0 for each in (old, new))  # the text "inf" after NaN in the maps
     if old and new and new["iou"] < old["iou"] - IOU_LOSS:
         found.append(f"less exact: IoU {old['iou']:.4f}, now {new['iou']:.4f}")
-    if old and new and new["mean"] > MEAN_GROWTH * max(old["mean"], MEAN_FLOOR):
-        found.append(f"less exact: mean difference {old['mean']:.1e}, now {new['mean']:.1e}")
+    if old and new and now > MEAN_GROWTH * max(mean, MEAN_FLOOR):
+        found.append(f"less exact: mean difference {mean:.1e}, now {now:.1e}")
     return found
 
 

@@ -55,7 +55,7 @@ def compile_graph(graph: str, path: str, artifact: Artifact, options: EngineOpti
 def time_layers(path: str, device: str) -> EngineLayers:
     """Time the layers of an engine on its GPU."""
     found = inspect_engine(Path(path), Device.parse(device))
-    times = sorted((found.times or {}).items(), key=lambda each: -each[1])
+    times = sorted(found.times.items(), key=lambda each: -each[1])
     summary = tuple(summarize_layers(found.layers))
     return EngineLayers(found.where, sum(ms for _, ms in times), summary, tuple(times[:SLOWEST]))
 

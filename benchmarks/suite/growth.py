@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,8 @@ PATIENCE, RUNS = 600.0, 3
 class GrowthPoint:
     """Time and memory of a contestant at one shape of the input."""
 
+    series: Literal["batch", "side"]
+    """What grows."""
     contestant: Contestant
     network: str
     batch: int
@@ -68,11 +71,15 @@ def measure_growth(
         export_model(network.checkpoint, graph, ExportOptions(size=None))
     for contestant in (each for each in EVERYWHERE if each.key in KEYS):
         file = network.checkpoint.path if contestant.key == EAGER else graph
-        for shapes in ([(batch, options.size) for batch in GROWTH_BATCHES], [(1, side) for side in GROWTH_SIDES]):
+        series: dict[Literal["batch", "side"], list[tuple[int, int]]] = {
+            "batch": [(batch, options.size) for batch in GROWTH_BATCHES],
+            "side": [(1, side) for side in GROWTH_SIDES],
+        }
+        for name, shapes in series.items():
             known = list[GrowthPoint]()
             for batch, side in shapes:
                 say(f"{network.variant}, growth of {contestant.title}: batch {batch}, {side}×{side}")
-                point = GrowthPoint(contestant, network.variant, batch, side)
+                point = GrowthPoint(name, contestant, network.variant, batch, side)
                 if (expected := _predict_mb(known, batch, side)) > 1e3 * (options.growth or 0):
                     error = f"not run: it would take {expected / 1e3:.1f} GB; the bound is {options.growth:g} GB"
                     point = replace(point, error=error)
@@ -112,14 +119,11 @@ def growth_section(points: Sequence[GrowthPoint]) -> Section:
     for network in dict.fromkeys(each.network for each in points):
         known = [each for each in points if each.network == network and not each.error]
         for name, of in (("batch", "batch"), ("side", "side, in pixels")):
-            # The first shape of the other series is that of the suite: batch 1 at its side.
-            series = [each for each in known if (each.batch == 1 if name == "side" else each.side == known[0].side)]
             for figure, unit in (("median_ms", "ms"), ("memory_mb", "MB")):
-                lines: dict[str, dict[float, float]] = {}
-                for each in series:  # a shape of both series was measured twice
-                    lines.setdefault(each.contestant.key, {})[getattr(each, name)] = getattr(each, figure)
+                lines: dict[str, list[tuple[float, float]]] = {}
+                for each in (each for each in known if each.series == name):
+                    lines.setdefault(each.contestant.key, []).append((getattr(each, name), getattr(each, figure)))
                 if lines:
-                    ordered = {key: sorted(points.items()) for key, points in lines.items()}
-                    plots[f"{network}: {unit} against {name}"] = plot_lines(ordered, {}, of, unit)
+                    plots[f"{network}: {unit} against {name}"] = plot_lines(lines, {}, of, unit)
     text = "Each shape ran in a process of its own; memory is the peak of that process, or what it took of the GPU's."
     return Section("Growth", text, make_table(GROWTH, points), plots=plots)

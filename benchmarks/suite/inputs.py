@@ -46,7 +46,7 @@ class Inputs:
 
     @property
     def middle(self) -> bytes:
-        """The encoded picture of the middle size: concurrent callers decode it once and all pass it in."""
+        """The encoded picture of the middle size; a worker decodes it once for all callers."""
         return self.encoded[middle_size(self.encoded)]
 
 
@@ -58,7 +58,7 @@ def middle_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 def repeat_to(photographs: Array, count: int) -> Array:
     """Return a batch of that many photographs, different ones as far as there are enough."""
-    return np.ascontiguousarray(np.resize(photographs, (count, *photographs.shape[1:])))
+    return np.resize(photographs, (count, *photographs.shape[1:]))
 
 
 def encode_picture(image: ByteArray, height: int, width: int) -> bytes:
@@ -80,4 +80,4 @@ def gather_inputs(options: SuiteOptions) -> tuple[Inputs, str]:
     sides = options.size, options.size
     small = np.stack([np.asarray(Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR)) for image in images])
     tensor = preprocess_batch(list(small), PRESETS["reference"].with_size(*sides))
-    return Inputs(np.ascontiguousarray(tensor), encoded, images[:MAPS_KEPT], small), what
+    return Inputs(tensor, encoded, images[:MAPS_KEPT], small), what

@@ -16,8 +16,6 @@ from u2net.benchmarks.suite.contestants import EXACT, Contestant
 from u2net.benchmarks.suite.rows import Row
 from u2net.runtime.device import Device
 
-VALUE_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
-"""Arithmetics whose ceilings are measured, with the bytes of a value."""
 SECONDS = 1.0
 """Seconds for which each product or copy is repeated; the fastest run counts."""
 MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}
@@ -25,6 +23,7 @@ MATRIX_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}
 COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 """Bytes of the copy."""
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Arithmetics whose ceilings are measured, with the type of their values."""
 
 Work = npt.NDArray[np.float64]
 """A row for each convolution: multiplications and additions, and values read and written, weights included."""
@@ -97,7 +96,7 @@ def count_gigaflops(path: Path) -> float:
 
 
 def find_arithmetic(contestant: Contestant, device: Device) -> str:
-    """Return the precision that a contestant computes in, which has a ceiling if it is in :data:`VALUE_BYTES`."""
+    """Return the precision that a contestant computes in, which has a ceiling if it is in :data:`DTYPES`."""
     precision = contestant.precision
     if device.kind == "cuda":
         return "tf32" if precision == "fp32" and contestant.key != EXACT else precision
@@ -115,5 +114,5 @@ def set_shares(rows: Iterable[Row], work: Work, ceilings: Mapping[str, Ceilings]
         arithmetic = find_arithmetic(row.contestant, device)
         measured = row.device or row.wall
         if measured is not None and arithmetic in ceilings:
-            least = least_seconds(work, ceilings[arithmetic], VALUE_BYTES[arithmetic])
+            least = least_seconds(work, ceilings[arithmetic], DTYPES[arithmetic].itemsize)
             row.limit_share = 1e3 * least / measured.median_ms

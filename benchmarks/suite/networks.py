@@ -69,19 +69,14 @@ def find_network(variant: str, options: SuiteOptions) -> NetworkFiles:
     Raises:
         CheckpointError: a file that was named is not a checkpoint.
     """
-    given = [load_checkpoint(path) for path in options.checkpoints]
-    found = next((each for each in given if each.variant == variant), None)
-    bundled = load_checkpoint(BUNDLED_WEIGHTS)
-    if found is None and bundled.variant == variant:
-        found = bundled
-    trained = found is not None
-    if found is None:
-        path = options.work / f"{variant}-untrained.safetensors"
-        if not path.is_file():
-            torch.manual_seed(0)
-            save_weights(VARIANTS[variant](), path)
-        found = load_checkpoint(path)
-    return NetworkFiles(found, trained, options.work, options.size)
+    known = [load_checkpoint(path) for path in (*options.checkpoints, BUNDLED_WEIGHTS)]
+    if found := next((each for each in known if each.variant == variant), None):
+        return NetworkFiles(found, True, options.work, options.size)
+    path = options.work / f"{variant}-untrained.safetensors"
+    if not path.is_file():
+        torch.manual_seed(0)
+        save_weights(VARIANTS[variant](), path)
+    return NetworkFiles(load_checkpoint(path), False, options.work, options.size)
 
 
 def make_graphs(network: NetworkFiles, wanted: Container[str], options: SuiteOptions) -> NetworkFiles:

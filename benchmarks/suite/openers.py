@@ -44,15 +44,15 @@ def open_eager(
 def open_file(
     file: Path,
     device: Device,
-    preset: Preset,
+    assumed: Preset,
     threads: int | None = None,
-    own_preset: Preset | None = None,
+    preset: Preset | None = None,
     **options: Any,
 ) -> Session:
-    """An ONNX file or an engine as the runtime opens it: with ``own_preset``, else its own preset, else ``preset``."""
+    """An ONNX file or an engine as the runtime opens it, with ``preset``, else its own preset, else ``assumed``."""
     backend, _ = open_backend(file, device, threads=threads, **options)
-    size = None if backend.input.images else (preset.height, preset.width)
-    return new_session(backend, file, device, preset=own_preset, assumed=preset, size=size)
+    size = None if backend.input.images else (assumed.height, assumed.width)
+    return new_session(backend, file, device, preset=preset, assumed=assumed, size=size)
 
 
 class RembgBackend:

@@ -21,7 +21,7 @@ DEFAULT_BATCHES: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 8, 
 """Batch sizes by kind of device if none are asked for."""
 
 DEFAULT_CALLERS: Mapping[str, tuple[int, ...]] = {"cpu": (1, 4, 32), "cuda": (1, 2, 4, 8, 16, 32)}
-"""Numbers of callers; on a processor, where one run takes all cores, more of them tell nothing new."""
+"""Numbers of callers. On a processor one run already takes all cores, so few suffice."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class SuiteOptions:
         minutes: limit of the measurement, after graphs and engines are made. What is known by then is reported.
         build_minutes: limit of building one engine.
         opt_level: optimization level of TensorRT's builder, 0 to 5; None takes its default.
-        open_minutes: limit of opening one contestant: loading, compiling, first run.
         threads: processor threads of each contestant; None means all usable cores.
         growth: largest memory in GB up to which time and memory are measured against batch and side; None skips that.
         callers: numbers of concurrent callers under which the throughput of a runtime's session is measured; None means
@@ -56,7 +55,6 @@ class SuiteOptions:
     contestants: tuple[str, ...] = ()
     rounds: int = 15
     minutes: float = 14.0
-    open_minutes: float = 3.0
     build_minutes: float = 6.0
     opt_level: int | None = None
     threads: int | None = None
@@ -84,7 +82,7 @@ class SuiteOptions:
         InputShape(None, None, None).check_size(self.size, self.size)
         if self.growth is not None and not 0 < self.growth < math.inf:
             raise InputError(f"growth is a bound of memory in GB, above 0; got {self.growth}")
-        if self.rounds < 2 or not min(self.minutes, self.open_minutes, self.build_minutes) > 0:
+        if self.rounds < 2 or not min(self.minutes, self.build_minutes) > 0:
             raise InputError("the suite takes at least 2 rounds and limits above 0 minutes")
         if self.opt_level is not None and self.opt_level not in OPT_LEVELS:
             raise InputError(f"the optimization level is 0 to 5; got {self.opt_level}")

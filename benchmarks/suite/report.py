@@ -71,6 +71,7 @@ def write_suite(report: SuiteReport, folder: Path, name: str) -> None:
 
 def suite_page(report: SuiteReport) -> Page:
     """Return the report for people."""
+    first = [row for row in report.rows if row.wall and row.batch == min(report.options.batches)]
     sections = (
         _matrix(report),
         *_gpu_sections(report),
@@ -79,7 +80,7 @@ def suite_page(report: SuiteReport) -> Page:
         _load(report),
         Section("From file to mask, in milliseconds", STEPS_TEXT, steps_table(report.rows)),
         _limits(report),
-        Section("From start to the first map, in seconds", table=make_table(COLD, _first_cells(report))),
+        Section("From start to the first map, in seconds", table=make_table(COLD, first)),
         growth_section(report.growth),
         Section("What did not run, and warnings", notes=[*report.notes, *describe_troubles(report.rows)]),
         _environment(report),
@@ -181,11 +182,6 @@ def _limits(report: SuiteReport) -> Section:
         lambda row: None if row.limit_share is None else Ratio(*[100 * row.limit_share] * 3),
     )
     return Section("Distance to the limit", text, (("arithmetic", "TFLOP/s", "GB/s"), reached), plots=plots)
-
-
-def _first_cells(report: SuiteReport) -> list[Row]:
-    """Rows of the smallest batch."""
-    return [row for row in report.rows if row.wall and row.batch == min(report.options.batches)]
 
 
 def _environment(report: SuiteReport) -> Section:

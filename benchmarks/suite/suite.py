@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from u2net.benchmarks.machine import Machine, describe_machine, describe_processor
 from u2net.benchmarks.noise import Noise, NoiseMeter
 from u2net.benchmarks.suite.cells import Cell
-from u2net.benchmarks.suite.contestants import Contestant, list_contestants
+from u2net.benchmarks.suite.contestants import list_contestants
 from u2net.benchmarks.suite.engines import find_engines, make_engines, time_engines
 from u2net.benchmarks.suite.gpu import EngineLayers
 from u2net.benchmarks.suite.gpu_state import GpuState, read_gpu_state
@@ -80,13 +80,13 @@ def run_suite(
     engines, notes = find_engines(options) if on_gpu else ([], [describe_processor()])
     contestants = list_contestants(device, engines, options.contestants)
     inputs, photographs = gather_inputs(options)
-    graphs = [_export_network(name, contestants, options, progress) for name in options.networks]
-    networks = [
-        make_engines(
-            each, contestants, engines, machine.gpu, options=options, pictures=tuple(inputs.encoded), say=progress
+    networks, pictures = [], tuple(inputs.encoded)
+    for name in options.networks:
+        progress(f"{name}: exporting")
+        network = make_graphs(find_network(name, options), {each.graph for each in contestants}, options)
+        networks.append(
+            make_engines(network, contestants, engines, machine.gpu, options=options, pictures=pictures, say=progress)
         )
-        for each in graphs
-    ]
     end = time.monotonic() + 60 * options.minutes
     gpu_states = (read_gpu_state(device),) if on_gpu else ()  # the matrix products below may reach its power limit
     progress("measuring what the machine can do")
@@ -140,14 +140,6 @@ def _fill_in(options: SuiteOptions) -> SuiteOptions:
         threads=options.threads if kind == "cuda" else options.threads or usable_cores(),
         callers=DEFAULT_CALLERS[kind] if options.callers is None else options.callers,
     )
-
-
-def _export_network(
-    variant: str, contestants: Iterable[Contestant], options: SuiteOptions, say: Callable[[str], None]
-) -> NetworkFiles:
-    network = find_network(variant, options)
-    say(f"{variant}: exporting")
-    return make_graphs(network, {each.graph for each in contestants}, options)
 
 
 def _measure_ceilings(options: SuiteOptions) -> dict[str, Ceilings]:

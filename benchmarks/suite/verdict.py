@@ -34,7 +34,9 @@ def _judge(network: str, batch: int, rows: Sequence[Row]) -> str:
     if not faithful:
         return f"{start}: no contestant's maps are within FP16's limits"
     best = faithful[0]
-    if best.ratio is None or best.ratio.low <= 1:
+    if best.ratio is None:
+        found = "eager PyTorch did not run, so there are no speedups"
+    elif best.ratio.low <= 1:
         found = "no contestant within FP16's limits is measurably faster than eager PyTorch"
     else:
         ties = [row.contestant.title for row in faithful[1:] if row.ratio and row.ratio.high >= best.ratio.low]

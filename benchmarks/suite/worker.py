@@ -15,7 +15,7 @@ from io import BytesIO
 from logging.handlers import BufferingHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from u2net.benchmarks.suite import gpu
 from u2net.benchmarks.suite.openers import OPENERS
 from u2net.runtime.backend import Array
 from u2net.runtime.device import Device
-from u2net.runtime.errors import InputError, U2NetError
+from u2net.runtime.errors import U2NetError
 from u2net.runtime.images import read_image
 from u2net.runtime.memory import keep_freed_memory
 from u2net.runtime.postprocess import postprocess
@@ -31,9 +31,6 @@ from u2net.runtime.preprocess import preprocess
 from u2net.runtime.presets import PRESETS
 from u2net.runtime.session import Session
 from u2net.runtime.trt.profiles import sides_of
-
-if TYPE_CHECKING:
-    from u2net.benchmarks.suite.limits import Ceilings
 
 FURTHER_RUNS = {"cpu": 0, "cuda": 2}
 """Runs after the first, before anything is timed: an engine's second run records its CUDA graph, the third is the first
@@ -52,13 +49,12 @@ Run = Callable[[], object]
 class Bench:
     """What this process does for the suite: run a contestant, or find, build and inspect engines."""
 
-    def __init__(self) -> None:
-        self._session: Session | None = None
-        self._input: Array | None = None
-        self._timer: gpu.DeviceTimer | None = None
+    _session: Session
+    _input: Array
+    _timer: gpu.DeviceTimer | None = None
 
     def settle(self, package: str, device: str) -> float:
-        """Import a contestant's package and start the GPU. Returns the seconds; opening says what is missing."""
+        """Import a contestant's package, initialize CUDA, and return the seconds; :meth:`open` says what is missing."""
         started = time.perf_counter()
         with suppress(ImportError, OSError):
             importlib.import_module(package)
@@ -102,35 +98,30 @@ class Bench:
             "device_note": note,
         }
 
-    def measure_ceilings(self, device: str, arithmetic: str, threads: int | None) -> "Ceilings":
+    def measure_ceilings(self, **arguments: Any) -> Any:
         """See :func:`u2net.benchmarks.suite.limits.measure_ceilings`."""
         from u2net.benchmarks.suite.limits import measure_ceilings
 
-        return measure_ceilings(device, arithmetic, threads)
+        return measure_ceilings(**arguments)
 
     find_tensorrt = staticmethod(gpu.find_tensorrt)
     compile_graph = staticmethod(gpu.compile_graph)
     time_layers = staticmethod(gpu.time_layers)
+    processor_seconds = staticmethod(time.process_time)
 
     def infer(self, tensor: Array) -> Array:
         """Run the network and return d0, or masks."""
-        output = self._opened.info.mask_output
-        return np.ascontiguousarray(self._opened.infer(tensor, [output])[output])
+        output = self._session.info.mask_output
+        return np.ascontiguousarray(self._session.infer(tensor, [output])[output])
 
     def time(self, repeats: int, warmup: int) -> dict[str, list[float]]:
         """Seconds of single runs: ``wall`` from host memory to host memory, ``device`` without copies on a GPU."""
-        if self._input is None:
-            raise InputError("there is no input to time")
-        wall = time_in_turns({"": partial(self.infer, self._input)}, repeats, warmup)[""]
-        return {"wall": wall} | ({"device": self._timer.time(repeats, warmup)} if self._timer else {})
-
-    def processor_seconds(self) -> float:
-        """Processor time of this process so far."""
-        return time.process_time()
+        wall = time_in_turns({"wall": partial(self.infer, self._input)}, repeats, warmup)
+        return wall | ({"device": self._timer.time(repeats, warmup)} if self._timer else {})
 
     def time_picture(self, encoded: bytes, rounds: int) -> dict[str, list[float]]:
         """Seconds of each step from an encoded picture to its mask."""
-        session, image = self._opened, read_image(BytesIO(encoded))
+        session, image = self._session, read_image(BytesIO(encoded))
         ends: dict[str, Run] = {
             "decode": lambda: read_image(BytesIO(encoded)),
             "whole": lambda: session(read_image(BytesIO(encoded))),
@@ -157,18 +148,12 @@ class Bench:
 
         def call(_caller: int) -> None:
             while (started := time.perf_counter()) < end:
-                self._opened(image)
+                self._session(image)
                 calls.append((started, time.perf_counter()))
 
         with ThreadPoolExecutor(callers) as threads:
             list(threads.map(call, range(callers)))
-        return self._opened.info.contexts, calls
-
-    @property
-    def _opened(self) -> Session:
-        if self._session is None:
-            raise InputError("no contestant is open in this process")
-        return self._session
+        return self._session.info.contexts, calls
 
 
 def time_in_turns(runs: Mapping[str, Run], rounds: int, warmup: int) -> dict[str, list[float]]:

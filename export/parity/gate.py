@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -194,11 +193,11 @@ def verify_models(
         raise InputError(f"the candidates are a list of paths; got {candidates!r}")
     assumed = options.preset or PRESETS["reference"]
     gate = ParityGate(open_for_parity(Path(reference), options.device, assumed=assumed), options)
-    opened = partial(open_for_parity, device=options.device, backend=options.backend, assumed=assumed)
     results = []
     for path in map(Path, candidates):
         progress(f"comparing {path.name}")
-        results.append(gate.compare(opened(path)))
+        candidate = open_for_parity(path, options.device, backend=options.backend, assumed=assumed)
+        results.append(gate.compare(candidate))
     return tuple(results)
 
 

@@ -121,7 +121,7 @@ def sides_of(shape: Sequence[int], *, images: bool) -> tuple[int, int, int]:
 
 
 def declared_shape(shape: Sequence[int], *, images: bool = False) -> InputShape:
-    """Input shape of a graph or engine; a negative side is dynamic."""
+    """Input shape that a graph declares; a negative side is dynamic."""
     batch, height, width = (None if side < 0 else side for side in sides_of(shape, images=images))
     return InputShape(batch, height, width)
 

@@ -9,7 +9,7 @@ from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineGpuError, EngineVersionError, InputError
 from u2net.runtime.files import check_readable, hash_bytes, write_errors_as, written_whole
 from u2net.runtime.kinds import read_fields
-from u2net.runtime.trt.flavours import Flavour, parse_flavour
+from u2net.runtime.trt.flavours import Flavour
 from u2net.runtime.trt.layers import Layer
 from u2net.runtime.trt.profiles import Profile
 
@@ -43,7 +43,7 @@ class EngineRecord:
     """Build time."""
     artifact: Artifact | None
     """Metadata of the graph; None if this project did not export it."""
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[Layer, ...]
     """Layers of the engine; empty if there was no GPU to read them on."""
 
     def to_json(self) -> str:
@@ -60,7 +60,6 @@ class EngineRecord:
                 raise ArtifactError(f"the engine's record has schema {schema}; this version reads {RECORD_SCHEMA}")
             artifact = values["artifact"]
             values["artifact"] = None if artifact is None else Artifact.from_json(json.dumps(artifact))
-            values["flavour"] = parse_flavour(values["flavour"])
             return read_fields(cls, values)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"the engine's record is damaged ({error}); compile the engine again") from error

@@ -305,7 +305,7 @@ def test_metadata_that_contradict_the_graph_are_refused(fused: Path, tmp_path: P
             load(tmp_path / "edited.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "edited.onnx")
-    with pytest.raises(ArtifactError, match="its metadata says otherwise; export it again"):
+    with pytest.raises(ArtifactError, match="its metadata is missing; only files of `u2net export --io image`"):
         load(tmp_path / "edited.onnx", preset="reference")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from u2net.runtime.artifact import Artifact, Precision
 from u2net.runtime.errors import EngineBuildError, InputError
-from u2net.runtime.files import check_readable
 from u2net.runtime.trt.api import Builder, INetworkDefinition, OnnxParser
 from u2net.runtime.trt.flavours import TensorRTLibrary
 
@@ -34,7 +33,6 @@ class GraphSource:
 def parse_graph(library: TensorRTLibrary, builder: Builder, source: GraphSource, logger: Any) -> INetworkDefinition:
     """Read the graph of a U²-Net into a network definition."""
     trt, features = library.trt, library.features
-    check_readable(source.path, InputError)
     if not features.strong_typing and source.opset > OLD_PARSER_OPSET:
         raise InputError(
             f"{source.path.name} has opset {source.opset}, but TensorRT {trt.__version__} reads up to "

@@ -58,6 +58,7 @@ def build_plan(
         plan_sha256=hash_bytes(content),
         seconds=round(time.perf_counter() - started, 3),
         artifact=source.artifact,
+        layers=(),
     )
 
 

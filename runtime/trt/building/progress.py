@@ -34,7 +34,7 @@ class Phases:
         with self._lock:
             if name in self._open:
                 parent, steps, _ = self._open[name]
-                self._open[name] = (parent, steps, min(done + 1, steps))
+                self._open[name] = (parent, steps, done + 1)
         self._tell(name)
         return not self.cancelled
 

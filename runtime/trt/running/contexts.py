@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from u2net.runtime.backend import NUMBERS, TensorInfo, find_input
-from u2net.runtime.errors import ArtifactError, DeviceError, OutOfMemoryError, U2NetError, means_no_memory
+from u2net.runtime.errors import DeviceError, OutOfMemoryError, U2NetError, means_no_memory
 from u2net.runtime.files import written_whole
 from u2net.runtime.trt.api import IExecutionContext
 from u2net.runtime.trt.cuda import Stream
@@ -110,6 +110,4 @@ def read_tensors(opened: OpenEngine) -> tuple[str, tuple[str, ...], dict[str, np
         for name in names
     }
     find_input(opened.path, [found[name] for name in inputs], [found[name] for name in outputs])
-    if not outputs:
-        raise ArtifactError(f"{opened.path} is not a U²-Net: it has no output")
     return inputs[0], tuple(outputs), {name: np.dtype(NUMBERS[found[name].kind]) for name in names}

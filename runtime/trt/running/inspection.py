@@ -23,8 +23,8 @@ class Inspection:
     """Layers of an engine in execution order."""
 
     layers: tuple[Layer, ...]
-    times: dict[str, float] | None
-    """Mean milliseconds by layer name; None if there was no GPU to measure on."""
+    times: dict[str, float]
+    """Mean milliseconds by layer name; empty without a GPU to measure on."""
     where: str
     """GPU and shape of the measurement, or where the layers were recorded."""
 
@@ -39,7 +39,7 @@ def inspect_engine(path: Path, device: Device | None) -> Inspection:
             why = ": TensorRT-RTX chooses its layers there" if record and record.flavour == "tensorrt-rtx" else ""
             told = f"{path} has no recorded layers; inspect it on the GPU it is for, with --device cuda{why}"
             raise ArtifactError(told)
-        return Inspection(record.layers, None, f"recorded when it was built on {record.gpu}")
+        return Inspection(record.layers, {}, f"recorded when it was built on {record.gpu}")
     opened = open_engine(path, device)
     with open_cuda().using(opened.gpu.index):
         slot = _optimal_slot(opened)

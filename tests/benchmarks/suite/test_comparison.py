@@ -51,6 +51,12 @@ def test_a_wrong_mean_is_caught(tmp_path: Path) -> None:
     assert change.endswith("less exact: mean difference 1.0e-04, now 3.0e-04")
 
 
+def test_maps_of_nan_are_caught(tmp_path: Path) -> None:
+    (change,) = compare_reports(report(tmp_path / "a", 1), report(tmp_path / "b", 1, mean=float("inf"))).found
+
+    assert change.endswith("less exact: mean difference 1.0e-04, now inf")
+
+
 def change_row(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     values = json.loads(path.read_text(encoding="utf-8"))
     row = copy.deepcopy(values["rows"][0])

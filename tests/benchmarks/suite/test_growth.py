@@ -8,8 +8,7 @@ import pytest
 
 from tests.export.conftest import DYNAMIC
 from u2net.benchmarks.suite import growth
-from u2net.benchmarks.suite.contestants import EVERYWHERE
-from u2net.benchmarks.suite.growth import GrowthPoint, growth_section, measure_growth
+from u2net.benchmarks.suite.growth import growth_section, measure_growth
 from u2net.benchmarks.suite.networks import find_network
 from u2net.benchmarks.suite.options import SuiteOptions
 from u2net.export import ExportOptions
@@ -39,21 +38,3 @@ def test_time_and_memory_grow_until_the_bound_of_memory(
     assert {title.partition(": ")[2] for title in section.plots} == {
         f"{unit} against {name}" for unit in ("ms", "MB") for name in ("batch", "side")
     }
-
-
-def test_a_plot_has_each_shape_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[dict[str, list[tuple[float, float]]]] = []
-
-    def note_lines(lines: dict[str, list[tuple[float, float]]], *_rest: object) -> str:
-        drawn.append(lines)
-        return ""
-
-    monkeypatch.setattr(growth, "plot_lines", note_lines)
-    shapes = [(1, 320), (4, 320), (1, 160), (1, 320), (1, 640)]
-
-    growth_section([GrowthPoint(EVERYWHERE[0], "u2netp", *shape, median_ms=9, memory_mb=9) for shape in shapes])
-
-    assert [[x for x, _ in points] for lines in drawn for points in lines.values()] == [
-        *[[1, 4]] * 2,
-        *[[160, 320, 640]] * 2,
-    ]

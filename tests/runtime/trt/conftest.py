@@ -95,6 +95,7 @@ RECORD = EngineRecord(
     plan_sha256="",
     seconds=0.5,
     artifact=ARTIFACT,
+    layers=(),
 )
 
 

@@ -98,7 +98,7 @@ def test_a_wrong_or_missing_value_is_refused(name: str) -> None:
         (lambda _text: "{}", "damaged"),
         (lambda _text: "\ud800", r"model\.engine\.json cannot be read"),
         (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema 2; this version reads 1"),
-        (lambda text: text.replace('"tensorrt"', '"tensorflow"'), "no flavour 'tensorflow'"),
+        (lambda text: text.replace('"tensorrt"', '"tensorflow"'), "damaged .flavour is 'tensorflow'"),
         (lambda text: text.replace('"low": 1', '"low": 9'), "MIN"),
         (lambda text: text.replace('"plan_bytes"', '"plan_weight"'), "plan_weight"),
     ],
