@@ -35,6 +35,8 @@ def verify(
             print_line(f"{result.candidate}: {result.note}")
         print_table(*parity_table(result), title)
         print_line(f"Limits: {result.tolerance}")
+        if result.passed and len(results) > 1:
+            print_line(f"passed {result.candidate}", style="green")
         for failure in result.failures:
             print_line(f"FAILED {result.candidate}: {failure}", style="red")
     if json_file is not None:

@@ -39,7 +39,7 @@ class Checkpoint:
     network: U2Net
     path: Path
     sha256: str
-    weights: WeightSet = "model"
+    weights: WeightSet | None = None
 
     @property
     def variant(self) -> str:
@@ -77,13 +77,13 @@ def save_weights(network: U2Net, path: str | Path, *, half: bool = False) -> Non
         key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for key, value in network.state_dict().items()
     }
-    content = save(state, metadata={"variant": network.variant, "out_channels": str(network.out_channels)})
+    content = save(state)  # without metadata, whose order is drawn anew each time: equal weights give equal files
     with written_whole(Path(path)) as partial:
         partial.write_bytes(content)  # safetensors' own save_file hides the file from all other users
 
 
-def _take_weights(content: object, wanted: WeightSet | None, path: Path) -> tuple[WeightSet, object]:
-    """Remove the wrapper; return which set of weights was taken, and the weights."""
+def _take_weights(content: object, wanted: WeightSet | None, path: Path) -> tuple[WeightSet | None, object]:
+    """Remove the wrapper; return which set of weights was taken, None if there is but one, and the weights."""
     found: dict[WeightSet, object] = {}
     outer = content if isinstance(content, Mapping) else {}
     for kind, keys in WRAPPERS.items():
@@ -95,7 +95,7 @@ def _take_weights(content: object, wanted: WeightSet | None, path: Path) -> tupl
     taken: WeightSet = wanted or ("ema" if "ema" in found else "model")
     if taken not in found:
         raise CheckpointError(f"{path} holds no {taken!r} weights, only {' and '.join(map(repr, found))}")
-    return taken, found[taken]
+    return taken if len(found) > 1 or taken == "ema" else None, found[taken]
 
 
 def _holds_tensors(content: object) -> bool:
@@ -174,7 +174,7 @@ def _check_layout(state: dict[str, Tensor], expected: Mapping[str, Tensor], path
         if value.layout != torch.strided or value.device.type != "cpu":
             raise CheckpointError(f"{path}: {key} is a {value.layout} tensor on {value.device}, not plain numbers")
         if not torch.isfinite(value.float()).all():
-            raise CheckpointError(f"{path}: {key} holds NaN or Inf; the training that wrote it has diverged")
+            raise CheckpointError(f"{path}: {key} holds NaN or Inf; the training that wrote it has probably diverged")
         if key.endswith("running_var") and (value.float() < 0).any():
             raise CheckpointError(f"{path}: {key} holds negative variances, so the network would compute NaN")
 
@@ -194,6 +194,6 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "variant": network.variant,
         "classes": network.out_channels,
         "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
-        "weights": checkpoint.weights,
+        **({"weights": checkpoint.weights} if checkpoint.weights else {}),
         "SHA-256": checkpoint.sha256,
     }

@@ -98,6 +98,8 @@ def _read_pickle(path: Path) -> object:
     except pickle.UnpicklingError as error:
         match = UNPICKLING_REASON.search(str(error))
         reason = match[1] if match else "PyTorch gives no reason"
+        if reason.startswith("Unsupported operand"):  # an unknown opcode: it is no pickle
+            raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: its format is not known") from error
         raise CheckpointError(
             f"{path} is refused: it holds more than tensors and plain values ({reason}). Unpickling that can run "
             f"code. If you trust it, {SAVE_AGAIN}"

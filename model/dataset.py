@@ -36,9 +36,10 @@ def find_pairs(source: str | Path) -> list[Pair]:
     sides = [_by_stem(images), _by_stem(masks)]
     lonely = sorted(set(sides[0]) ^ set(sides[1]))
     if lonely:
+        lacking = masks if lonely[0] in sides[0] else images
         raise DatasetError(
             f"{folder}: {images.name}/ and {masks.name}/ must hold the same stems; {len(lonely)} have no partner, "
-            f"the first is {lonely[0]!r}"
+            f"the first is {lonely[0]!r}, which {lacking.name}/ lacks"
         )
     return [Pair(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
 
@@ -101,7 +102,9 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
 def check_levels(darkest: int, brightest: int) -> None:
     """Raise DatasetError if these grey levels, the extremes of all masks, leave no object or no background."""
     if brightest < WHITE:
-        raise DatasetError(f"no mask has a value above {WHITE - 1}; a mask is 255 where the object is, not 1")
+        raise DatasetError(
+            f"no mask has a value above {WHITE - 1}, the largest is {brightest}; a mask is 255 where the object is"
+        )
     if darkest >= WHITE:
         raise DatasetError(f"no mask has a value below {WHITE}: all are white; a mask is 0 where the background is")
 

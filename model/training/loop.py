@@ -1,5 +1,6 @@
 """The training loop: steps, log, validations and saves until the budget is used up or a pause is due."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from u2net.model.training.recipes import Phase
 from u2net.model.training.state import LAST, diverged, save_training
 from u2net.model.training.step_log import SpanTimer, StatusCallback, StepLog, TrainStatus
 from u2net.model.training.train_options import TrainOptions
+
+_logger = logging.getLogger("u2net.training")
 
 LOG_EVERY = 10
 """Steps per row of the log."""
@@ -75,7 +78,9 @@ class TrainingRun:
 
     def go(self) -> TrainResult:
         """Train until the budget is used up, the pause is due or a signal came; at least one step if any is left."""
-        if self.options.recipe.compiled and self._progress < 1:
+        if self._progress == 1:
+            _logger.warning("nothing is left to train; more --minutes or --epochs go on")
+        elif self.options.recipe.compiled:
             self._compile()
         self._began = time.monotonic() - self.seconds
         self._timer.restart()

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 
 from u2net.model.checkpoint import load_checkpoint
-from u2net.model.dataset import check_levels, find_pairs, hold_out
+from u2net.model.dataset import WHITE, check_levels, find_pairs, hold_out
 from u2net.model.network import VARIANTS, U2Net
 from u2net.model.training.decoded_pairs import decode_pairs
 from u2net.model.training.learner import Learner
@@ -25,6 +25,10 @@ from u2net.model.training.step_log import LOG, StatusCallback, TrainStatus
 from u2net.model.training.train_options import TrainOptions
 from u2net.runtime.errors import DeviceError, InputError
 from u2net.runtime.files import locked_folder, make_folder
+
+_logger = logging.getLogger("u2net.training")
+
+FAINT_MASKS = "%d of %d masks have no value above %d, but a mask is 255 where the object is; the first is %s"
 
 
 def train_network(
@@ -67,6 +71,10 @@ def train_network(
         size = options.recipe.size
         decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share))).near(fabric.device)
         check_levels(int(decoded.masks.min()), int(decoded.masks.max()))
+        levels = zip(training, decoded.masks.flatten(1).amax(1).tolist(), strict=True)
+        faint = [pair.mask for pair, level in levels if 0 < level < WHITE]
+        if faint and fabric.is_global_zero:
+            _logger.warning(FAINT_MASKS, len(faint), len(training), WHITE - 1, faint[0])
         with stop_on_signals() as signals:
             run = TrainingRun(
                 learner,
@@ -113,7 +121,7 @@ def launch_fabric(options: TrainOptions) -> Fabric:
     nodes = int(os.environ["WORLD_SIZE"]) // count if started else 1
     if device.kind == "cuda" and device.index + count > torch.cuda.device_count():
         raise DeviceError(
-            f"{count} devices from {device} on were asked for, but this PyTorch ({torch.__version__}) sees "
+            f"{count} × {device.kind} from {device} on was asked for, but this PyTorch ({torch.__version__}) sees "
             f"{torch.cuda.device_count()} CUDA devices"
         )
     world, batch = count * nodes, options.recipe.batch
@@ -150,7 +158,7 @@ def _start_network(options: TrainOptions) -> U2Net:
     network = load_checkpoint(options.init).network
     if network.variant != options.variant or network.out_channels != 1:
         raise InputError(
-            f"{options.init} holds {network.variant} with {network.out_channels} output channels; "
-            f"training is for {options.variant} with one"
+            f"{options.init} holds {network.variant} with {network.out_channels} output channels, but training is for "
+            f"one, and for {options.variant}; --variant chooses"
         )
     return network

@@ -64,10 +64,14 @@ def read_state(path: Path, options: TrainOptions, data: str) -> Mapping[str, Any
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS or not isinstance(state["choices"], dict):
         raise CheckpointError(f"{path} was not written by this version's trainer; start from its weights with --init")
     then, now = state["choices"], _choices(options, data)
-    changed = [f"{name} {then.get(name)!r}, not {value!r}" for name, value in now.items() if then.get(name) != value]
+    changed = [name for name, value in now.items() if then.get(name) != value]
     if changed:
+        found = f"other values of {', '.join(changed)}"
+        if len(changed) == 1:
+            found = f"{changed[0]} {then.get(changed[0])!r}, not {now[changed[0]]!r}"
         raise InputError(
-            f"{path} was written with {'; '.join(changed)}: resume with the same options, or start anew with --init"
+            f"{path} was written with {found}: resume with the same options, or start anew in another folder with "
+            f"--init {path}"
         )
     return state
 

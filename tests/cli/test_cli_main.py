@@ -152,7 +152,7 @@ def test_an_error_does_not_steer_the_terminal(run_u2net: Command) -> None:
 
 def test_text_from_a_record_does_not_steer_the_terminal(run_u2net: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Layer("conv\x1b[31m", "Convolution", "fp16", convolution=True, fused=False, tactic="")
-    found = Inspection((layer,), None, "on a GPU\x1b[2J")
+    found = Inspection((layer,), {}, "on a GPU\x1b[2J")
     monkeypatch.setattr("u2net.runtime.trt.running.inspection.inspect_engine", lambda *_: found)
 
     said = run_u2net("inspect", "a\x1b[0m.engine")

@@ -38,9 +38,9 @@ def test_pairs_share_a_stem_and_come_sorted(folder: Callable[[list[str], list[st
 @pytest.mark.parametrize(
     ("images", "masks", "found"),
     [
-        (["a.jpg", "b.jpg"], ["a.png"], r"1 have no partner, the first is 'b'"),
-        (["a.jpg"], ["0.png", "a.png", "c.png"], r"2 have no partner, the first is '0'"),
-        (["a.jpg"], ["b.png"], r"2 have no partner, the first is 'a'"),
+        (["a.jpg", "b.jpg"], ["a.png"], r"1 have no partner, the first is 'b', which masks/ lacks"),
+        (["a.jpg"], ["0.png", "a.png", "c.png"], r"2 have no partner, the first is '0', which images/ lacks"),
+        (["a.jpg"], ["b.png"], r"2 have no partner, the first is 'a', which masks/ lacks"),
         (["a.jpg", "a.png"], ["a.png"], r"a\.jpg and a\.png share the stem 'a'"),
         (["a.jpg"], ["a.bmp", "a.png"], r"a\.bmp and a\.png share the stem 'a'"),
         ([], ["a.png"], "images holds no picture"),
@@ -134,7 +134,7 @@ def test_masks_of_ones_are_named(write_pairs: Callable[..., list[Pair]]) -> None
     """Up to 128 is background in the metrics, so that every model would score 0."""
     black, ones, dark, light = (Image.new("L", (30, 20), level) for level in (0, 1, 128, 129))
 
-    with pytest.raises(DatasetError, match="no mask has a value above 128; a mask is 255 where the object is, not 1"):
+    with pytest.raises(DatasetError, match="no mask has a value above 128, the largest is 128; a mask is 255 where"):
         check_pairs(write_pairs(black, ones, dark))
     with pytest.raises(DatasetError, match=r"1\.png has no value above 1; a mask is 255 where the object is"):
         check_pairs(write_pairs(black, ones, light))

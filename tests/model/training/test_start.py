@@ -33,8 +33,18 @@ def test_masks_of_ones_are_refused(scenes: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "data" / "masks").iterdir():
         Image.fromarray((np.asarray(Image.open(path)) > 127).astype(np.uint8)).save(path)
 
-    with pytest.raises(DatasetError, match="no mask has a value above 128; a mask is 255 where"):
+    with pytest.raises(DatasetError, match="no mask has a value above 128, the largest is 1; a mask is 255 where"):
         train_network(tmp_path / "data", tmp_path / "run", OPTIONS)
+
+
+def test_some_masks_of_ones_are_told(scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(scenes, tmp_path / "data")
+    path = sorted((tmp_path / "data" / "masks").iterdir())[0]
+    Image.fromarray((np.asarray(Image.open(path)) > 127).astype(np.uint8)).save(path)
+
+    train_network(tmp_path / "data", tmp_path / "run", replace(OPTIONS, epochs=1))
+
+    assert "1 of 7 masks have no value above 128" in caplog.text and caplog.text.rstrip().endswith(str(path))
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(scenes: Path, tmp_path: Path) -> None:
@@ -78,7 +88,9 @@ def test_init_of_another_kind_is_refused(
 ) -> None:
     torch.save(fresh_state(channels), tmp_path / "start.pth")
 
-    with pytest.raises(InputError, match=f"holds u2netp with {channels} output channels; training is for {variant}"):
+    with pytest.raises(
+        InputError, match=f"holds u2netp with {channels} output channels, but training is for one, and for {variant}"
+    ):
         train_network(scenes, tmp_path, replace(OPTIONS, variant=variant, init=tmp_path / "start.pth"))
 
 
