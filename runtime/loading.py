@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Never, get_args
 
+from u2net.runtime.artifact import ImageIo
 from u2net.runtime.backend import Backend
 from u2net.runtime.device import Device
 from u2net.runtime.errors import ArtifactError, EngineDamagedError, EngineStaleError, InputError, ProfileError
@@ -162,12 +163,7 @@ def new_session(
     Raise ArtifactError if none of the three is given, and InputError if the preset cannot be used or the network does
     not take the size (ProfileError for an engine).
     """
-    artifact, shape = backend.artifact, backend.input.shape
-    image = artifact.image if artifact else None
-    told = (image.height or shape.height, image.width or shape.width) if image else None
-    if told != ((shape.height, shape.width) if backend.input.images else None):
-        why = "says otherwise" if artifact else "is missing; only files of `u2net export --io image` take images"
-        raise ArtifactError(f"{path} takes a {backend.input}, but its metadata {why}; export it again")
+    artifact, shape, image = backend.artifact, backend.input.shape, _find_image(path, backend)
     chosen = preset or (artifact.preset if artifact else None) or assumed
     if chosen is None:
         raise ArtifactError(f"{path} does not say how it wants its images; name its preset: {', '.join(PRESETS)}")
@@ -209,6 +205,17 @@ def new_session(
         image_size=best,
     )
     return Session(backend, info)
+
+
+def _find_image(path: Path, backend: Backend) -> ImageIo | None:
+    """Return what the metadata says of images. Raise ArtifactError unless that fits the graph."""
+    artifact, shape = backend.artifact, backend.input.shape
+    image = artifact.image if artifact else None
+    told = (image.height or shape.height, image.width or shape.width) if image else None
+    if told != ((shape.height, shape.width) if backend.input.images else None):
+        why = "says otherwise" if artifact else "is missing; only files of `u2net export --io image` take images"
+        raise ArtifactError(f"{path} takes a {backend.input}, but its metadata {why}; export it again")
+    return image
 
 
 def _open_engine(
