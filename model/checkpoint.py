@@ -40,6 +40,7 @@ class Checkpoint:
     path: Path
     sha256: str
     weights: WeightSet | None = None
+    """Which of the weights were taken; None if the file holds one set."""
 
     @property
     def variant(self) -> str:

@@ -78,9 +78,9 @@ class TrainingRun:
 
     def go(self) -> TrainResult:
         """Train until the budget is used up, the pause is due or a signal came; at least one step if any is left."""
-        if self._progress == 1:
+        if self._progress == 1 and self.learner.fabric.is_global_zero:
             _logger.warning("nothing is left to train; more --minutes or --epochs go on")
-        elif self.options.recipe.compiled:
+        if self.options.recipe.compiled and self._progress < 1:
             self._compile()
         self._began = time.monotonic() - self.seconds
         self._timer.restart()

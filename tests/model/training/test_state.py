@@ -85,10 +85,14 @@ def test_the_budget_of_the_checkpoint_holds_where_none_is_given(scenes: Path, tm
     assert longer.progress == pytest.approx(3 / (4 * STEPS))
 
 
-def test_a_finished_training_is_resumed_without_a_step(scenes: Path, tmp_path: Path) -> None:
+def test_a_finished_training_is_resumed_without_a_step(
+    scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = load_checkpoint(train_network(scenes, tmp_path, replace(OPTIONS, epochs=1)).weights).network.state_dict()
 
+    assert not caplog.messages
     again = train_network(scenes, tmp_path, replace(OPTIONS, epochs=1, resume=True))
+    assert caplog.messages == ["nothing is left to train; more --minutes or --epochs go on"]
 
     second = load_checkpoint(again.weights).network.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
