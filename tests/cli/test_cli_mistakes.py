@@ -77,7 +77,7 @@ def refusal(run_u2net: Command, places: Places, words: str) -> str:
         ("verify {stranger} {model}", "stranger.pth is not a U²-Net"),
         ("verify {model} {text_onnx}", "notes.onnx cannot be read as ONNX"),
         ("bench {text_onnx}", "notes.onnx cannot be loaded"),
-        ("bench {text_pth}", "notes.pth is refused: it holds more than tensors and plain values"),
+        ("bench {text_pth}", "notes.pth cannot be read as a PyTorch checkpoint: its format is not known"),
         ("run {text_onnx} {pictures}", "notes.onnx cannot be loaded"),
         ("run {text_pth} {pictures}", "the runtime loads .onnx and .engine, .plan, .trt files"),
         ("train {empty} -o run", "empty has no folder for its images"),
