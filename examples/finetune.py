@@ -1,7 +1,7 @@
 """Fine-tune the bundled weights on your own photographs and deploy them: ``python finetune.py folder/ out/ 30``.
 
 ``folder/images`` and ``folder/masks`` hold files of the same stems; masks are white on the object. After 30 minutes of
-training, ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine. Printed are the scores of held-out
+training, ``out/`` gets model.onnx, model.fp16.onnx and, with TensorRT, model.engine. It prints the scores of held-out
 pictures before and after, and what each file costs. The same command goes on with an interrupted training.
 It needs ``pip install 'u2net-deploy[cli,cpu,export,train]'``, and at least five pairs.
 """

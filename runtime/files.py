@@ -92,13 +92,15 @@ def _remove_if_empty(folder: Path) -> None:
 def check_readable(path: Path, refusal: type[U2NetError]) -> None:
     """Raise ``refusal`` unless the path is a file that can be opened for reading."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
-            raise refusal(f"{path} is not a file")
-        path.open("rb").close()
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        if is_file:  # opening a pipe would wait for its writer
+            path.open("rb").close()
     except FileNotFoundError:
         raise refusal(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise refusal(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not is_file:
+        raise refusal(f"{path} is not a file")
 
 
 def check_target(target: str | Path, suffixes: Sequence[str] = ()) -> Path:

@@ -70,9 +70,10 @@ def train_network(
         step, seconds = (0, 0.0) if state is None else restore_state(state, learner)
         size = options.recipe.size
         decoded = decode_pairs(training, size, lambda share: tell(TrainStatus("reading", share))).near(fabric.device)
-        check_levels(int(decoded.masks.min()), int(decoded.masks.max()))
-        levels = zip(training, decoded.masks.flatten(1).amax(1).tolist(), strict=True)
-        faint = [pair.mask for pair, level in levels if 0 < level < WHITE]
+        brightest = decoded.masks.flatten(1).amax(1).tolist()
+        check_levels(int(decoded.masks.min()), max(brightest))
+        # No error as for a single mask of an evaluation, because shrinking may have faded a small object.
+        faint = [pair.mask for pair, level in zip(training, brightest, strict=True) if 0 < level < WHITE]
         if faint and fabric.is_global_zero:
             _logger.warning(FAINT_MASKS, len(faint), len(training), WHITE - 1, faint[0])
         with stop_on_signals() as signals:
@@ -121,8 +122,8 @@ def launch_fabric(options: TrainOptions) -> Fabric:
     nodes = int(os.environ["WORLD_SIZE"]) // count if started else 1
     if device.kind == "cuda" and device.index + count > torch.cuda.device_count():
         raise DeviceError(
-            f"{count} × {device.kind} from {device} on was asked for, but this PyTorch ({torch.__version__}) sees "
-            f"{torch.cuda.device_count()} CUDA devices"
+            f"the training needs {device}{f' and the {count - 1} after it' if count > 1 else ''}, but this PyTorch "
+            f"({torch.__version__}) sees {torch.cuda.device_count()} CUDA devices"
         )
     world, batch = count * nodes, options.recipe.batch
     if batch % world or batch // world < 2:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from u2net.runtime.errors import InputError
-from u2net.runtime.files import check_target, locked_folder, make_folder, written_whole
+from u2net.runtime.errors import ArtifactError, InputError, U2NetError
+from u2net.runtime.files import check_readable, check_target, locked_folder, make_folder, written_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -81,6 +81,24 @@ def test_a_full_disk_is_told_in_words(
     with pytest.raises(OSError, match=f"^no space left on {tmp_path}$"), written_whole(tmp_path / "a"):
         raise error
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("refusal", [InputError, ArtifactError])
+def test_what_cannot_be_read_is_told_in_one_way(tmp_path: Path, refusal: type[U2NetError]) -> None:
+    """InputError is a ValueError, as a path with a NUL byte raises one."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name, found in (
+        ("nowhere", ": there is no such file"),
+        ("", " is not a file"),
+        ("pipe", " is not a file"),
+        ("file/name", " cannot be read: Not a directory"),
+        ("\0", " cannot be read: embedded null byte"),
+    ):
+        with pytest.raises(refusal) as caught:
+            check_readable(tmp_path / name, refusal)
+        assert str(caught.value) == f"{tmp_path / name}{found}"
+    check_readable(tmp_path / "file", refusal)
 
 
 def test_a_folder_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
